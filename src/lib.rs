@@ -1,0 +1,1 @@
+//! Lepus: a message broker that existing RabbitMQ clients use unchanged.

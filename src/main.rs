@@ -1,0 +1,2 @@
+//! The `lepus` command.
+fn main() {}

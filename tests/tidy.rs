@@ -1,0 +1,2 @@
+//! Source checks.
+fn main() {}
