@@ -1,1 +1,3 @@
 //! Lepus: a message broker that existing RabbitMQ clients use unchanged.
+
+pub mod wire;

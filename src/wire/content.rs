@@ -1,0 +1,236 @@
+//! The hot path, by hand: publishes read in place, deliveries and acks written straight into a buffer.
+//!
+//! In basic.publish, deliver, return and get-ok the exchange and the routing key stand side by side as short strings;
+//! together they are the *address*, which is taken from a publish and copied into a delivery as it is.
+
+use super::frame::{FRAME_END, FRAME_OVERHEAD, FrameKind, write_frame};
+use super::method::MethodError;
+
+/// Class basic.
+pub const BASIC_CLASS: u16 = 60;
+const PUBLISH: u16 = 40;
+
+/// basic.publish, read in place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Publish<'a> {
+    /// `exchange shortstr | routing-key shortstr`.
+    pub address: &'a [u8],
+    /// The exchange; empty is the default one.
+    pub exchange: &'a str,
+    /// The routing key.
+    pub routing_key: &'a str,
+    /// Return it if it is routed nowhere.
+    pub mandatory: bool,
+    /// Not supported by RabbitMQ.
+    pub immediate: bool,
+}
+
+impl<'a> Publish<'a> {
+    /// Class and method id, the first bytes of the frame's payload.
+    pub const IDS: [u8; 4] = [0, 60, 0, 40];
+
+    /// Reads the arguments, which follow the ids.
+    pub fn decode(arguments: &'a [u8]) -> Result<Self, MethodError> {
+        let malformed = || MethodError::malformed(BASIC_CLASS, PUBLISH, arguments);
+        let rest = arguments.get(2..).ok_or_else(malformed)?;
+        let (exchange, after_exchange) = shortstr(rest).ok_or_else(malformed)?;
+        let (routing_key, after_key) = shortstr(after_exchange).ok_or_else(malformed)?;
+        let [bits] = after_key else {
+            return Err(malformed());
+        };
+        let address = &rest[..rest.len() - after_key.len()];
+        let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|_| MethodError::MalformedUtf8);
+        Ok(Self {
+            address,
+            exchange: utf8(exchange)?,
+            routing_key: utf8(routing_key)?,
+            mandatory: bits & 1 != 0,
+            immediate: bits & 2 != 0,
+        })
+    }
+}
+
+fn shortstr(input: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = input.split_first()?;
+    rest.split_at_checked(usize::from(*length))
+}
+
+/// The two short strings of an address.
+pub fn address_parts(address: &[u8]) -> (&[u8], &[u8]) {
+    let parts = shortstr(address).and_then(|(exchange, rest)| Some((exchange, shortstr(rest)?.0)));
+    parts.unwrap_or_default()
+}
+
+/// A content header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ContentHeader<'a> {
+    /// 60 for everything that carries content.
+    pub class_id: u16,
+    /// Always 0.
+    pub weight: u16,
+    /// Length of the body that follows, in bytes.
+    pub body_size: u64,
+    /// Property flags and values, raw.
+    pub properties: &'a [u8],
+}
+
+impl<'a> ContentHeader<'a> {
+    /// Reads the payload of a header frame.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, MethodError> {
+        let too_short = MethodError::TooShort;
+        let (class_id, rest) = payload.split_first_chunk().ok_or(too_short.clone())?;
+        let (weight, rest) = rest.split_first_chunk().ok_or(too_short.clone())?;
+        let (body_size, properties) = rest.split_first_chunk().ok_or(too_short)?;
+        Ok(Self {
+            class_id: u16::from_be_bytes(*class_id),
+            weight: u16::from_be_bytes(*weight),
+            body_size: u64::from_be_bytes(*body_size),
+            properties,
+        })
+    }
+}
+
+fn method(out: &mut Vec<u8>, channel: u16, id: u16, write: impl FnOnce(&mut Vec<u8>)) {
+    write_frame(out, FrameKind::Method, channel, |out| {
+        let [class, id] = [BASIC_CLASS.to_be_bytes(), id.to_be_bytes()];
+        out.extend_from_slice(&[class[0], class[1], id[0], id[1]]);
+        write(out);
+    });
+}
+
+/// basic.deliver. `consumer_tag` is a short string with its length octet.
+pub fn write_deliver(
+    out: &mut Vec<u8>,
+    channel: u16,
+    consumer_tag: &[u8],
+    delivery_tag: u64,
+    redelivered: bool,
+    address: &[u8],
+) {
+    method(out, channel, 60, |out| {
+        out.extend_from_slice(consumer_tag);
+        out.extend_from_slice(&delivery_tag.to_be_bytes());
+        out.push(redelivered.into());
+        out.extend_from_slice(address);
+    });
+}
+
+/// basic.return.
+pub fn write_return(
+    out: &mut Vec<u8>,
+    channel: u16,
+    reply_code: u16,
+    reply_text: &str,
+    address: &[u8],
+) {
+    method(out, channel, 50, |out| {
+        out.extend_from_slice(&reply_code.to_be_bytes());
+        let text = &reply_text.as_bytes()[..reply_text.len().min(255)];
+        out.push(text.len() as u8);
+        out.extend_from_slice(text);
+        out.extend_from_slice(address);
+    });
+}
+
+/// basic.get-ok.
+pub fn write_get_ok(
+    out: &mut Vec<u8>,
+    channel: u16,
+    delivery_tag: u64,
+    redelivered: bool,
+    address: &[u8],
+    message_count: u32,
+) {
+    method(out, channel, 71, |out| {
+        out.extend_from_slice(&delivery_tag.to_be_bytes());
+        out.push(redelivered.into());
+        out.extend_from_slice(address);
+        out.extend_from_slice(&message_count.to_be_bytes());
+    });
+}
+
+/// basic.publish, for clients.
+pub fn write_publish(
+    out: &mut Vec<u8>,
+    channel: u16,
+    exchange: &str,
+    routing_key: &str,
+    mandatory: bool,
+) {
+    method(out, channel, PUBLISH, |out| {
+        out.extend_from_slice(&[0, 0]);
+        for text in [exchange, routing_key] {
+            let text = &text.as_bytes()[..text.len().min(255)];
+            out.push(text.len() as u8);
+            out.extend_from_slice(text);
+        }
+        out.push(mandatory.into());
+    });
+}
+
+/// A content header frame.
+pub fn write_content_header(out: &mut Vec<u8>, channel: u16, properties: &[u8], body_size: u64) {
+    write_frame(out, FrameKind::Header, channel, |out| {
+        out.extend_from_slice(&[0, 60, 0, 0]);
+        out.extend_from_slice(&body_size.to_be_bytes());
+        out.extend_from_slice(properties);
+    });
+}
+
+/// Header frame and body frames, each as full as `frame_max` allows (FR-5); no body frame for an empty body (FR-4).
+pub fn write_content(
+    out: &mut Vec<u8>,
+    channel: u16,
+    properties: &[u8],
+    body: &[u8],
+    frame_max: u32,
+) {
+    write_content_header(out, channel, properties, body.len() as u64);
+    for piece in body.chunks(body_payload_max(frame_max)) {
+        write_body_frame_head(out, channel, piece.len());
+        out.extend_from_slice(piece);
+        out.push(FRAME_END);
+    }
+}
+
+/// How much body a frame carries; a frame_max of 0 is without limit.
+pub fn body_payload_max(frame_max: u32) -> usize {
+    match frame_max as usize {
+        0 => usize::MAX,
+        max => max.saturating_sub(FRAME_OVERHEAD).max(1),
+    }
+}
+
+/// What stands before a piece of body; [`FRAME_END`] goes behind it.
+pub fn write_body_frame_head(out: &mut Vec<u8>, channel: u16, length: usize) {
+    out.push(FrameKind::Body as u8);
+    out.extend_from_slice(&channel.to_be_bytes());
+    out.extend_from_slice(&(length as u32).to_be_bytes());
+}
+
+/// basic.ack.
+pub fn write_ack(out: &mut Vec<u8>, channel: u16, delivery_tag: u64, multiple: bool) {
+    method(out, channel, 80, |out| {
+        out.extend_from_slice(&delivery_tag.to_be_bytes());
+        out.push(multiple.into());
+    });
+}
+
+/// basic.nack.
+pub fn write_nack(
+    out: &mut Vec<u8>,
+    channel: u16,
+    delivery_tag: u64,
+    multiple: bool,
+    requeue: bool,
+) {
+    method(out, channel, 120, |out| {
+        out.extend_from_slice(&delivery_tag.to_be_bytes());
+        out.push(u8::from(multiple) | u8::from(requeue) << 1);
+    });
+}
+
+/// A heartbeat frame.
+pub fn write_heartbeat(out: &mut Vec<u8>) {
+    write_frame(out, FrameKind::Heartbeat, 0, |_| {});
+}

@@ -1,0 +1,201 @@
+//! The envelope everything travels in.
+//!
+//! ```text
+//! | type u8 | channel u16 | size u32 | payload (size bytes) | 0xCE |
+//! ```
+
+use thiserror::Error;
+
+use super::reply_code::ReplyCode;
+
+/// Bytes of a frame that are not payload.
+pub const FRAME_OVERHEAD: usize = 8;
+/// The last octet of every frame.
+pub const FRAME_END: u8 = 0xCE;
+const HEADER_LEN: usize = 7;
+
+/// The frame types of 0-9-1.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// A method.
+    Method = 1,
+    /// A content header.
+    Header = 2,
+    /// A piece of a content body.
+    Body = 3,
+    /// Nothing, to show that the peer lives.
+    Heartbeat = 8,
+}
+
+/// A frame, borrowed from the read buffer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frame<'a> {
+    /// What the payload is.
+    pub kind: FrameKind,
+    /// 0 is the connection itself.
+    pub channel: u16,
+    /// Everything between the header and the end octet.
+    pub payload: &'a [u8],
+}
+
+/// A frame that cannot be accepted; `Display` is RabbitMQ's reply text without the `CONSTANT - ` prefix.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum FrameError {
+    /// EC-1. `limit` is what the text says.
+    #[error("type {kind}, all octets = <<>>: {{frame_too_large,{size},{limit}}}")]
+    TooLarge {
+        /// Frame type as it came.
+        kind: u8,
+        /// Payload size announced, in bytes.
+        size: u32,
+        /// Largest payload by the negotiated frame_max, in bytes.
+        limit: u32,
+    },
+    /// EC-2.
+    #[error("type {kind}, {octets}: {{invalid_frame_end_marker,{found}}}")]
+    BadEnd {
+        /// Frame type as it came.
+        kind: u8,
+        /// The payload in Erlang's notation.
+        octets: Octets,
+        /// What stood in place of 0xCE.
+        found: u8,
+    },
+    /// EC-3, FR-10.
+    #[error("type {kind}, {octets}: unknown_frame")]
+    UnknownKind {
+        /// Frame type as it came.
+        kind: u8,
+        /// The payload in Erlang's notation.
+        octets: Octets,
+    },
+    /// EC-4.
+    #[error("type 8, {octets}")]
+    HeartbeatOnChannel {
+        /// The payload in Erlang's notation.
+        octets: Octets,
+    },
+}
+
+impl FrameError {
+    /// The reply code.
+    pub fn code(&self) -> ReplyCode {
+        match self {
+            Self::HeartbeatOnChannel { .. } => ReplyCode::UnexpectedFrame,
+            _ => ReplyCode::FrameError,
+        }
+    }
+}
+
+/// The payload of a bad frame as RabbitMQ's texts show it: whole if short, else its first 16 octets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Octets(Vec<u8>, bool);
+
+/// Longest payload shown whole.
+const OCTETS_SHOWN: usize = 16;
+
+impl Octets {
+    fn of(payload: &[u8]) -> Self {
+        let shown = &payload[..payload.len().min(OCTETS_SHOWN)];
+        Self(shown.to_vec(), payload.len() > OCTETS_SHOWN)
+    }
+}
+
+impl std::fmt::Display for Octets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.1 {
+            "first 16 octets = "
+        } else {
+            "all octets = "
+        })?;
+        f.write_str(&erlang_binary(&self.0))
+    }
+}
+
+/// Bytes as Erlang prints them: `<<"text">>` if all are printable, `<<1,2,3>>` otherwise.
+pub fn erlang_binary(bytes: &[u8]) -> String {
+    let printable = |byte: &u8| matches!(byte, b' '..=b'~' | 8..=13 | 27 | 160..);
+    if !bytes.is_empty() && bytes.iter().all(printable) {
+        let text: String = bytes
+            .iter()
+            .map(|byte| char::from(*byte))
+            .flat_map(char::escape_default)
+            .collect();
+        return format!("<<\"{text}\">>");
+    }
+    let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
+    format!("<<{}>>", numbers.join(","))
+}
+
+/// Cuts one frame off the front of `input`; also gives the bytes it took. `Ok(None)`: more are needed.
+///
+/// A payload of up to `payload_max` bytes is accepted, 8 more than the negotiated frame_max strictly allows, as
+/// RabbitMQ does (FR-2). The size is checked as soon as it is there, before anything is buffered.
+pub fn cut(input: &[u8], payload_max: u32) -> Result<Option<(Frame<'_>, usize)>, FrameError> {
+    let Some((header, rest)) = input.split_first_chunk::<HEADER_LEN>() else {
+        return Ok(None);
+    };
+    let [kind, channel_high, channel_low, size @ ..] = *header;
+    let size = u32::from_be_bytes(size);
+    if size > payload_max {
+        let limit = payload_max.saturating_sub(FRAME_OVERHEAD as u32);
+        return Err(FrameError::TooLarge { kind, size, limit });
+    }
+    let Some((payload, rest)) = rest.split_at_checked(size as usize) else {
+        return Ok(None);
+    };
+    let Some(end) = rest.first() else {
+        return Ok(None);
+    };
+    if *end != FRAME_END {
+        return Err(FrameError::BadEnd {
+            kind,
+            octets: Octets::of(payload),
+            found: *end,
+        });
+    }
+    let channel = u16::from_be_bytes([channel_high, channel_low]);
+    let kind = match kind {
+        1 => FrameKind::Method,
+        2 => FrameKind::Header,
+        3 => FrameKind::Body,
+        8 if channel != 0 => {
+            return Err(FrameError::HeartbeatOnChannel {
+                octets: Octets::of(payload),
+            });
+        }
+        8 if payload.is_empty() => FrameKind::Heartbeat,
+        _ => {
+            return Err(FrameError::UnknownKind {
+                kind,
+                octets: Octets::of(payload),
+            });
+        }
+    };
+    Ok(Some((
+        Frame {
+            kind,
+            channel,
+            payload,
+        },
+        HEADER_LEN + size as usize + 1,
+    )))
+}
+
+/// Writes a frame whose payload `write` appends.
+pub fn write_frame(
+    out: &mut Vec<u8>,
+    kind: FrameKind,
+    channel: u16,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
+    let at = out.len();
+    out.push(kind as u8);
+    out.extend(channel.to_be_bytes());
+    out.extend([0; 4]);
+    write(out);
+    let size = (out.len() - at - HEADER_LEN) as u32;
+    out[at + 3..at + HEADER_LEN].copy_from_slice(&size.to_be_bytes());
+    out.push(FRAME_END);
+}
