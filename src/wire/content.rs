@@ -116,13 +116,7 @@ pub fn write_deliver(
 }
 
 /// basic.return.
-pub fn write_return(
-    out: &mut Vec<u8>,
-    channel: u16,
-    reply_code: u16,
-    reply_text: &str,
-    address: &[u8],
-) {
+pub fn write_return(out: &mut Vec<u8>, channel: u16, reply_code: u16, reply_text: &str, address: &[u8]) {
     method(out, channel, 50, |out| {
         out.extend_from_slice(&reply_code.to_be_bytes());
         let text = &reply_text.as_bytes()[..reply_text.len().min(255)];
@@ -150,13 +144,7 @@ pub fn write_get_ok(
 }
 
 /// basic.publish, for clients.
-pub fn write_publish(
-    out: &mut Vec<u8>,
-    channel: u16,
-    exchange: &str,
-    routing_key: &str,
-    mandatory: bool,
-) {
+pub fn write_publish(out: &mut Vec<u8>, channel: u16, exchange: &str, routing_key: &str, mandatory: bool) {
     method(out, channel, PUBLISH, |out| {
         out.extend_from_slice(&[0, 0]);
         for text in [exchange, routing_key] {
@@ -178,13 +166,7 @@ pub fn write_content_header(out: &mut Vec<u8>, channel: u16, properties: &[u8], 
 }
 
 /// Header frame and body frames, each as full as `frame_max` allows (FR-5); no body frame for an empty body (FR-4).
-pub fn write_content(
-    out: &mut Vec<u8>,
-    channel: u16,
-    properties: &[u8],
-    body: &[u8],
-    frame_max: u32,
-) {
+pub fn write_content(out: &mut Vec<u8>, channel: u16, properties: &[u8], body: &[u8], frame_max: u32) {
     write_content_header(out, channel, properties, body.len() as u64);
     for piece in body.chunks(body_payload_max(frame_max)) {
         write_body_frame_head(out, channel, piece.len());
@@ -217,13 +199,7 @@ pub fn write_ack(out: &mut Vec<u8>, channel: u16, delivery_tag: u64, multiple: b
 }
 
 /// basic.nack.
-pub fn write_nack(
-    out: &mut Vec<u8>,
-    channel: u16,
-    delivery_tag: u64,
-    multiple: bool,
-    requeue: bool,
-) {
+pub fn write_nack(out: &mut Vec<u8>, channel: u16, delivery_tag: u64, multiple: bool, requeue: bool) {
     method(out, channel, 120, |out| {
         out.extend_from_slice(&delivery_tag.to_be_bytes());
         out.push(u8::from(multiple) | u8::from(requeue) << 1);

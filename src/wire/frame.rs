@@ -104,11 +104,7 @@ impl Octets {
 
 impl std::fmt::Display for Octets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.1 {
-            "first 16 octets = "
-        } else {
-            "all octets = "
-        })?;
+        f.write_str(if self.1 { "first 16 octets = " } else { "all octets = " })?;
         f.write_str(&erlang_binary(&self.0))
     }
 }
@@ -117,11 +113,7 @@ impl std::fmt::Display for Octets {
 pub fn erlang_binary(bytes: &[u8]) -> String {
     let printable = |byte: &u8| matches!(byte, b' '..=b'~' | 8..=13 | 27 | 160..);
     if !bytes.is_empty() && bytes.iter().all(printable) {
-        let text: String = bytes
-            .iter()
-            .map(|byte| char::from(*byte))
-            .flat_map(char::escape_default)
-            .collect();
+        let text: String = bytes.iter().map(|byte| char::from(*byte)).flat_map(char::escape_default).collect();
         return format!("<<\"{text}\">>");
     }
     let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
@@ -149,11 +141,7 @@ pub fn cut(input: &[u8], payload_max: u32) -> Result<Option<(Frame<'_>, usize)>,
         return Ok(None);
     };
     if *end != FRAME_END {
-        return Err(FrameError::BadEnd {
-            kind,
-            octets: Octets::of(payload),
-            found: *end,
-        });
+        return Err(FrameError::BadEnd { kind, octets: Octets::of(payload), found: *end });
     }
     let channel = u16::from_be_bytes([channel_high, channel_low]);
     let kind = match kind {
@@ -161,35 +149,18 @@ pub fn cut(input: &[u8], payload_max: u32) -> Result<Option<(Frame<'_>, usize)>,
         2 => FrameKind::Header,
         3 => FrameKind::Body,
         8 if channel != 0 => {
-            return Err(FrameError::HeartbeatOnChannel {
-                octets: Octets::of(payload),
-            });
+            return Err(FrameError::HeartbeatOnChannel { octets: Octets::of(payload) });
         }
         8 if payload.is_empty() => FrameKind::Heartbeat,
         _ => {
-            return Err(FrameError::UnknownKind {
-                kind,
-                octets: Octets::of(payload),
-            });
+            return Err(FrameError::UnknownKind { kind, octets: Octets::of(payload) });
         }
     };
-    Ok(Some((
-        Frame {
-            kind,
-            channel,
-            payload,
-        },
-        HEADER_LEN + size as usize + 1,
-    )))
+    Ok(Some((Frame { kind, channel, payload }, HEADER_LEN + size as usize + 1)))
 }
 
 /// Writes a frame whose payload `write` appends.
-pub fn write_frame(
-    out: &mut Vec<u8>,
-    kind: FrameKind,
-    channel: u16,
-    write: impl FnOnce(&mut Vec<u8>),
-) {
+pub fn write_frame(out: &mut Vec<u8>, kind: FrameKind, channel: u16, write: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.push(kind as u8);
     out.extend(channel.to_be_bytes());

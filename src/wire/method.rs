@@ -39,11 +39,7 @@ pub enum MethodError {
 
 impl MethodError {
     pub(super) fn malformed(class_id: u16, method_id: u16, arguments: &[u8]) -> Self {
-        Self::Malformed {
-            class_id,
-            method_id,
-            arguments: arguments.to_vec(),
-        }
+        Self::Malformed { class_id, method_id, arguments: arguments.to_vec() }
     }
 
     /// The reply code.
@@ -359,20 +355,12 @@ impl<'a> Method<'a> {
     pub fn decode(payload: &'a [u8]) -> Result<Self, MethodError> {
         let (class_id, rest) = payload.split_first_chunk().ok_or(MethodError::TooShort)?;
         let (method_id, rest) = rest.split_first_chunk().ok_or(MethodError::TooShort)?;
-        let (class_id, method_id) = (
-            u16::from_be_bytes(*class_id),
-            u16::from_be_bytes(*method_id),
-        );
+        let (class_id, method_id) = (u16::from_be_bytes(*class_id), u16::from_be_bytes(*method_id));
         let mut fields = Fields { rest, bits: None };
         match Self::read(class_id, method_id, &mut fields) {
             Ok(Some(method)) if fields.rest.is_empty() => Ok(method),
-            Ok(None) => Err(MethodError::UnknownMethod {
-                class_id,
-                method_id,
-            }),
-            Ok(Some(_)) | Err(FieldError::Short) => {
-                Err(MethodError::malformed(class_id, method_id, rest))
-            }
+            Ok(None) => Err(MethodError::UnknownMethod { class_id, method_id }),
+            Ok(Some(_)) | Err(FieldError::Short) => Err(MethodError::malformed(class_id, method_id, rest)),
             Err(FieldError::Utf8) => Err(MethodError::MalformedUtf8),
         }
     }

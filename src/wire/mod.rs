@@ -10,13 +10,12 @@ mod reply_code;
 mod table;
 
 pub use self::content::{
-    BASIC_CLASS, ContentHeader, Publish, address_parts, body_payload_max, write_ack,
-    write_body_frame_head, write_content, write_content_header, write_deliver, write_get_ok,
-    write_heartbeat, write_nack, write_publish, write_return,
+    BASIC_CLASS, ContentHeader, Publish, address_parts, body_payload_max, write_ack, write_body_frame_head,
+    write_content, write_content_header, write_deliver, write_get_ok, write_heartbeat, write_nack, write_publish,
+    write_return,
 };
 pub use self::frame::{
-    FRAME_END, FRAME_OVERHEAD, Frame, FrameError, FrameKind, Octets, cut, erlang_binary,
-    write_frame,
+    FRAME_END, FRAME_OVERHEAD, Frame, FrameError, FrameKind, Octets, cut, erlang_binary, write_frame,
 };
 pub use self::method::{Method, MethodError};
 pub use self::properties::{Properties, PropertiesError};

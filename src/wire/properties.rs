@@ -178,10 +178,7 @@ impl<'a> Properties<'a> {
             (PRIORITY, self.priority.is_some()),
             (TIMESTAMP, self.timestamp.is_some()),
         ];
-        flags |= others
-            .iter()
-            .filter(|(_, has)| *has)
-            .fold(0, |all, (flag, _)| all | flag);
+        flags |= others.iter().filter(|(_, has)| *has).fold(0, |all, (flag, _)| all | flag);
         out[at..at + 2].copy_from_slice(&flags.to_be_bytes());
     }
 }

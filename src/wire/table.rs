@@ -11,9 +11,7 @@ use nom::Parser;
 use nom::bytes::complete::take;
 use nom::combinator::map;
 use nom::multi::{length_data, many0};
-use nom::number::complete::{
-    be_f32, be_f64, be_i8, be_i16, be_i32, be_i64, be_u8, be_u16, be_u32, be_u64,
-};
+use nom::number::complete::{be_f32, be_f64, be_i8, be_i16, be_i32, be_i64, be_u8, be_u16, be_u32, be_u64};
 use thiserror::Error;
 
 /// How deep tables and arrays may nest: enough for anybody, and no way to exhaust the stack.
@@ -106,14 +104,9 @@ impl Value {
     pub fn same_value(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Table(a), Self::Table(b)) => {
-                a.len() == b.len()
-                    && a.iter()
-                        .zip(b.iter())
-                        .all(|((ka, va), (kb, vb))| ka == kb && va.same_value(vb))
+                a.len() == b.len() && a.iter().zip(b.iter()).all(|((ka, va), (kb, vb))| ka == kb && va.same_value(vb))
             }
-            (Self::Array(a), Self::Array(b)) => {
-                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same_value(b))
-            }
+            (Self::Array(a), Self::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same_value(b)),
             _ => match (self.as_integer(), other.as_integer()) {
                 (Some(a), Some(b)) => a == b,
                 _ => self == other,
@@ -166,9 +159,7 @@ impl Value {
             }
             Self::Timestamp(seconds) => out.extend(seconds.to_be_bytes()),
             Self::Table(table) => table.encode(out),
-            Self::Array(values) => {
-                with_length(out, |out| values.iter().for_each(|value| value.encode(out)))
-            }
+            Self::Array(values) => with_length(out, |out| values.iter().for_each(|value| value.encode(out))),
             Self::Void => {}
         }
     }
@@ -242,10 +233,7 @@ impl Table {
     /// The first value of this name (BP-6).
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<&Value> {
         let key = key.as_ref();
-        self.0
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value)
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
     /// Adds an entry at the end.
@@ -294,12 +282,7 @@ impl Table {
 
 impl<K: AsRef<[u8]>> FromIterator<(K, Value)> for Table {
     fn from_iter<I: IntoIterator<Item = (K, Value)>>(entries: I) -> Self {
-        Self(
-            entries
-                .into_iter()
-                .map(|(key, value)| (key.as_ref().to_vec(), value))
-                .collect(),
-        )
+        Self(entries.into_iter().map(|(key, value)| (key.as_ref().to_vec(), value)).collect())
     }
 }
 
@@ -331,17 +314,11 @@ fn value(input: &[u8]) -> IResult<&[u8], Value> {
         b'l' | b'L' => map(be_i64, Value::I64).parse(input),
         b'f' => map(be_f32, Value::F32).parse(input),
         b'd' => map(be_f64, Value::F64).parse(input),
-        b'D' => map((be_u8, be_u32), |(scale, value)| Value::Decimal {
-            scale,
-            value,
-        })
-        .parse(input),
+        b'D' => map((be_u8, be_u32), |(scale, value)| Value::Decimal { scale, value }).parse(input),
         b'S' => map(longstr, |bytes| Value::LongString(bytes.to_vec())).parse(input),
         b'x' => map(longstr, |bytes| Value::Binary(bytes.to_vec())).parse(input),
         b'T' => map(be_u64, Value::Timestamp).parse(input),
-        b'F' => nested(input, |raw| {
-            map(entries, |entries| Value::Table(Table(entries))).parse(raw)
-        }),
+        b'F' => nested(input, |raw| map(entries, |entries| Value::Table(Table(entries))).parse(raw)),
         b'A' => nested(input, |raw| map(many0(value), Value::Array).parse(raw)),
         b'V' => Ok((input, Value::Void)),
         _ => Err(malformed(input)),
@@ -349,10 +326,7 @@ fn value(input: &[u8]) -> IResult<&[u8], Value> {
 }
 
 /// Content with a length before it, all of which must be read.
-fn nested<'a>(
-    input: &'a [u8],
-    read: impl FnOnce(&'a [u8]) -> IResult<&'a [u8], Value>,
-) -> IResult<&'a [u8], Value> {
+fn nested<'a>(input: &'a [u8], read: impl FnOnce(&'a [u8]) -> IResult<&'a [u8], Value>) -> IResult<&'a [u8], Value> {
     let (input, raw) = longstr(input)?;
     match read(raw)? {
         ([], value) => Ok((input, value)),
@@ -475,8 +449,6 @@ impl<'a> RawTable<'a> {
 
     /// The first value of this name; nothing is decoded or allocated.
     pub fn get(&self, key: &[u8]) -> Option<RawValue<'a>> {
-        self.iter()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| value)
+        self.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 }

@@ -1,0 +1,54 @@
+//! `direct`: the routing key equals the binding key, byte for byte. The default exchange is one of these.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::targets::Targets;
+use super::{BindingId, Router};
+use crate::wire::{RawTable, Table};
+
+#[derive(Debug)]
+pub(super) struct Direct<D> {
+    keys: HashMap<Box<str>, Targets<D>, RandomState>,
+}
+
+impl<D> Default for Direct<D> {
+    fn default() -> Self {
+        Self {
+            keys: HashMap::default(),
+        }
+    }
+}
+
+impl<D> Router<D> for Direct<D> {
+    fn add(&mut self, id: BindingId, key: &str, _arguments: &Table, destination: D) {
+        match self.keys.get_mut(key) {
+            Some(targets) => targets.add(id, destination),
+            None => {
+                let mut targets = Targets::default();
+                targets.add(id, destination);
+                self.keys.insert(key.into(), targets);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: BindingId, key: &str, _arguments: &Table) {
+        if let Some(targets) = self.keys.get_mut(key) {
+            targets.remove(id);
+            if targets.is_empty() {
+                self.keys.remove(key);
+            }
+        }
+    }
+
+    fn route(&self, routing_key: &str, _headers: Option<RawTable<'_>>, found: &mut impl FnMut(&D)) {
+        if let Some(targets) = self.keys.get(routing_key) {
+            targets.each(found);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
