@@ -15,9 +15,7 @@ pub(super) struct Direct<D> {
 
 impl<D> Default for Direct<D> {
     fn default() -> Self {
-        Self {
-            keys: HashMap::default(),
-        }
+        Self { keys: HashMap::default() }
     }
 }
 

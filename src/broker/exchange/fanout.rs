@@ -11,9 +11,7 @@ pub(super) struct Fanout<D> {
 
 impl<D> Default for Fanout<D> {
     fn default() -> Self {
-        Self {
-            targets: Targets::default(),
-        }
+        Self { targets: Targets::default() }
     }
 }
 
@@ -26,12 +24,7 @@ impl<D> Router<D> for Fanout<D> {
         self.targets.remove(id);
     }
 
-    fn route(
-        &self,
-        _routing_key: &str,
-        _headers: Option<RawTable<'_>>,
-        found: &mut impl FnMut(&D),
-    ) {
+    fn route(&self, _routing_key: &str, _headers: Option<RawTable<'_>>, found: &mut impl FnMut(&D)) {
         self.targets.each(found);
     }
 

@@ -122,13 +122,8 @@ impl<D: Clone> Router<D> for Headers<D> {
         match arguments.get(X_MATCH) {
             None => Ok(()),
             Some(Value::LongString(word)) if Match::parse(word).is_some() => Ok(()),
-            Some(value @ Value::LongString(_)) => Err(BindingError::MatchValue {
-                value: value::erlang_term(value),
-            }),
-            Some(value) => Err(BindingError::MatchType {
-                kind: value.type_name(),
-                value: value::erlang_term(value),
-            }),
+            Some(value @ Value::LongString(_)) => Err(BindingError::MatchValue { value: value::erlang_term(value) }),
+            Some(value) => Err(BindingError::MatchType { kind: value.type_name(), value: value::erlang_term(value) }),
         }
     }
 
@@ -173,10 +168,7 @@ impl<D: Clone> Router<D> for Headers<D> {
     }
 
     fn is_empty(&self) -> bool {
-        self.always.is_empty()
-            && self.shapes.len() == 0
-            && self.identities.is_empty()
-            && self.anchors.is_empty()
+        self.always.is_empty() && self.shapes.len() == 0 && self.identities.is_empty() && self.anchors.is_empty()
     }
 }
 
@@ -184,15 +176,8 @@ impl<D> Headers<D> {
     fn add_term(&mut self, id: BindingId, term: &Term<'_>, destination: D) {
         let shape = self.shape_or_new(term);
         let hash = term.hash_values(&self.hasher);
-        let shape = self
-            .shapes
-            .get_mut(shape.0)
-            .expect("a shape is freed only after its last row");
-        let entry = shape.rows.entry(
-            hash,
-            |row| row.hash == hash && term.has_values(&row.values),
-            |row| row.hash,
-        );
+        let shape = self.shapes.get_mut(shape.0).expect("a shape is freed only after its last row");
+        let entry = shape.rows.entry(hash, |row| row.hash == hash && term.has_values(&row.values), |row| row.hash);
         let row = entry.or_insert_with(|| Row {
             hash,
             values: term.values().map(Comparand::to_owned).collect(),
@@ -212,9 +197,7 @@ impl<D> Headers<D> {
         let Some(shape) = self.shapes.get_mut(shape_id.0) else {
             return;
         };
-        let row = shape
-            .rows
-            .find_entry(hash, |row| row.hash == hash && term.has_values(&row.values));
+        let row = shape.rows.find_entry(hash, |row| row.hash == hash && term.has_values(&row.values));
         let Ok(mut row) = row else { return };
         row.get_mut().targets.remove(id);
         if row.get().targets.is_empty() {
@@ -239,29 +222,17 @@ impl<D> Headers<D> {
             return id;
         }
         let conditions = term.conditions();
-        let crowd =
-            |condition: &Condition| self.anchors.get(&condition.name).map_or(0, |l| l.len());
+        let crowd = |condition: &Condition| self.anchors.get(&condition.name).map_or(0, |l| l.len());
         let anchor = (0..conditions.len())
             .min_by_key(|&at| crowd(&conditions[at]))
             .expect("a term without conditions has no shape");
-        let list = self
-            .anchors
-            .entry(conditions[anchor].name.clone())
-            .or_default();
-        let id = ShapeId(self.shapes.insert(Shape {
-            conditions,
-            rows: HashTable::new(),
-            anchor,
-            place: list.len(),
-        }));
+        let list = self.anchors.entry(conditions[anchor].name.clone()).or_default();
+        let id = ShapeId(self.shapes.insert(Shape { conditions, rows: HashTable::new(), anchor, place: list.len() }));
         list.push(id);
         let (shapes, hasher) = (&self.shapes, &self.hasher);
-        self.identities
-            .insert_unique(term.hash_conditions(hasher), id, |id| {
-                shapes
-                    .get(id.0)
-                    .map_or(0, |shape| hash_conditions(&shape.conditions, hasher))
-            });
+        self.identities.insert_unique(term.hash_conditions(hasher), id, |id| {
+            shapes.get(id.0).map_or(0, |shape| hash_conditions(&shape.conditions, hasher))
+        });
         id
     }
 
@@ -307,9 +278,7 @@ impl<D> Shape<D> {
             }
         }
         let hash = hash.finish();
-        let row = self
-            .rows
-            .find(hash, |row| row.hash == hash && *row.values == *values);
+        let row = self.rows.find(hash, |row| row.hash == hash && *row.values == *values);
         if let Some(row) = row {
             row.targets.each(found);
         }
@@ -336,10 +305,8 @@ impl<'a> Term<'a> {
     }
 
     fn conditions(&self) -> Box<[Condition]> {
-        let conditions = self.0.iter().map(|(name, value)| Condition {
-            name: (*name).into(),
-            by_value: by_value(value),
-        });
+        let conditions =
+            self.0.iter().map(|(name, value)| Condition { name: (*name).into(), by_value: by_value(value) });
         conditions.collect()
     }
 
@@ -349,9 +316,7 @@ impl<'a> Term<'a> {
                 .0
                 .iter()
                 .zip(conditions)
-                .all(|((name, value), condition)| {
-                    **name == *condition.name && by_value(value) == condition.by_value
-                })
+                .all(|((name, value), condition)| **name == *condition.name && by_value(value) == condition.by_value)
     }
 
     fn values(&self) -> impl Iterator<Item = &'a Value> {
@@ -360,9 +325,7 @@ impl<'a> Term<'a> {
     }
 
     fn has_values(&self, values: &[Comparand<'_>]) -> bool {
-        self.values()
-            .zip(values)
-            .all(|(mine, other)| Comparand::of(mine) == *other)
+        self.values().zip(values).all(|(mine, other)| Comparand::of(mine) == *other)
     }
 
     fn hash_conditions(&self, hasher: &RandomState) -> u64 {
@@ -417,8 +380,6 @@ impl<'a> Message<'a> {
             return Some(&self.headers.get(at.ok()?)?.1);
         }
         let mut headers = self.headers.iter();
-        headers
-            .find(|(other, _)| *other == name)
-            .map(|(_, value)| value)
+        headers.find(|(other, _)| *other == name).map(|(_, value)| value)
     }
 }

@@ -95,11 +95,7 @@ pub struct Bindings<D> {
 impl<D: Clone + Eq + Hash> Bindings<D> {
     /// No bindings yet.
     pub fn new(kind: ExchangeType) -> Self {
-        Self {
-            kind,
-            registry: Registry::new(),
-            routes: Routes::new(kind),
-        }
+        Self { kind, registry: Registry::new(), routes: Routes::new(kind) }
     }
 
     /// The exchange's type.
@@ -121,9 +117,7 @@ impl<D: Clone + Eq + Hash> Bindings<D> {
         if self.registry.find(key, &arguments, &destination).is_some() {
             return false;
         }
-        let id = self
-            .registry
-            .insert(key, arguments.clone(), destination.clone());
+        let id = self.registry.insert(key, arguments.clone(), destination.clone());
         each_type!(&mut self.routes, router => router.add(id, key, &arguments, destination));
         true
     }
@@ -170,12 +164,7 @@ impl<D: Clone + Eq + Hash> Bindings<D> {
 
     /// Calls `found` for the destination of each binding that a message with this routing key and these headers
     /// matches. A destination is reported once or several times if several of its bindings match.
-    pub fn route(
-        &self,
-        routing_key: &str,
-        headers: Option<RawTable<'_>>,
-        found: &mut impl FnMut(&D),
-    ) {
+    pub fn route(&self, routing_key: &str, headers: Option<RawTable<'_>>, found: &mut impl FnMut(&D)) {
         each_type!(&self.routes, router => router.route(routing_key, headers, found));
     }
 

@@ -77,28 +77,18 @@ impl<D: Clone + Eq + Hash> Registry<D> {
         let hash = self.hash(key, &arguments, &destination);
         let list = self.destinations.entry(destination.clone()).or_default();
         let id = BindingId(self.bindings.insert(Stored {
-            binding: Binding {
-                key: key.into(),
-                arguments,
-                destination,
-            },
+            binding: Binding { key: key.into(), arguments, destination },
             hash,
             place: place(list.len()),
         }));
         list.push(id);
         let bindings = &self.bindings;
-        self.identities.insert_unique(hash, id, |id| {
-            bindings.get(id.0).map_or(0, |stored| stored.hash)
-        });
+        self.identities.insert_unique(hash, id, |id| bindings.get(id.0).map_or(0, |stored| stored.hash));
         id
     }
 
     pub(super) fn remove(&mut self, id: BindingId) -> Option<Binding<D>> {
-        let Stored {
-            binding,
-            hash,
-            place,
-        } = self.bindings.remove(id.0)?;
+        let Stored { binding, hash, place } = self.bindings.remove(id.0)?;
         if let Ok(entry) = self.identities.find_entry(hash, |other| *other == id) {
             entry.remove();
         }

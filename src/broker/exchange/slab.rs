@@ -10,10 +10,7 @@ pub(super) struct Slab<T> {
 
 impl<T> Slab<T> {
     pub(super) const fn new() -> Self {
-        Self {
-            items: Vec::new(),
-            free: Vec::new(),
-        }
+        Self { items: Vec::new(), free: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -33,8 +30,7 @@ impl<T> Slab<T> {
             self.items[number as usize] = Some(item);
             return number;
         }
-        let number = u32::try_from(self.items.len())
-            .expect("2^32 items would need more memory than a node has");
+        let number = u32::try_from(self.items.len()).expect("2^32 items would need more memory than a node has");
         self.items.push(Some(item));
         number
     }

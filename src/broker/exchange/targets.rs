@@ -27,10 +27,7 @@ struct Positions(HashMap<BindingId, u32, RandomState>);
 
 impl<D> Default for Targets<D> {
     fn default() -> Self {
-        Self {
-            items: SmallVec::new(),
-            positions: None,
-        }
+        Self { items: SmallVec::new(), positions: None }
     }
 }
 

@@ -65,20 +65,12 @@ impl<'k> Step<'k> {
 }
 
 fn words(key: &str) -> impl Iterator<Item = &str> {
-    (!key.is_empty())
-        .then(|| key.split('.'))
-        .into_iter()
-        .flatten()
+    (!key.is_empty()).then(|| key.split('.')).into_iter().flatten()
 }
 
 impl<D> Default for Topic<D> {
     fn default() -> Self {
-        Self {
-            root: None,
-            nodes: Slab::new(),
-            children: HashMap::default(),
-            words: Words::default(),
-        }
+        Self { root: None, nodes: Slab::new(), children: HashMap::default(), words: Words::default() }
     }
 }
 
@@ -169,24 +161,17 @@ impl<D> Router<D> for Topic<D> {
     }
 
     fn is_empty(&self) -> bool {
-        self.root.is_none()
-            && self.nodes.len() == 0
-            && self.children.is_empty()
-            && self.words.is_empty()
+        self.root.is_none() && self.nodes.len() == 0 && self.children.is_empty() && self.words.is_empty()
     }
 }
 
 impl<D> Topic<D> {
     fn node(&self, id: NodeId) -> &Node<D> {
-        self.nodes
-            .get(id.0)
-            .expect("a node is freed only after its parent let go of it")
+        self.nodes.get(id.0).expect("a node is freed only after its parent let go of it")
     }
 
     fn node_mut(&mut self, id: NodeId) -> &mut Node<D> {
-        self.nodes
-            .get_mut(id.0)
-            .expect("a node is freed only after its parent let go of it")
+        self.nodes.get_mut(id.0).expect("a node is freed only after its parent let go of it")
     }
 
     fn child(&self, parent: NodeId, step: Step<'_>) -> Option<NodeId> {
@@ -250,12 +235,7 @@ impl<D> Topic<D> {
 
 impl<D> Default for Node<D> {
     fn default() -> Self {
-        Self {
-            targets: Targets::default(),
-            star: None,
-            hash: None,
-            children: 0,
-        }
+        Self { targets: Targets::default(), star: None, hash: None, children: 0 }
     }
 }
 
@@ -327,9 +307,7 @@ impl Words {
         }
         // Without a free number the numbers in use are exactly those below the count of words.
         let id = self.free.pop().unwrap_or_else(|| {
-            WordId(
-                u32::try_from(self.ids.len()).expect("a word belongs to a node, and those are u32"),
-            )
+            WordId(u32::try_from(self.ids.len()).expect("a word belongs to a node, and those are u32"))
         });
         self.ids.insert(word.into(), Word { id, nodes: 1 });
         id

@@ -16,9 +16,7 @@ pub(super) fn sorted(arguments: &Table) -> Table {
 /// where order counts. Floats compare by their bits, so that a binding on NaN can be found again.
 pub(super) fn same_arguments(a: &Table, b: &Table) -> bool {
     a.len() == b.len()
-        && a.iter()
-            .zip(b.iter())
-            .all(|((name_a, a), (name_b, b))| name_a == name_b && same_argument(a, b))
+        && a.iter().zip(b.iter()).all(|((name_a, a), (name_b, b))| name_a == name_b && same_argument(a, b))
 }
 
 /// Agrees with [`same_arguments`].
@@ -35,9 +33,7 @@ fn same_argument(a: &Value, b: &Value) -> bool {
         (Value::F32(a), Value::F32(b)) => a.to_bits() == b.to_bits(),
         (Value::F64(a), Value::F64(b)) => a.to_bits() == b.to_bits(),
         (Value::Table(a), Value::Table(b)) => same_arguments(a, b),
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_argument(a, b))
-        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_argument(a, b)),
         _ => a == b,
     }
 }
@@ -102,10 +98,7 @@ impl<'a> Comparand<'a> {
     pub(super) fn of_raw(value: &RawValue<'a>) -> Option<Self> {
         match value.longstr() {
             Some(bytes) => Some(Self::Bytes(Cow::Borrowed(bytes))),
-            None => value
-                .to_value()
-                .ok()
-                .map(|value| Self::new(Cow::Owned(value))),
+            None => value.to_value().ok().map(|value| Self::new(Cow::Owned(value))),
         }
     }
 
@@ -131,12 +124,8 @@ impl<'a> Comparand<'a> {
             Value::LongString(_) | Value::Binary(_) | Value::Table(_) | Value::Array(_) => {}
         }
         match value {
-            Cow::Borrowed(Value::LongString(bytes) | Value::Binary(bytes)) => {
-                Self::Bytes(Cow::Borrowed(bytes))
-            }
-            Cow::Owned(Value::LongString(bytes) | Value::Binary(bytes)) => {
-                Self::Bytes(Cow::Owned(bytes))
-            }
+            Cow::Borrowed(Value::LongString(bytes) | Value::Binary(bytes)) => Self::Bytes(Cow::Borrowed(bytes)),
+            Cow::Owned(Value::LongString(bytes) | Value::Binary(bytes)) => Self::Bytes(Cow::Owned(bytes)),
             nested => Self::Nested(Nested(nested)),
         }
     }
@@ -162,11 +151,9 @@ pub(super) fn erlang_term(value: &Value) -> String {
             let (name, kind) = (erlang_binary(name), value.type_name());
             format!("{{{name},{kind},{}}}", erlang_term(value))
         })),
-        Value::Array(values) => erlang_list(
-            values
-                .iter()
-                .map(|value| format!("{{{},{}}}", value.type_name(), erlang_term(value))),
-        ),
+        Value::Array(values) => {
+            erlang_list(values.iter().map(|value| format!("{{{},{}}}", value.type_name(), erlang_term(value))))
+        }
         Value::Void => "undefined".to_owned(),
     }
 }

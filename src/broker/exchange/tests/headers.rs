@@ -4,13 +4,7 @@ use super::{Bindings, ExchangeType, none, routed, table};
 use crate::wire::{Table, Value};
 
 const ONE: Value = Value::I32(1);
-const MODES: [Option<&str>; 5] = [
-    None,
-    Some("all"),
-    Some("any"),
-    Some("all-with-x"),
-    Some("any-with-x"),
-];
+const MODES: [Option<&str>; 5] = [None, Some("all"), Some("any"), Some("all-with-x"), Some("any-with-x")];
 
 /// Messages by name.
 fn messages() -> [(&'static str, Option<Table>); 11] {
@@ -38,20 +32,11 @@ fn modes_match_as_in_rabbitmq() {
     let cases: [(Table, [&str; 5]); 10] = [
         (none(), [every, every, "", every, ""]),
         (table([("a", ONE)]), [with_a; 5]),
-        (
-            table([("a", ONE), ("b", "2".into())]),
-            ["ab", "ab", "a1 ab ax b", "ab", "a1 ab ax b"],
-        ),
+        (table([("a", ONE), ("b", "2".into())]), ["ab", "ab", "a1 ab ax b", "ab", "a1 ab ax b"]),
         (table([("x-foo", ONE)]), [every, every, "", "ax x", "ax x"]),
-        (
-            table([("a", ONE), ("x-foo", ONE)]),
-            [with_a, with_a, with_a, "ax", "a1 ab ax x"],
-        ),
+        (table([("a", ONE), ("x-foo", ONE)]), [with_a, with_a, with_a, "ax", "a1 ab ax x"]),
         (table([("a", Value::Void)]), [any_a; 5]),
-        (
-            table([("a", Value::Void), ("b", "2".into())]),
-            ["ab", "ab", "a1 a2 ab av ax b", "ab", "a1 a2 ab av ax b"],
-        ),
+        (table([("a", Value::Void), ("b", "2".into())]), ["ab", "ab", "a1 a2 ab av ax b", "ab", "a1 a2 ab av ax b"]),
         (table([("X-foo", ONE)]), ["X"; 5]),
         (table([("x-", ONE)]), [every, every, "", "X", "X"]),
         (table([("x", ONE)]), ["X"; 5]),
@@ -103,10 +88,7 @@ fn values_compare_by_kind() {
         vec![Value::F64(0.0)],
         vec![Value::F64(f64::NAN)],
         vec![Value::Decimal { scale: 0, value: 1 }],
-        vec![Value::Decimal {
-            scale: 1,
-            value: 10,
-        }],
+        vec![Value::Decimal { scale: 1, value: 10 }],
         vec![Value::Bool(true)],
         vec![Value::Bool(false)],
         vec!["1".into(), bytes("1")],
@@ -123,12 +105,8 @@ fn values_compare_by_kind() {
     ];
     for mode in ["all", "any"] {
         let mut bindings = Bindings::new(ExchangeType::Headers);
-        let all = || {
-            classes
-                .iter()
-                .enumerate()
-                .flat_map(|(class, values)| values.iter().map(move |value| (class, value)))
-        };
+        let all =
+            || classes.iter().enumerate().flat_map(|(class, values)| values.iter().map(move |value| (class, value)));
         for (number, (class, value)) in all().enumerate() {
             let arguments = table([("k", value.clone()), ("x-match", mode.into())]);
             assert!(bindings.add("", &arguments, (class, number)));
@@ -163,11 +141,7 @@ fn the_first_header_of_a_name_counts() {
 #[test]
 fn an_argument_given_twice_asks_twice() {
     let twice = |first, second, mode: &str| {
-        table([
-            ("a", Value::I32(first)),
-            ("a", Value::I32(second)),
-            ("x-match", mode.into()),
-        ])
+        table([("a", Value::I32(first)), ("a", Value::I32(second)), ("x-match", mode.into())])
     };
     let mut bindings = Bindings::new(ExchangeType::Headers);
     bindings.add("", &twice(1, 2, "all"), 1);
@@ -187,28 +161,16 @@ fn an_argument_given_twice_asks_twice() {
 #[test]
 fn x_match_is_one_of_four_words() {
     let nested = Value::Table(table([("a", ONE), ("b", "x".into())]));
-    let array = Value::Array(vec![
-        ONE,
-        "a".into(),
-        Value::Bool(true),
-        Value::Void,
-        Value::Table(none()),
-    ]);
-    let text = |value: &str| {
-        format!("Invalid x-match field value {value}; expected all, any, all-with-x, or any-with-x")
-    };
-    let kind = |kind: &str, value: &str| {
-        format!("Invalid x-match field type {kind} (value {value}); expected longstr")
-    };
+    let array = Value::Array(vec![ONE, "a".into(), Value::Bool(true), Value::Void, Value::Table(none())]);
+    let text =
+        |value: &str| format!("Invalid x-match field value {value}; expected all, any, all-with-x, or any-with-x");
+    let kind = |kind: &str, value: &str| format!("Invalid x-match field type {kind} (value {value}); expected longstr");
     let cases = [
         ("foo".into(), text("<<\"foo\">>")),
         ("ALL".into(), text("<<\"ALL\">>")),
         ("".into(), text("<<>>")),
         (Value::LongString(vec![255, 1]), text("<<255,1>>")),
-        (
-            Value::Binary(b"all".to_vec()),
-            kind("binary", "<<\"all\">>"),
-        ),
+        (Value::Binary(b"all".to_vec()), kind("binary", "<<\"all\">>")),
         (Value::Bool(true), kind("bool", "true")),
         (Value::I8(1), kind("byte", "1")),
         (Value::U8(1), kind("unsignedbyte", "1")),
@@ -222,36 +184,16 @@ fn x_match_is_one_of_four_words() {
         (Value::F64(123456789.125), kind("double", "123456789.125")),
         (Value::F64(1e22), kind("double", "1.0e22")),
         (Value::F64(1e-7), kind("double", "1.0e-7")),
-        (
-            Value::Decimal {
-                scale: 2,
-                value: 150,
-            },
-            kind("decimal", "{2,150}"),
-        ),
+        (Value::Decimal { scale: 2, value: 150 }, kind("decimal", "{2,150}")),
         (Value::Timestamp(7), kind("timestamp", "7")),
         (Value::Void, kind("void", "undefined")),
         (Value::Array(vec![]), kind("array", "[]")),
-        (
-            array,
-            kind(
-                "array",
-                "[{signedint,1},{longstr,<<\"a\">>},{bool,true},{void,undefined},{table,[]}]",
-            ),
-        ),
-        (
-            nested,
-            kind(
-                "table",
-                "[{<<\"a\">>,signedint,1},{<<\"b\">>,longstr,<<\"x\">>}]",
-            ),
-        ),
+        (array, kind("array", "[{signedint,1},{longstr,<<\"a\">>},{bool,true},{void,undefined},{table,[]}]")),
+        (nested, kind("table", "[{<<\"a\">>,signedint,1},{<<\"b\">>,longstr,<<\"x\">>}]")),
     ];
     let bindings = Bindings::<u32>::new(ExchangeType::Headers);
     for (value, text) in cases {
-        let error = bindings
-            .check("", &table([("x-match", value)]))
-            .unwrap_err();
+        let error = bindings.check("", &table([("x-match", value)])).unwrap_err();
         assert_eq!(error.to_string(), text);
     }
     let first_counts = table([("x-match", "any".into()), ("x-match", "foo".into())]);
@@ -259,27 +201,14 @@ fn x_match_is_one_of_four_words() {
     assert_eq!(bindings.check("", &none()), Ok(()));
     // Other types have no use for it.
     let topic = Bindings::<u32>::new(ExchangeType::Topic);
-    assert_eq!(
-        topic.check("#.#.#", &table([("x-match", "foo".into())])),
-        Ok(())
-    );
+    assert_eq!(topic.check("#.#.#", &table([("x-match", "foo".into())])), Ok(()));
 }
 
 /// Definitions from elsewhere may hold what `check` refuses; RabbitMQ takes it for `all`.
 #[test]
 fn an_unknown_x_match_means_all() {
     let mut bindings = Bindings::new(ExchangeType::Headers);
-    bindings.add(
-        "",
-        &table([("x-match", "one".into()), ("a", ONE), ("b", ONE)]),
-        1,
-    );
-    assert_eq!(
-        routed(&bindings, "", Some(&table([("a", ONE)]))),
-        [] as [i32; 0]
-    );
-    assert_eq!(
-        routed(&bindings, "", Some(&table([("b", ONE), ("a", ONE)]))),
-        [1]
-    );
+    bindings.add("", &table([("x-match", "one".into()), ("a", ONE), ("b", ONE)]), 1);
+    assert_eq!(routed(&bindings, "", Some(&table([("a", ONE)]))), [] as [i32; 0]);
+    assert_eq!(routed(&bindings, "", Some(&table([("b", ONE), ("a", ONE)]))), [1]);
 }

@@ -18,11 +18,7 @@ fn none() -> Table {
 }
 
 /// The destinations of a message, each once, in order.
-fn routed<D: Clone + Ord + Eq + std::hash::Hash>(
-    bindings: &Bindings<D>,
-    key: &str,
-    headers: Option<&Table>,
-) -> Vec<D> {
+fn routed<D: Clone + Ord + Eq + std::hash::Hash>(bindings: &Bindings<D>, key: &str, headers: Option<&Table>) -> Vec<D> {
     let raw = headers.map(|headers| {
         let mut raw = Vec::new();
         headers.encode_bare(&mut raw);
@@ -39,10 +35,7 @@ fn routed<D: Clone + Ord + Eq + std::hash::Hash>(
 #[test]
 fn types_have_the_names_that_clients_use() {
     for name in ["direct", "fanout", "topic", "headers"] {
-        assert_eq!(
-            ExchangeType::parse(name).map(ExchangeType::as_str),
-            Some(name)
-        );
+        assert_eq!(ExchangeType::parse(name).map(ExchangeType::as_str), Some(name));
     }
     assert_eq!(ExchangeType::parse("Direct"), None);
     assert_eq!(ExchangeType::parse(""), None);
@@ -60,15 +53,7 @@ fn only_headers_exchanges_depend_on_headers() {
 #[test]
 fn direct_needs_equal_keys() {
     let mut bindings = Bindings::new(ExchangeType::Direct);
-    for (key, destination) in [
-        ("a", 1),
-        ("a", 2),
-        ("A", 3),
-        ("", 4),
-        ("a.b", 5),
-        ("*", 6),
-        ("#", 7),
-    ] {
+    for (key, destination) in [("a", 1), ("a", 2), ("A", 3), ("", 4), ("a.b", 5), ("*", 6), ("#", 7)] {
         assert!(bindings.add(key, &none(), destination));
     }
     assert_eq!(routed(&bindings, "a", None), [1, 2]);
@@ -110,16 +95,9 @@ fn a_binding_is_its_key_its_arguments_and_its_destination() {
         assert!(bindings.add("k", &nested("y", "x"), 1));
         assert_eq!(bindings.len(), 7);
 
-        let listed = |key, arguments| {
-            bindings
-                .iter()
-                .any(|(k, a, d)| (k, a, *d) == (key, arguments, 1))
-        };
+        let listed = |key, arguments| bindings.iter().any(|(k, a, d)| (k, a, *d) == (key, arguments, 1));
         assert!(listed("k", &ab) && listed("k", &wide) && listed("other", &ab));
-        assert!(
-            !listed("k", &ba),
-            "arguments are listed in order of their names"
-        );
+        assert!(!listed("k", &ba), "arguments are listed in order of their names");
 
         assert!(bindings.contains("k", &ba, &1));
         assert!(!bindings.remove("k", &table([("a", Value::I32(1))]), &1));

@@ -23,21 +23,16 @@ struct Model {
 
 impl Model {
     fn position(&self, key: &str, arguments: &Table, destination: u8) -> Option<usize> {
-        self.bindings
-            .iter()
-            .position(|(k, a, d)| k == key && *a == sorted(arguments) && *d == destination)
+        self.bindings.iter().position(|(k, a, d)| k == key && *a == sorted(arguments) && *d == destination)
     }
 
     fn routed(&self, key: &str, headers: Option<&Table>) -> Vec<u8> {
-        let matching = self
-            .bindings
-            .iter()
-            .filter(|(binding_key, arguments, _)| match self.kind {
-                ExchangeType::Direct => binding_key == key,
-                ExchangeType::Fanout => true,
-                ExchangeType::Topic => topic_matches(&words(binding_key), &words(key)),
-                ExchangeType::Headers => headers_match(arguments, headers),
-            });
+        let matching = self.bindings.iter().filter(|(binding_key, arguments, _)| match self.kind {
+            ExchangeType::Direct => binding_key == key,
+            ExchangeType::Fanout => true,
+            ExchangeType::Topic => topic_matches(&words(binding_key), &words(key)),
+            ExchangeType::Headers => headers_match(arguments, headers),
+        });
         let mut destinations: Vec<_> = matching.map(|(_, _, destination)| *destination).collect();
         destinations.sort_unstable();
         destinations.dedup();
@@ -62,9 +57,7 @@ fn topic_matches(pattern: &[&str], key: &[&str]) -> bool {
     match (pattern, key) {
         ([], key) => key.is_empty(),
         (["#", rest @ ..], _) => (0..=key.len()).any(|taken| topic_matches(rest, &key[taken..])),
-        ([word, rest @ ..], [first, others @ ..]) => {
-            (*word == "*" || word == first) && topic_matches(rest, others)
-        }
+        ([word, rest @ ..], [first, others @ ..]) => (*word == "*" || word == first) && topic_matches(rest, others),
         (_, []) => false,
     }
 }
@@ -72,14 +65,11 @@ fn topic_matches(pattern: &[&str], key: &[&str]) -> bool {
 fn headers_match(arguments: &Table, headers: Option<&Table>) -> bool {
     let mode = arguments.get("x-match").and_then(Value::as_str);
     let with_x = matches!(mode, Some("all-with-x" | "any-with-x"));
-    let mut conditions = arguments
-        .iter()
-        .filter(|(name, _)| *name != b"x-match" && (with_x || !name.starts_with(b"x-")));
+    let mut conditions =
+        arguments.iter().filter(|(name, _)| *name != b"x-match" && (with_x || !name.starts_with(b"x-")));
     let holds = |(name, wanted): (&[u8], &Value)| {
         let header = headers.and_then(|headers| headers.get(name));
-        header.is_some_and(|header| {
-            *wanted == Value::Void || comparable(wanted) == comparable(header)
-        })
+        header.is_some_and(|header| *wanted == Value::Void || comparable(wanted) == comparable(header))
     };
     match mode {
         Some("any" | "any-with-x") => conditions.any(holds),
@@ -128,14 +118,7 @@ fn headers() -> impl Strategy<Value = Table> {
 }
 
 fn arguments() -> impl Strategy<Value = Table> {
-    let mode = select(vec![
-        None,
-        Some("all"),
-        Some("any"),
-        Some("all-with-x"),
-        Some("any-with-x"),
-        Some("zzz"),
-    ]);
+    let mode = select(vec![None, Some("all"), Some("any"), Some("all-with-x"), Some("any-with-x"), Some("zzz")]);
     (headers(), mode).prop_map(|(mut arguments, mode)| {
         if let Some(mode) = mode {
             arguments.push("x-match", mode.into());
@@ -186,12 +169,9 @@ fn apply(change: Change, bindings: &mut Bindings<u8>, model: &mut Model) {
 }
 
 fn assert_same(bindings: &Bindings<u8>, model: &Model) {
-    let order =
-        |(key, arguments, to): &(String, Table, u8)| (key.clone(), format!("{arguments:?}"), *to);
-    let mut listed: Vec<_> = bindings
-        .iter()
-        .map(|(key, arguments, to)| (key.to_owned(), arguments.clone(), *to))
-        .collect();
+    let order = |(key, arguments, to): &(String, Table, u8)| (key.clone(), format!("{arguments:?}"), *to);
+    let mut listed: Vec<_> =
+        bindings.iter().map(|(key, arguments, to)| (key.to_owned(), arguments.clone(), *to)).collect();
     let mut expected = model.bindings.clone();
     listed.sort_by_key(order);
     expected.sort_by_key(order);
