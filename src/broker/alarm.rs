@@ -1,0 +1,30 @@
+//! Resource alarms: set by whoever watches the resource, read by every publish, told to every connection.
+
+use std::sync::atomic::Ordering;
+
+use super::Broker;
+use super::event::{Alarm, Alarms, Event};
+
+impl Broker {
+    /// Raises or clears an alarm. Connections that publish are blocked while any is on (FL-1).
+    pub fn set_alarm(&self, alarm: Alarm, on: bool) {
+        let bit = Alarms::bit(alarm);
+        let before = if on {
+            self.0.alarms.fetch_or(bit, Ordering::SeqCst)
+        } else {
+            self.0.alarms.fetch_and(!bit, Ordering::SeqCst)
+        };
+        if (before & bit != 0) == on {
+            return;
+        }
+        let alarms = self.alarms();
+        for connected in &self.0.connections {
+            connected.mailbox.put_one(Event::Alarms(alarms));
+        }
+    }
+
+    /// The alarms that are on.
+    pub fn alarms(&self) -> Alarms {
+        Alarms::from_bits(self.0.alarms.load(Ordering::Relaxed))
+    }
+}

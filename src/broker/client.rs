@@ -1,0 +1,813 @@
+//! The door of a protocol session to the broker: one [`Client`] for each connection. Requests are checked here, in
+//! RabbitMQ's order; what queues must do is gathered in a batch for each lane and handed over by [`Client::flush`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::event::{Alarms, Answer, ChannelKey, Event, Outcome, OwnerKey, QueueKey, Reply, Settlement, Source};
+use super::exchange::ExchangeType;
+use super::lane::{ConfirmTo, Countdown, Op};
+use super::limiter::Limiter;
+use super::mailbox::{Mailbox, lane_bit};
+use super::message::Message;
+use super::publish::{Publish, Read};
+use super::queue::{Queue, QueueOptions, Subscription};
+use super::refusal::{Named, Refusal};
+use super::route::{CachedRoute, RouteCache, Targets, Versions};
+use super::vhost::{ALTERNATE_EXCHANGE, Destination, Exchange, ExchangeDefinition, QueueHandle, Vhost};
+use super::{Broker, Connected};
+use crate::auth::{Access, Right, User};
+use crate::wire::{Table, Value};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// What an operation costs in a lane's inbox beside a message, for the connection's share.
+const OPERATION_BYTES: usize = 64;
+
+/// What the broker knows of a connection, for listings and for closing it by name.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionInfo {
+    /// `peer -> local`.
+    pub name: String,
+    /// The client property `connection_name`.
+    pub user_provided_name: Option<String>,
+}
+
+/// queue.declare.
+#[derive(Clone, Debug)]
+pub struct QueueDeclare<'a> {
+    /// Empty: the server makes a name.
+    pub queue: &'a str,
+    /// Only look whether it exists.
+    pub passive: bool,
+    /// Survives a restart.
+    pub durable: bool,
+    /// For this connection only.
+    pub exclusive: bool,
+    /// Goes with its last consumer.
+    pub auto_delete: bool,
+    /// `x-...`
+    pub arguments: Table,
+}
+
+/// exchange.declare.
+#[derive(Clone, Debug)]
+pub struct ExchangeDeclare<'a> {
+    /// Its name.
+    pub exchange: &'a str,
+    /// `direct`, ...
+    pub kind: &'a str,
+    /// Only look whether it exists.
+    pub passive: bool,
+    /// Survives a restart.
+    pub durable: bool,
+    /// Goes with its last binding as a source.
+    pub auto_delete: bool,
+    /// Clients may not publish to it.
+    pub internal: bool,
+    /// `alternate-exchange`, ...
+    pub arguments: Table,
+}
+
+/// basic.consume.
+#[derive(Debug)]
+pub struct ConsumeSpec<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// Its channel.
+    pub channel: ChannelKey,
+    /// The session's slot, which comes back with every delivery.
+    pub consumer: u32,
+    /// Deliveries count as acked at once.
+    pub no_ack: bool,
+    /// Nobody else may consume.
+    pub exclusive: bool,
+    /// Unacked deliveries at once; 0 is without limit.
+    pub prefetch: u16,
+    /// The channel's.
+    pub limiter: Arc<Limiter>,
+    /// `x-priority`, ...
+    pub arguments: Table,
+}
+
+/// Where a publish went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Routed {
+    /// How many lanes will answer with [`Event::Confirm`]; 0: it was routed nowhere.
+    pub lanes: u16,
+}
+
+/// A publish that is routed and held back until its transaction commits.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    targets: Targets,
+    message: Message,
+}
+
+impl Prepared {
+    /// False: it goes nowhere (mandatory: return it at the commit).
+    pub fn is_routed(&self) -> bool {
+        self.targets.lanes() > 0
+    }
+
+    /// The message.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+}
+
+#[derive(Debug, Default)]
+struct PendingBatch {
+    operations: Vec<Op>,
+    bytes: usize,
+    /// The lane knows this connection.
+    touched: bool,
+}
+
+/// A queue.declare that waits for its lane, in case the queue is deleted before its turn.
+#[derive(Debug)]
+struct PendingDeclare {
+    reply: Reply,
+    queue: String,
+    passive: bool,
+    durable: bool,
+    exclusive: bool,
+    auto_delete: bool,
+    arguments: Table,
+}
+
+/// See the module's documentation. Dropping it gives back everything the connection held.
+#[derive(Debug)]
+pub struct Client {
+    broker: Broker,
+    vhost: Arc<Vhost>,
+    user: Arc<User>,
+    mailbox: Arc<Mailbox>,
+    access: Access,
+    access_version: u64,
+    batches: Box<[PendingBatch]>,
+    routes: RouteCache,
+    declares: HashMap<u64, Box<PendingDeclare>, foldhash::fast::RandomState>,
+    scratch: Vec<u8>,
+    closed: bool,
+}
+
+impl Client {
+    /// All checks of connection.open in RabbitMQ's order (HS-12), then the connection is known to the broker.
+    pub fn open(broker: &Broker, user: Arc<User>, vhost: &str, info: ConnectionInfo) -> Result<Self, Refusal> {
+        if let Some(limit) = broker.0.options.connection_max
+            && broker.connection_count() as u64 >= limit
+        {
+            return Err(Refusal::NodeConnectionLimit(limit));
+        }
+        let name = vhost;
+        let vhost = broker.vhost(name).ok_or_else(|| Refusal::VhostNotFound(name.into()))?;
+        check_user_connections(broker, &user)?;
+        let access_version = broker.auth().version();
+        let access = broker
+            .auth()
+            .access(&user.name, name)
+            .ok_or_else(|| Refusal::VhostAccess { vhost: name.into(), user: user.name.to_string() })?;
+        let mailbox = Arc::new(Mailbox::new(broker.next_connection()));
+        let connected =
+            Connected { mailbox: mailbox.clone(), vhost: vhost.clone(), user: user.name.as_str().into(), info };
+        broker.0.connections.insert(mailbox.id(), connected);
+        Ok(Self {
+            batches: broker.lanes().iter().map(|_| PendingBatch::default()).collect(),
+            broker: broker.clone(),
+            vhost,
+            user,
+            mailbox,
+            access,
+            access_version,
+            routes: RouteCache::default(),
+            declares: HashMap::default(),
+            scratch: Vec::new(),
+            closed: false,
+        })
+    }
+
+    /// Who it is.
+    pub fn user(&self) -> &User {
+        &self.user
+    }
+
+    /// Its vhost.
+    pub fn vhost(&self) -> &str {
+        self.vhost.name()
+    }
+
+    /// The alarms that are on.
+    pub fn alarms(&self) -> Alarms {
+        self.broker.alarms()
+    }
+
+    // --- permissions ---
+
+    fn refresh_access(&mut self) {
+        let version = self.broker.auth().version();
+        if version != self.access_version {
+            self.access_version = version;
+            // Without an entry for the vhost nothing is allowed.
+            self.access = self.broker.auth().access(&self.user.name, self.vhost.name()).unwrap_or_default();
+        }
+    }
+
+    fn check(&mut self, right: Right, name: &str, what: impl FnOnce(&Vhost) -> Named) -> Result<(), Refusal> {
+        self.refresh_access();
+        if self.access.allows(right, name) {
+            return Ok(());
+        }
+        let what = what(&self.vhost);
+        Err(Refusal::Access { right: right.as_str(), what, user: self.user.name.to_string() })
+    }
+
+    fn check_queue(&mut self, right: Right, queue: &str) -> Result<(), Refusal> {
+        self.check(right, queue, |vhost| vhost.queue_named(queue))
+    }
+
+    fn check_exchange(&mut self, right: Right, exchange: &str) -> Result<(), Refusal> {
+        let name = if exchange.is_empty() { "amq.default" } else { exchange };
+        self.check(right, name, |vhost| vhost.exchange_named(name))
+    }
+
+    fn check_topic(&mut self, right: Right, exchange: &Exchange, key: &str) -> Result<(), Refusal> {
+        if exchange.kind != ExchangeType::Topic || self.access.allows_topic(right, &exchange.name, key) {
+            return Ok(());
+        }
+        Err(Refusal::TopicAccess {
+            right: right.as_str(),
+            key: key.into(),
+            exchange: self.vhost.exchange_named(&exchange.name),
+            user: self.user.name.to_string(),
+        })
+    }
+
+    fn unlocked(&self, queue: Arc<QueueHandle>) -> Result<Arc<QueueHandle>, Refusal> {
+        if queue.is_locked_for(self.mailbox.id()) { Err(Refusal::Locked(queue.named())) } else { Ok(queue) }
+    }
+
+    // --- exchanges ---
+
+    /// exchange.declare.
+    pub fn exchange_declare(&mut self, _reply: Reply, declare: ExchangeDeclare<'_>) -> Result<Answer, Refusal> {
+        let name = declare.exchange;
+        if declare.passive {
+            check_not_default(name)?;
+            self.vhost.require_exchange(name)?;
+            return Ok(Answer::Now(Outcome::Done));
+        }
+        let kind =
+            ExchangeType::parse(declare.kind).ok_or_else(|| Refusal::UnknownExchangeType(declare.kind.into()))?;
+        check_not_default(name)?;
+        self.check_exchange(Right::Configure, name)?;
+        let exists = self.vhost.exchange(name).is_some();
+        if !exists {
+            check_not_reserved("exchange", name)?;
+            self.check_alternate(name, &declare.arguments)?;
+        }
+        let definition = ExchangeDefinition {
+            name,
+            kind,
+            durable: declare.durable,
+            auto_delete: declare.auto_delete,
+            internal: declare.internal,
+            arguments: declare.arguments,
+        };
+        self.vhost.declare_exchange(definition)?;
+        Ok(Answer::Now(Outcome::Done))
+    }
+
+    /// EH-19; and the permissions an alternate exchange needs (RO-5).
+    fn check_alternate(&mut self, name: &str, arguments: &Table) -> Result<(), Refusal> {
+        let Some(alternate) = arguments.get(ALTERNATE_EXCHANGE) else {
+            return Ok(());
+        };
+        let Some(alternate) = alternate.as_str() else {
+            return Err(Refusal::InvalidArgumentType {
+                value_type: alternate.type_name(),
+                argument: ALTERNATE_EXCHANGE,
+                what: self.vhost.exchange_named(name),
+            });
+        };
+        self.check_exchange(Right::Read, name)?;
+        self.check_exchange(Right::Write, alternate)
+    }
+
+    /// exchange.delete.
+    pub fn exchange_delete(&mut self, _reply: Reply, exchange: &str, if_unused: bool) -> Result<Answer, Refusal> {
+        check_not_default(exchange)?;
+        if exchange.starts_with("amq.") {
+            return Err(Refusal::SystemExchange(self.vhost.exchange_named(exchange)));
+        }
+        self.check_exchange(Right::Configure, exchange)?;
+        self.vhost.delete_exchange(exchange, if_unused)?;
+        Ok(Answer::Now(Outcome::Done))
+    }
+
+    /// exchange.bind.
+    pub fn exchange_bind(
+        &mut self,
+        _reply: Reply,
+        destination: &str,
+        source: &str,
+        key: &str,
+        arguments: Table,
+    ) -> Result<Answer, Refusal> {
+        let source = self.check_exchange_binding(destination, source, key)??;
+        let destination = self.vhost.require_exchange(destination)?;
+        self.vhost.bind(&source, &Destination::Exchange(destination.name.clone()), key, &arguments)?;
+        Ok(Answer::Now(Outcome::Done))
+    }
+
+    /// exchange.unbind.
+    pub fn exchange_unbind(
+        &mut self,
+        _reply: Reply,
+        destination: &str,
+        source: &str,
+        key: &str,
+        arguments: Table,
+    ) -> Result<Answer, Refusal> {
+        if let Ok(source) = self.check_exchange_binding(destination, source, key)? {
+            self.vhost.unbind(&source, &Destination::Exchange(destination.into()), key, &arguments);
+        }
+        Ok(Answer::Now(Outcome::Done))
+    }
+
+    /// RO-6: write on the destination, read on the source. The inner result is whether the source exists, which
+    /// matters to a bind only.
+    fn check_exchange_binding(
+        &mut self,
+        destination: &str,
+        source: &str,
+        key: &str,
+    ) -> Result<Result<Arc<Exchange>, Refusal>, Refusal> {
+        check_not_default(destination)?;
+        self.check_exchange(Right::Write, destination)?;
+        self.check_binding_source(source, key)
+    }
+
+    fn check_binding_source(&mut self, source: &str, key: &str) -> Result<Result<Arc<Exchange>, Refusal>, Refusal> {
+        check_not_default(source)?;
+        self.check_exchange(Right::Read, source)?;
+        let source = self.vhost.require_exchange(source);
+        if let Ok(source) = &source {
+            self.check_topic(Right::Read, source, key)?;
+        }
+        Ok(source)
+    }
+
+    // --- queues ---
+
+    /// queue.declare.
+    pub fn queue_declare(&mut self, reply: Reply, declare: QueueDeclare<'_>) -> Result<Answer, Refusal> {
+        let pending = PendingDeclare {
+            reply,
+            queue: declare.queue.into(),
+            passive: declare.passive,
+            durable: declare.durable,
+            exclusive: declare.exclusive,
+            auto_delete: declare.auto_delete,
+            arguments: declare.arguments,
+        };
+        if pending.passive {
+            return self.queue_declare_passive(pending);
+        }
+        let server_named = pending.queue.is_empty();
+        if !server_named {
+            check_not_reserved("queue", &pending.queue)?;
+        }
+        let name = if server_named { server_name("amq.gen-") } else { pending.queue.clone() };
+        self.check_queue(Right::Configure, &name)?;
+        let exclusive = pending.exclusive.then(|| self.mailbox.id());
+        // QU-2: an exclusive queue is never durable in effect.
+        let durable = pending.durable && !pending.exclusive;
+        if let Some(existing) = self.vhost.queue(&name) {
+            return self.redeclare(pending, existing, durable);
+        }
+        self.check_dead_letter(&name, &pending.arguments)?;
+        let named = self.vhost.queue_named(&name);
+        let options = QueueOptions::parse(
+            &named,
+            durable,
+            exclusive,
+            pending.auto_delete,
+            server_named,
+            pending.arguments.clone(),
+        )?;
+        let (broker, mailbox, vhost) = (&self.broker, &self.mailbox, &self.vhost);
+        let (handle, created) = self.vhost.find_or_create_queue(&name, || {
+            let key = broker.next_queue();
+            let handle = Arc::new(QueueHandle::new(key, name.as_str().into(), vhost.name().clone(), Arc::new(options)));
+            let queue = Queue::new(handle.clone(), broker.clock_ms(Instant::now()));
+            // Before anybody can find the handle: their first operation must come behind this one.
+            broker.lane(key.lane).send(mailbox, vec![Op::Create { queue: Box::new(queue) }], OPERATION_BYTES);
+            Ok(handle)
+        })?;
+        if !created {
+            return self.redeclare(pending, handle, durable);
+        }
+        self.batches[usize::from(handle.key.lane)].touched = true;
+        Ok(Answer::Now(Outcome::Declared { queue: handle.name.clone(), messages: 0, consumers: 0 }))
+    }
+
+    fn queue_declare_passive(&mut self, pending: PendingDeclare) -> Result<Answer, Refusal> {
+        let queue = self.vhost.require_queue(&pending.queue)?;
+        // QU-10: any of the three permissions will do; the refusal names configure.
+        let allowed =
+            self.check_queue(Right::Read, &queue.name).is_ok() || self.check_queue(Right::Write, &queue.name).is_ok();
+        if !allowed {
+            self.check_queue(Right::Configure, &queue.name)?;
+        }
+        let queue = self.unlocked(queue)?;
+        self.ask_counts(pending, queue)
+    }
+
+    /// EH-4, EH-5: the queue exists; is it the one that is wanted?
+    fn redeclare(
+        &mut self,
+        pending: PendingDeclare,
+        existing: Arc<QueueHandle>,
+        durable: bool,
+    ) -> Result<Answer, Refusal> {
+        let named = existing.named();
+        let wanted = pending.exclusive.then(|| self.mailbox.id());
+        if existing.options.exclusive != wanted {
+            return Err(Refusal::Locked(named));
+        }
+        existing.options.check_equivalent(&named, durable, pending.auto_delete, &pending.arguments)?;
+        self.ask_counts(pending, existing)
+    }
+
+    fn ask_counts(&mut self, pending: PendingDeclare, queue: Arc<QueueHandle>) -> Result<Answer, Refusal> {
+        let reply = pending.reply;
+        self.declares.insert(reply.ticket, Box::new(pending));
+        self.push(queue.key.lane, Op::Declare { queue, reply });
+        Ok(Answer::Later)
+    }
+
+    /// DX-8: read on the queue, write on its dead-letter exchange.
+    fn check_dead_letter(&mut self, queue: &str, arguments: &Table) -> Result<(), Refusal> {
+        let Some(exchange) = arguments.get("x-dead-letter-exchange").and_then(Value::as_str) else {
+            return Ok(());
+        };
+        self.check_queue(Right::Read, queue)?;
+        self.check_exchange(Right::Write, exchange)
+    }
+
+    /// queue.bind.
+    pub fn queue_bind(
+        &mut self,
+        _reply: Reply,
+        queue: &str,
+        exchange: &str,
+        key: &str,
+        arguments: Table,
+    ) -> Result<Answer, Refusal> {
+        self.check_queue(Right::Write, queue)?;
+        let source = self.check_binding_source(exchange, key)?;
+        let queue = self.vhost.require_queue(queue)?;
+        let queue = self.unlocked(queue)?;
+        self.vhost.bind(&source?, &Destination::Queue(queue), key, &arguments)?;
+        Ok(Answer::Now(Outcome::Done))
+    }
+
+    /// queue.unbind.
+    pub fn queue_unbind(
+        &mut self,
+        _reply: Reply,
+        queue: &str,
+        exchange: &str,
+        key: &str,
+        arguments: Table,
+    ) -> Result<Answer, Refusal> {
+        self.check_queue(Right::Write, queue)?;
+        let source = self.check_binding_source(exchange, key)?;
+        if let (Ok(source), Some(queue)) = (source, self.vhost.queue(queue)) {
+            let queue = self.unlocked(queue)?;
+            self.vhost.unbind(&source, &Destination::Queue(queue), key, &arguments);
+        }
+        Ok(Answer::Now(Outcome::Done))
+    }
+
+    /// queue.purge.
+    pub fn queue_purge(&mut self, reply: Reply, queue: &str) -> Result<Answer, Refusal> {
+        self.check_queue(Right::Read, queue)?;
+        let queue = self.unlocked(self.vhost.require_queue(queue)?)?;
+        self.push(queue.key.lane, Op::Purge { queue, reply });
+        Ok(Answer::Later)
+    }
+
+    /// queue.delete; one that does not exist has no messages (M-15).
+    pub fn queue_delete(
+        &mut self,
+        reply: Reply,
+        queue: &str,
+        if_unused: bool,
+        if_empty: bool,
+    ) -> Result<Answer, Refusal> {
+        self.check_queue(Right::Configure, queue)?;
+        let Some(queue) = self.vhost.queue(queue) else {
+            return Ok(Answer::Now(Outcome::Deleted { messages: 0 }));
+        };
+        let queue = self.unlocked(queue)?;
+        self.push(queue.key.lane, Op::Delete { queue, reply: Some(reply), if_unused, if_empty });
+        Ok(Answer::Later)
+    }
+
+    // --- consuming ---
+
+    /// basic.consume.
+    pub fn consume(&mut self, reply: Reply, spec: ConsumeSpec<'_>) -> Result<Answer, Refusal> {
+        self.check_queue(Right::Read, spec.queue)?;
+        let queue = self.unlocked(self.vhost.require_queue(spec.queue)?)?;
+        let priority = match spec.arguments.get("x-priority") {
+            None => 0,
+            Some(value) => value.as_integer().ok_or_else(|| Refusal::InvalidArgument {
+                argument: "x-priority".into(),
+                queue: queue.named(),
+                reason: format!("\"expected integer, got {}\"", value.type_name()),
+            })?,
+        };
+        let subscription = Subscription {
+            channel: spec.channel,
+            consumer: spec.consumer,
+            no_ack: spec.no_ack,
+            exclusive: spec.exclusive,
+            prefetch: spec.prefetch,
+            priority,
+            limiter: spec.limiter,
+        };
+        self.push(queue.key.lane, Op::Consume { queue, subscription: Box::new(subscription), reply });
+        Ok(Answer::Later)
+    }
+
+    /// basic.cancel of a consumer of this connection.
+    pub fn cancel(&mut self, reply: Reply, queue: QueueKey, owner: OwnerKey) -> Answer {
+        self.push(queue.lane, Op::Cancel { queue: queue.id, owner, reply });
+        Answer::Later
+    }
+
+    /// basic.get.
+    pub fn get(&mut self, reply: Reply, queue: &str, no_ack: bool) -> Result<Answer, Refusal> {
+        self.check_queue(Right::Read, queue)?;
+        let queue = self.unlocked(self.vhost.require_queue(queue)?)?;
+        self.push(queue.key.lane, Op::Get { queue, no_ack, reply });
+        Ok(Answer::Later)
+    }
+
+    /// Settles deliveries `first..=last` of one owner.
+    pub fn settle(&mut self, queue: QueueKey, owner: OwnerKey, first: u64, last: u64, how: Settlement) {
+        self.push(queue.lane, Op::Settle { queue: queue.id, owner, first, last, how });
+    }
+
+    /// The channel's [`Limiter`] has room again, or its limit changed: lanes look at its consumers anew.
+    pub fn resume(&mut self, channel: ChannelKey) {
+        self.push_to_touched(|| Op::Resume { channel: Some(channel) });
+    }
+
+    /// Requeues all unacked of the channel and drops its consumers.
+    pub fn channel_closed(&mut self, channel: ChannelKey) {
+        self.push_to_touched(|| Op::ChannelClosed { channel });
+    }
+
+    // --- publishing ---
+
+    /// basic.publish.
+    pub fn publish(&mut self, publish: Publish<'_>) -> Result<Routed, Refusal> {
+        let confirm = publish.confirm.map(|sequence| ConfirmTo { channel: publish.channel, sequence });
+        let Prepared { targets, message } = self.prepare(publish)?;
+        let lanes = targets.lanes();
+        self.push_publish(targets, message, confirm);
+        Ok(Routed { lanes })
+    }
+
+    fn push_publish(&mut self, targets: Targets, message: Message, confirm: Option<ConfirmTo>) {
+        let bytes = message.memory_bytes();
+        match targets {
+            Targets::Nowhere => {}
+            Targets::One(key) => {
+                let batch = &mut self.batches[usize::from(key.lane)];
+                batch.bytes += bytes;
+                batch.operations.push(Op::Publish { queue: key.id, message, confirm });
+            }
+            Targets::Many(lanes) => {
+                for targets in lanes.iter() {
+                    let batch = &mut self.batches[usize::from(targets.lane)];
+                    batch.bytes += bytes;
+                    let queues = targets.queues.clone();
+                    batch.operations.push(Op::PublishMany { queues, message: message.clone(), confirm });
+                }
+            }
+        }
+    }
+
+    /// Checks and routes a publish without sending it (RO-1 is the order of the checks).
+    pub fn prepare(&mut self, publish: Publish<'_>) -> Result<Prepared, Refusal> {
+        let versions = Versions { vhost: self.vhost.version(), auth: self.broker.auth().version() };
+        if let Some(targets) = self.routes.get(publish.address, versions) {
+            let targets = targets.clone();
+            let read = Read::new(publish.properties)?;
+            if read.more_keys.is_none() {
+                read.check_user_id(&self.user)?;
+                let message =
+                    Message::new(publish.address, publish.properties, publish.body, read.facts, &mut self.scratch);
+                return Ok(Prepared { targets, message });
+            }
+        }
+        self.prepare_anew(publish, versions)
+    }
+
+    fn prepare_anew(&mut self, publish: Publish<'_>, versions: Versions) -> Result<Prepared, Refusal> {
+        self.check_exchange(Right::Write, publish.exchange)?;
+        let exchange = self.vhost.require_exchange(publish.exchange)?;
+        if exchange.internal {
+            return Err(Refusal::InternalExchange(self.vhost.exchange_named(&exchange.name)));
+        }
+        let read = Read::new(publish.properties)?;
+        self.check_topic(Right::Write, &exchange, publish.routing_key)?;
+        read.check_user_id(&self.user)?;
+        let mut keys = vec![publish.routing_key];
+        if let Some(more) = &read.more_keys {
+            keys.extend(more.keys.iter().map(String::as_str));
+        }
+        let found = self.vhost.route(&exchange, &keys, read.headers);
+        if read.more_keys.is_none()
+            && let Some(route) = CachedRoute::new(&exchange, &found, versions)
+        {
+            self.routes.insert(publish.address, route);
+        }
+        let without_bcc;
+        let properties = match &read.more_keys {
+            Some(more) if more.has_bcc => {
+                without_bcc = read.without_bcc()?;
+                &without_bcc
+            }
+            _ => publish.properties,
+        };
+        let message = Message::new(publish.address, properties, publish.body, read.facts, &mut self.scratch);
+        Ok(Prepared { targets: Targets::new(&found), message })
+    }
+
+    /// tx.commit.
+    pub fn commit(&mut self, reply: Reply, publishes: Vec<Prepared>, settlements: Vec<(Source, Settlement)>) -> Answer {
+        // What was sent before goes before.
+        self.flush();
+        for Prepared { targets, message } in publishes {
+            self.push_publish(targets, message, None);
+        }
+        for (source, how) in settlements {
+            let Source { queue, owner, number } = source;
+            self.settle(queue, owner, number, number, how);
+        }
+        let lanes = self.batches.iter().filter(|batch| !batch.operations.is_empty()).count();
+        if lanes == 0 {
+            return Answer::Now(Outcome::Committed { all_accepted: true });
+        }
+        let countdown = Countdown::new(Some(reply), lanes);
+        for batch in self.batches.iter_mut().filter(|batch| !batch.operations.is_empty()) {
+            let operations = std::mem::take(&mut batch.operations);
+            batch.operations.push(Op::Commit { operations, countdown: countdown.clone() });
+        }
+        Answer::Later
+    }
+
+    // --- batches and events ---
+
+    fn push(&mut self, lane: u16, operation: Op) {
+        let batch = &mut self.batches[usize::from(lane)];
+        batch.bytes += OPERATION_BYTES;
+        batch.operations.push(operation);
+    }
+
+    fn push_to_touched(&mut self, operation: impl Fn() -> Op) {
+        for batch in self.batches.iter_mut().filter(|batch| batch.touched || !batch.operations.is_empty()) {
+            batch.bytes += OPERATION_BYTES;
+            batch.operations.push(operation());
+        }
+    }
+
+    /// Hands each lane its batch.
+    pub fn flush(&mut self) {
+        for (lane, batch) in (0u16..).zip(self.batches.iter_mut()) {
+            if batch.operations.is_empty() {
+                continue;
+            }
+            batch.touched = true;
+            let operations = std::mem::take(&mut batch.operations);
+            self.broker.lane(lane).send(&self.mailbox, operations, std::mem::take(&mut batch.bytes));
+        }
+    }
+
+    /// Takes events out of the mailbox, or has the task woken when there are some. To be called only while there is
+    /// room to write deliveries to: what is not taken makes lanes hold back.
+    pub fn poll_events(&mut self, cx: &mut Context<'_>, into: &mut Vec<Event>) -> Poll<()> {
+        if !self.mailbox.take(into, cx.waker()) {
+            return Poll::Pending;
+        }
+        let stalled = self.mailbox.take_stalled();
+        if stalled != 0 {
+            for lane in 0..self.batches.len() as u16 {
+                if stalled & lane_bit(lane) != 0 {
+                    self.push(lane, Op::Resume { channel: None });
+                }
+            }
+        }
+        if !self.declares.is_empty() {
+            into.retain_mut(|event| self.finish_declare(event));
+        }
+        if stalled != 0 || self.batches.iter().any(|batch| !batch.operations.is_empty()) {
+            self.flush();
+        }
+        Poll::Ready(())
+    }
+
+    /// A declare whose queue was deleted before its lane's turn starts anew. False: the event is not for the session.
+    fn finish_declare(&mut self, event: &mut Event) -> bool {
+        let Event::Done { ticket, result, .. } = event else {
+            return true;
+        };
+        let Some(pending) = self.declares.remove(ticket) else {
+            return true;
+        };
+        if !matches!(result, Err(Refusal::QueueGone)) {
+            return true;
+        }
+        let PendingDeclare { reply, queue, passive, durable, exclusive, auto_delete, arguments } = *pending;
+        let declare = QueueDeclare { queue: &queue, passive, durable, exclusive, auto_delete, arguments };
+        match self.queue_declare(reply, declare) {
+            Ok(Answer::Later) => false,
+            Ok(Answer::Now(outcome)) => {
+                *result = Ok(outcome);
+                true
+            }
+            Err(refusal) => {
+                *result = Err(refusal);
+                true
+            }
+        }
+    }
+
+    /// The lanes have not yet taken what this client sent, and its share is used up: its socket should not be read.
+    /// The task is woken when that changes.
+    pub fn is_congested(&self) -> bool {
+        self.mailbox.is_congested()
+    }
+
+    /// Ends everything of this connection: consumers, unacked deliveries, exclusive queues. The answer comes when the
+    /// exclusive queues are gone (M-2).
+    pub fn close(&mut self, reply: Reply) -> Answer {
+        if self.send_close(Some(reply)) { Answer::Later } else { Answer::Now(Outcome::Closed) }
+    }
+
+    /// False: no lane knows this connection.
+    fn send_close(&mut self, reply: Option<Reply>) -> bool {
+        if std::mem::replace(&mut self.closed, true) {
+            return false;
+        }
+        self.broker.0.connections.remove(&self.mailbox.id());
+        self.flush();
+        let lanes = self.batches.iter().filter(|batch| batch.touched).count();
+        let countdown = Countdown::new(reply, lanes);
+        self.push_to_touched(|| Op::ConnectionClosed { countdown: countdown.clone() });
+        self.flush();
+        lanes > 0
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.send_close(None);
+    }
+}
+
+/// US-6: max-connections of a user.
+fn check_user_connections(broker: &Broker, user: &User) -> Result<(), Refusal> {
+    let Some(limit) = user.limits.max_connections.and_then(|limit| u64::try_from(limit).ok()) else {
+        return Ok(());
+    };
+    let open = broker.0.connections.iter().filter(|connected| *connected.user == *user.name).count();
+    if open as u64 >= limit {
+        return Err(Refusal::UserConnectionLimit { user: user.name.to_string(), limit });
+    }
+    Ok(())
+}
+
+/// EH-9.
+fn check_not_default(exchange: &str) -> Result<(), Refusal> {
+    if exchange.is_empty() { Err(Refusal::DefaultExchange) } else { Ok(()) }
+}
+
+/// EH-8.
+fn check_not_reserved(kind: &'static str, name: &str) -> Result<(), Refusal> {
+    if name.starts_with("amq.") { Err(Refusal::ReservedPrefix { kind, name: name.into() }) } else { Ok(()) }
+}
+
+/// A name nobody can guess: the prefix and 22 characters of base64url (QU-1).
+pub(super) fn server_name(prefix: &str) -> String {
+    let random: [u8; 16] = rand::random();
+    format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random))
+}

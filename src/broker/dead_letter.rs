@@ -1,0 +1,163 @@
+//! Dead letters: what a queue gives up goes to its dead-letter exchange, with the story of its deaths in the headers.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::effects::DeadLetter;
+use super::lane::Lane;
+use super::message::{Body, Facts, Message};
+use super::queue::Death;
+use super::vhost::QueueHandle;
+use crate::wire::{Properties, RawTable, Table, Value};
+
+/// A dead letter ready to be routed.
+struct Letter {
+    message: Message,
+    keys: Vec<String>,
+    headers: Table,
+}
+
+impl Lane {
+    /// Routes one dead letter. A missing exchange drops it silently (DX-7).
+    pub(super) fn bury(&mut self, dead: &DeadLetter, now_ms: u64) {
+        let Some(target) = &dead.queue.options.dead_letter else {
+            return;
+        };
+        let Some(vhost) = self.broker().vhost(&dead.queue.vhost) else {
+            return;
+        };
+        let Some(exchange) = vhost.exchange(&target.exchange) else {
+            return;
+        };
+        let Some(letter) = compose(dead, &target.exchange, target.routing_key.as_deref()) else {
+            return;
+        };
+        let mut encoded = Vec::new();
+        letter.headers.encode_bare(&mut encoded);
+        let keys: Vec<&str> = letter.keys.iter().map(String::as_str).collect();
+        for queue in vhost.route(&exchange, &keys, Some(RawTable(&encoded))).queues {
+            if dead.death == Death::Rejected || !is_cycle(&letter.headers, &queue.name) {
+                self.pass_on(queue.key, letter.message.clone(), now_ms);
+            }
+        }
+    }
+}
+
+/// The message under its new address, with the death recorded. `None` if its properties cannot be read, which the
+/// publish made sure of.
+fn compose(dead: &DeadLetter, exchange: &str, routing_key: Option<&str>) -> Option<Letter> {
+    let message = &dead.message;
+    let properties = Properties::decode(message.properties()).ok()?;
+    let mut headers = properties.headers.unwrap_or_default().parse().ok()?;
+    let own_keys = own_keys(message, &headers);
+    record_death(&mut headers, &dead.queue, dead.death, message, &own_keys, properties.expiration);
+
+    let keys = routing_key.map_or(own_keys, |key| vec![key.into()]);
+    let mut address = Vec::new();
+    for part in [exchange, routing_key.unwrap_or_else(|| message.routing_key())] {
+        let part = &part.as_bytes()[..part.len().min(255)];
+        address.push(part.len() as u8);
+        address.extend(part);
+    }
+    let mut encoded = Vec::new();
+    headers.encode_bare(&mut encoded);
+    let mut raw = Vec::new();
+    // TL-3: without its expiration, or it would expire again at once.
+    Properties { headers: Some(RawTable(&encoded)), expiration: None, ..properties }.encode(&mut raw);
+    let body = match message.body_shared() {
+        Some(shared) => Body::Large(shared.clone()),
+        None => Body::Small(message.body()),
+    };
+    let facts = Facts { expiration_ms: None, ..message.facts() };
+    let message = Message::new(&address, &raw, body, facts, &mut Vec::new());
+    Some(Letter { message, keys, headers })
+}
+
+/// Its routing key and those from the CC header (DX-2).
+fn own_keys(message: &Message, headers: &Table) -> Vec<String> {
+    let mut keys = vec![message.routing_key().to_owned()];
+    if let Some(Value::Array(more)) = headers.get("CC") {
+        keys.extend(more.iter().filter_map(Value::as_str).map(str::to_owned));
+    }
+    keys
+}
+
+/// DX-3, DX-4: one entry for each (queue, reason), newest first; a repeat counts up and moves to the front.
+fn record_death(
+    headers: &mut Table,
+    queue: &QueueHandle,
+    death: Death,
+    message: &Message,
+    keys: &[String],
+    expiration: Option<&[u8]>,
+) {
+    // DX-5: a history that a publisher sends along is honoured, anything that is none is replaced.
+    let mut history = match headers.remove("x-death") {
+        Some(Value::Array(history)) => history,
+        _ => Vec::new(),
+    };
+    let same = |entry: &Value| match entry {
+        Value::Table(entry) => {
+            entry.get("queue").and_then(Value::as_str) == Some(&queue.name)
+                && entry.get("reason").and_then(Value::as_str) == Some(death.reason())
+        }
+        _ => false,
+    };
+    let entry = match history.iter().position(same).map(|at| history.remove(at)) {
+        Some(Value::Table(mut entry)) => {
+            let count = entry.get("count").and_then(Value::as_integer).unwrap_or(0);
+            entry.insert("count", Value::I64(count.saturating_add(1)));
+            entry
+        }
+        _ => first_death(queue, death, message, keys, expiration),
+    };
+    history.insert(0, Value::Table(entry));
+    headers.insert("x-death", Value::Array(history));
+
+    let last = [("queue", &*queue.name), ("reason", death.reason()), ("exchange", message.exchange())];
+    for (what, value) in last {
+        let first = format!("x-first-death-{what}");
+        if headers.get(&first).is_none() {
+            headers.insert(first, value.into());
+        }
+        headers.insert(format!("x-last-death-{what}"), value.into());
+    }
+    headers.sort();
+}
+
+fn first_death(
+    queue: &QueueHandle,
+    death: Death,
+    message: &Message,
+    keys: &[String],
+    expiration: Option<&[u8]>,
+) -> Table {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut entry = Table::default();
+    if let Some(expiration) = expiration {
+        entry.push("original-expiration", Value::LongString(expiration.to_vec()));
+    }
+    entry.push("count", Value::I64(1));
+    entry.push("reason", death.reason().into());
+    entry.push("queue", (*queue.name).into());
+    entry.push("time", Value::Timestamp(seconds));
+    entry.push("exchange", message.exchange().into());
+    entry.push("routing-keys", Value::Array(keys.iter().map(|key| key.as_str().into()).collect()));
+    entry
+}
+
+/// DX-6: a message does not come back to a queue it died in by itself; a rejection in between makes it a new journey.
+fn is_cycle(headers: &Table, queue: &str) -> bool {
+    let Some(Value::Array(history)) = headers.get("x-death") else {
+        return false;
+    };
+    for entry in history {
+        let Value::Table(entry) = entry else { continue };
+        if entry.get("reason").and_then(Value::as_str) == Some("rejected") {
+            return false;
+        }
+        if entry.get("queue").and_then(Value::as_str) == Some(queue) {
+            return true;
+        }
+    }
+    false
+}

@@ -1,0 +1,594 @@
+//! A lane owns its queues outright, so queue state has no locks. Connections hand it batches of operations; in a turn
+//! it takes what has arrived, runs the queue state machines, and hands each connection its events at once.
+//!
+//! [`Lane::run`] is the task; [`Lane::turn`] is one turn at a given time, for simulations that own the clock.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::Broker;
+use super::effects::{ConnKey, Effects};
+use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement};
+use super::mailbox::{ConnectionId, Mailbox};
+use super::message::Message;
+use super::queue::{Queue, Subscription};
+use super::refusal::Refusal;
+use super::vhost::QueueHandle;
+
+/// A turn hands events out after this many operations, so that a long inbox delays nobody.
+const OPERATIONS_A_FLUSH: usize = 1024;
+
+/// A publish in confirm mode.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConfirmTo {
+    pub(super) channel: ChannelKey,
+    pub(super) sequence: u64,
+}
+
+/// Counts the lanes that still work on one request of a connection; the last one answers.
+#[derive(Debug)]
+pub(super) struct Countdown {
+    pub(super) reply: Option<Reply>,
+    pub(super) lanes_left: AtomicUsize,
+    /// Some queue refused a message of the transaction.
+    pub(super) refused: AtomicBool,
+}
+
+impl Countdown {
+    pub(super) fn new(reply: Option<Reply>, lanes: usize) -> Arc<Self> {
+        Arc::new(Self { reply, lanes_left: AtomicUsize::new(lanes), refused: AtomicBool::new(false) })
+    }
+
+    /// True for the last lane.
+    fn finished(&self) -> bool {
+        self.lanes_left.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+}
+
+/// Something a connection wants a lane to do.
+#[derive(Debug)]
+pub(super) enum Op {
+    Publish {
+        queue: QueueId,
+        message: Message,
+        confirm: Option<ConfirmTo>,
+    },
+    /// A message for several queues of the lane.
+    PublishMany {
+        queues: Arc<[QueueId]>,
+        message: Message,
+        confirm: Option<ConfirmTo>,
+    },
+    Settle {
+        queue: QueueId,
+        owner: OwnerKey,
+        first: u64,
+        last: u64,
+        how: Settlement,
+    },
+    /// The first operation of a queue's life.
+    Create {
+        queue: Box<Queue>,
+    },
+    /// queue.declare of one that exists: its counts.
+    Declare {
+        queue: Arc<QueueHandle>,
+        reply: Reply,
+    },
+    Purge {
+        queue: Arc<QueueHandle>,
+        reply: Reply,
+    },
+    Delete {
+        queue: Arc<QueueHandle>,
+        reply: Option<Reply>,
+        if_unused: bool,
+        if_empty: bool,
+    },
+    Consume {
+        queue: Arc<QueueHandle>,
+        subscription: Box<Subscription>,
+        reply: Reply,
+    },
+    Cancel {
+        queue: QueueId,
+        owner: OwnerKey,
+        reply: Reply,
+    },
+    Get {
+        queue: Arc<QueueHandle>,
+        no_ack: bool,
+        reply: Reply,
+    },
+    /// The connection took its deliveries (`None`), or a channel's limit has room.
+    Resume {
+        channel: Option<ChannelKey>,
+    },
+    ChannelClosed {
+        channel: ChannelKey,
+    },
+    ConnectionClosed {
+        countdown: Arc<Countdown>,
+    },
+    /// The lane's part of a tx.commit: publishes and settlements.
+    Commit {
+        operations: Vec<Op>,
+        countdown: Arc<Countdown>,
+    },
+}
+
+/// Operations of one connection, in order.
+pub(super) struct Batch {
+    from: Arc<Mailbox>,
+    operations: Vec<Op>,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct InboxState {
+    batches: Vec<Batch>,
+    waker: Option<Waker>,
+    closed: bool,
+}
+
+/// The sending side of a lane.
+#[derive(Clone)]
+pub(super) struct LaneHandle {
+    inbox: Arc<Mutex<InboxState>>,
+}
+
+impl LaneHandle {
+    /// Hands operations over; never waits. `bytes` is what they hold, for the connection's share.
+    pub(super) fn send(&self, from: &Arc<Mailbox>, operations: Vec<Op>, bytes: usize) {
+        from.sent(bytes);
+        let waker = {
+            let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            inbox.batches.push(Batch { from: from.clone(), operations, bytes });
+            inbox.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The lane ends after the batches that are there.
+    pub(super) fn close(&self) {
+        let waker = {
+            let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            inbox.closed = true;
+            inbox.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// A connection as the lane knows it.
+struct Conn {
+    key: ConnKey,
+    /// Consumers, and holders of unacked messages, in this lane's queues.
+    owners: HashSet<(QueueId, OwnerKey), foldhash::fast::RandomState>,
+    /// Queues that go with the connection.
+    exclusive: HashSet<QueueId, foldhash::fast::RandomState>,
+}
+
+/// See the module's documentation.
+pub struct Lane {
+    index: u16,
+    inbox: LaneHandle,
+    broker: Broker,
+    queues: HashMap<QueueId, Queue, foldhash::fast::RandomState>,
+    conns: HashMap<ConnectionId, Conn, foldhash::fast::RandomState>,
+    timers: BinaryHeap<Reverse<(u64, QueueId)>>,
+    fx: Effects,
+    /// In whose name the lane sends messages to other lanes.
+    own_mailbox: Arc<Mailbox>,
+}
+
+/// What [`Lane::turn`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// Nothing to do before this time, if any.
+    Idle(Option<Instant>),
+    /// The broker is stopped and everything sent before is done.
+    Ended,
+}
+
+impl Lane {
+    pub(super) fn handle() -> LaneHandle {
+        LaneHandle { inbox: Arc::default() }
+    }
+
+    pub(super) fn new(index: u16, inbox: LaneHandle, broker: Broker) -> Self {
+        Self {
+            index,
+            inbox,
+            own_mailbox: Arc::new(Mailbox::new(broker.next_connection())),
+            broker,
+            queues: HashMap::default(),
+            conns: HashMap::default(),
+            timers: BinaryHeap::new(),
+            fx: Effects::new(index),
+        }
+    }
+
+    /// Runs the lane until the broker is stopped. Events: operations arrive; a timer rings.
+    pub async fn run(mut self) {
+        loop {
+            let next = match self.turn(Instant::now()) {
+                Turn::Ended => return,
+                Turn::Idle(next) => next,
+            };
+            // Far enough to be never, near enough for the timer wheel.
+            let at = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            let mut rings = pin!(tokio::time::sleep_until(at.into()));
+            poll_fn(|cx| {
+                let mut inbox = self.inbox.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+                if !inbox.batches.is_empty() || inbox.closed {
+                    return Poll::Ready(());
+                }
+                if !inbox.waker.as_ref().is_some_and(|old| old.will_wake(cx.waker())) {
+                    inbox.waker = Some(cx.waker().clone());
+                }
+                drop(inbox);
+                if next.is_some() { rings.as_mut().poll(cx) } else { Poll::Pending }
+            })
+            .await;
+        }
+    }
+
+    /// Works through everything that has arrived and every timer that is due at `now`.
+    pub fn turn(&mut self, now: Instant) -> Turn {
+        let now_ms = self.broker.clock_ms(now);
+        let (batches, closed) = {
+            let mut inbox = self.inbox.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            (std::mem::take(&mut inbox.batches), inbox.closed)
+        };
+        let mut since_flush = 0;
+        for Batch { from, operations, bytes } in batches {
+            let conn = self.attach(&from);
+            for operation in operations {
+                self.apply(conn, &from, operation, now_ms);
+                since_flush += 1;
+                if since_flush >= OPERATIONS_A_FLUSH {
+                    since_flush = 0;
+                    self.fx.flush();
+                }
+            }
+            from.worked(bytes);
+        }
+        self.ring(now_ms);
+        self.fx.flush();
+        if closed {
+            return Turn::Ended;
+        }
+        Turn::Idle(self.timers.peek().map(|Reverse((at_ms, _))| self.broker.instant_of(*at_ms)))
+    }
+
+    fn attach(&mut self, mailbox: &Arc<Mailbox>) -> ConnKey {
+        if let Some(conn) = self.conns.get(&mailbox.id()) {
+            return conn.key;
+        }
+        let key = self.fx.attach(mailbox.clone());
+        self.conns.insert(mailbox.id(), Conn { key, owners: HashSet::default(), exclusive: HashSet::default() });
+        key
+    }
+
+    fn ring(&mut self, now_ms: u64) {
+        while let Some(Reverse((at_ms, id))) = self.timers.peek().copied() {
+            if at_ms > now_ms {
+                break;
+            }
+            self.timers.pop();
+            if let Some(queue) = self.queues.get_mut(&id) {
+                queue.on_timer(now_ms, &mut self.fx);
+                self.follow_up(now_ms);
+            }
+        }
+    }
+
+    fn apply(&mut self, conn: ConnKey, from: &Arc<Mailbox>, operation: Op, now_ms: u64) {
+        match operation {
+            Op::Publish { queue, message, confirm } => {
+                let accepted = self.publish(queue, message, now_ms);
+                self.confirm(conn, confirm, accepted);
+            }
+            Op::PublishMany { queues, message, confirm } => {
+                let mut accepted = true;
+                for queue in queues.iter() {
+                    accepted &= self.publish(*queue, message.clone(), now_ms);
+                }
+                self.confirm(conn, confirm, accepted);
+            }
+            Op::Settle { queue, owner, first, last, how } => {
+                if let Some(queue) = self.queues.get_mut(&queue) {
+                    queue.settle(owner, first..=last, how, now_ms, &mut self.fx);
+                }
+            }
+            Op::Create { queue } => self.create(from, *queue),
+            Op::Declare { queue, reply } => self.declare(conn, &queue, reply, now_ms),
+            Op::Purge { queue, reply } => self.purge(conn, &queue, reply),
+            Op::Delete { queue, reply, if_unused, if_empty } => {
+                self.delete(conn, queue.key.id, reply, if_unused, if_empty)
+            }
+            Op::Consume { queue, subscription, reply } => {
+                self.consume(conn, from.id(), &queue, *subscription, reply, now_ms);
+            }
+            Op::Cancel { queue, owner, reply } => {
+                if let Some(queue) = self.queues.get_mut(&queue) {
+                    queue.cancel(owner, now_ms, &mut self.fx);
+                }
+                self.fx.done(conn, reply, Ok(Outcome::Cancelled));
+            }
+            Op::Get { queue, no_ack, reply } => self.get(conn, from.id(), &queue, no_ack, reply, now_ms),
+            Op::Resume { channel } => self.resume(conn, from.id(), channel, now_ms),
+            Op::ChannelClosed { channel } => self.channel_closed(from.id(), channel, now_ms),
+            Op::ConnectionClosed { countdown } => self.connection_closed(conn, from.id(), &countdown, now_ms),
+            Op::Commit { operations, countdown } => self.commit(conn, operations, &countdown, now_ms),
+        }
+        self.follow_up(now_ms);
+    }
+
+    /// A queue that is gone has no say: the message counts as accepted (PC-6).
+    fn publish(&mut self, queue: QueueId, message: Message, now_ms: u64) -> bool {
+        match self.queues.get_mut(&queue) {
+            Some(queue) => queue.publish(message, now_ms, &mut self.fx),
+            None => true,
+        }
+    }
+
+    /// Publishes to a queue wherever it lives.
+    pub(super) fn pass_on(&mut self, to: QueueKey, message: Message, now_ms: u64) {
+        if to.lane == self.index {
+            self.publish(to.id, message, now_ms);
+        } else {
+            let bytes = message.memory_bytes();
+            let publish = Op::Publish { queue: to.id, message, confirm: None };
+            self.broker.lane(to.lane).send(&self.own_mailbox, vec![publish], bytes);
+        }
+    }
+
+    pub(super) fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    fn confirm(&mut self, conn: ConnKey, confirm: Option<ConfirmTo>, accepted: bool) {
+        if let Some(ConfirmTo { channel, sequence }) = confirm {
+            self.fx.confirm(conn, channel, sequence, accepted);
+        }
+    }
+
+    fn create(&mut self, from: &Arc<Mailbox>, mut queue: Queue) {
+        queue.set_timer(&mut self.fx);
+        let id = queue.handle().key.id;
+        if queue.handle().options.exclusive.is_some()
+            && let Some(conn) = self.conns.get_mut(&from.id())
+        {
+            conn.exclusive.insert(id);
+        }
+        self.queues.insert(id, queue);
+    }
+
+    /// Its counts; the client looks anew if the queue was deleted meanwhile.
+    fn declare(&mut self, conn: ConnKey, handle: &Arc<QueueHandle>, reply: Reply, now_ms: u64) {
+        let result = match self.queues.get_mut(&handle.key.id) {
+            None => Err(Refusal::QueueGone),
+            Some(queue) => {
+                queue.declared(now_ms, &mut self.fx);
+                Ok(Outcome::Declared {
+                    queue: handle.name.clone(),
+                    messages: queue.messages(),
+                    consumers: queue.consumer_count(),
+                })
+            }
+        };
+        self.fx.done(conn, reply, result);
+    }
+
+    fn purge(&mut self, conn: ConnKey, handle: &QueueHandle, reply: Reply) {
+        let result = match self.queues.get_mut(&handle.key.id) {
+            None => Err(handle.not_found()),
+            Some(queue) => Ok(Outcome::Purged { messages: queue.purge() }),
+        };
+        self.fx.done(conn, reply, result);
+    }
+
+    fn delete(&mut self, conn: ConnKey, id: QueueId, reply: Option<Reply>, if_unused: bool, if_empty: bool) {
+        let result = match self.queues.get(&id) {
+            None => Ok(Outcome::Deleted { messages: 0 }),
+            Some(queue) => match queue.check_deletable(if_unused, if_empty) {
+                Ok(()) => Ok(Outcome::Deleted { messages: queue.messages() }),
+                Err(refusal) => Err(refusal),
+            },
+        };
+        let deleted = result.is_ok();
+        // The name is free before the answer goes out, and the answer goes before the cancels (M-15).
+        let removed = if deleted { self.take_queue(id) } else { None };
+        if let Some(reply) = reply {
+            self.fx.done(conn, reply, result);
+        }
+        if let Some(mut queue) = removed {
+            queue.deleted(&mut self.fx);
+        }
+    }
+
+    fn take_queue(&mut self, id: QueueId) -> Option<Queue> {
+        let queue = self.queues.remove(&id)?;
+        if let Some(owner) = queue.handle().options.exclusive
+            && let Some(conn) = self.conns.get_mut(&owner)
+        {
+            conn.exclusive.remove(&id);
+        }
+        self.broker.queue_deleted(queue.handle());
+        Some(queue)
+    }
+
+    fn consume(
+        &mut self,
+        conn: ConnKey,
+        connection: ConnectionId,
+        handle: &QueueHandle,
+        subscription: Subscription,
+        reply: Reply,
+        now_ms: u64,
+    ) {
+        let id = handle.key.id;
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return self.fx.done(conn, reply, Err(handle.not_found()));
+        };
+        match queue.consume(conn, subscription, now_ms, &mut self.fx) {
+            Err(refusal) => self.fx.done(conn, reply, Err(refusal)),
+            Ok(owner) => {
+                let outcome = Outcome::Consuming { queue: handle.key, owner };
+                self.fx.done(conn, reply, Ok(outcome));
+                queue.dispatch(now_ms, &mut self.fx);
+                if let Some(conn) = self.conns.get_mut(&connection) {
+                    conn.owners.insert((id, owner));
+                }
+            }
+        }
+    }
+
+    fn get(
+        &mut self,
+        conn: ConnKey,
+        connection: ConnectionId,
+        handle: &QueueHandle,
+        no_ack: bool,
+        reply: Reply,
+        now_ms: u64,
+    ) {
+        let id = handle.key.id;
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return self.fx.done(conn, reply, Err(handle.not_found()));
+        };
+        let got = queue.get(conn, reply.channel, no_ack, now_ms, &mut self.fx);
+        if let Some(got) = &got
+            && !no_ack
+            && let Some(conn) = self.conns.get_mut(&connection)
+        {
+            conn.owners.insert((id, got.delivery.source.owner));
+        }
+        self.fx.done(conn, reply, Ok(Outcome::Got(got)));
+    }
+
+    fn resume(&mut self, conn: ConnKey, connection: ConnectionId, channel: Option<ChannelKey>, now_ms: u64) {
+        if channel.is_none() {
+            self.fx.unstall(conn);
+        }
+        for (id, owner) in self.owners_of(connection, channel) {
+            if let Some(queue) = self.queues.get_mut(&id) {
+                queue.resume(owner, now_ms, &mut self.fx);
+            }
+        }
+    }
+
+    /// The owners of a connection, or of one of its channels only.
+    fn owners_of(&self, connection: ConnectionId, channel: Option<ChannelKey>) -> Vec<(QueueId, OwnerKey)> {
+        let Some(conn) = self.conns.get(&connection) else {
+            return Vec::new();
+        };
+        let of_channel = |(id, owner): &(QueueId, OwnerKey)| {
+            channel.is_none() || self.queues.get(id).is_some_and(|queue| queue.owner_channel(*owner) == channel)
+        };
+        conn.owners.iter().copied().filter(of_channel).collect()
+    }
+
+    fn channel_closed(&mut self, connection: ConnectionId, channel: ChannelKey, now_ms: u64) {
+        let gone = self.owners_of(connection, Some(channel));
+        self.owners_gone(gone, now_ms);
+    }
+
+    /// Takes owners out of their queues, then lets each queue go on with what came back.
+    fn owners_gone(&mut self, gone: Vec<(QueueId, OwnerKey)>, now_ms: u64) {
+        let mut queues: Vec<QueueId> = Vec::new();
+        for (id, owner) in gone {
+            if let Some(queue) = self.queues.get_mut(&id) {
+                queue.owner_gone(owner, now_ms, &mut self.fx);
+                queues.push(id);
+            }
+        }
+        queues.sort_unstable();
+        queues.dedup();
+        for id in queues {
+            if let Some(queue) = self.queues.get_mut(&id) {
+                queue.owners_gone(now_ms, &mut self.fx);
+            }
+        }
+    }
+
+    fn connection_closed(&mut self, conn: ConnKey, connection: ConnectionId, countdown: &Countdown, now_ms: u64) {
+        let gone = self.owners_of(connection, None);
+        self.owners_gone(gone, now_ms);
+        let exclusive = self.conns.remove(&connection).map(|conn| conn.exclusive).unwrap_or_default();
+        for id in exclusive {
+            if let Some(mut queue) = self.take_queue(id) {
+                queue.deleted(&mut self.fx);
+            }
+        }
+        self.follow_up(now_ms);
+        if countdown.finished()
+            && let Some(reply) = countdown.reply
+        {
+            self.fx.done(conn, reply, Ok(Outcome::Closed));
+        }
+        self.fx.detach(conn);
+    }
+
+    fn commit(&mut self, conn: ConnKey, operations: Vec<Op>, countdown: &Countdown, now_ms: u64) {
+        for operation in operations {
+            let accepted = match operation {
+                Op::Publish { queue, message, .. } => self.publish(queue, message, now_ms),
+                Op::PublishMany { queues, message, .. } => {
+                    queues.iter().fold(true, |all, queue| self.publish(*queue, message.clone(), now_ms) && all)
+                }
+                Op::Settle { queue, owner, first, last, how } => {
+                    if let Some(queue) = self.queues.get_mut(&queue) {
+                        queue.settle(owner, first..=last, how, now_ms, &mut self.fx);
+                    }
+                    true
+                }
+                // A transaction holds nothing else.
+                _ => true,
+            };
+            if !accepted {
+                countdown.refused.store(true, Ordering::Release);
+            }
+        }
+        if countdown.finished()
+            && let Some(reply) = countdown.reply
+        {
+            let all_accepted = !countdown.refused.load(Ordering::Acquire);
+            self.fx.done(conn, reply, Ok(Outcome::Committed { all_accepted }));
+        }
+    }
+
+    /// What queues asked for beyond themselves: deleting some, dead-lettering, timers.
+    fn follow_up(&mut self, now_ms: u64) {
+        while let Some(id) = self.fx.doomed.pop() {
+            if let Some(mut queue) = self.take_queue(id) {
+                queue.deleted(&mut self.fx);
+            }
+        }
+        while !self.fx.dead.is_empty() {
+            for dead in std::mem::take(&mut self.fx.dead) {
+                self.bury(&dead, now_ms);
+            }
+        }
+        for (conn, id, owner) in self.fx.freed.drain(..) {
+            if let Some(conn) = self.conns.get_mut(&conn) {
+                conn.owners.remove(&(id, owner));
+            }
+        }
+        for (at_ms, id) in self.fx.timers.drain(..) {
+            self.timers.push(Reverse((at_ms, id)));
+        }
+    }
+}

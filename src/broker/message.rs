@@ -1,0 +1,172 @@
+//! A message as the broker holds it: one allocation, shared by every queue and delivery that has it.
+
+use bytes::Bytes;
+use triomphe::ThinArc;
+
+use crate::wire::address_parts;
+
+/// Bodies of at least this many bytes are kept as shared [`Bytes`] instead of being copied into the message's own
+/// allocation. Smaller ones are copied, so that a waiting message can never pin a read buffer of 64 KiB.
+pub const LARGE_BODY_MIN: usize = 4096;
+
+/// What a message costs in memory beyond its bytes: the allocation's header, and its place in a queue.
+const OVERHEAD_BYTES: usize = 64;
+
+/// A message body on its way in.
+#[derive(Clone, Debug)]
+pub enum Body<'a> {
+    /// Shorter than [`LARGE_BODY_MIN`]: copied into the message.
+    Small(&'a [u8]),
+    /// Kept by reference count.
+    Large(Bytes),
+}
+
+impl Body<'_> {
+    /// Body length in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Small(bytes) => bytes.len(),
+            Self::Large(bytes) => bytes.len(),
+        }
+    }
+
+    /// True for a body of no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The few properties that the broker itself acts on, read once when the message is published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// delivery-mode 2.
+    pub persistent: bool,
+    /// The priority property, 0 if absent.
+    pub priority: u8,
+    /// The expiration property in milliseconds.
+    pub expiration_ms: Option<u64>,
+}
+
+struct Meta {
+    facts: Facts,
+    address_len: u16,
+    properties_len: u32,
+    large_body: Option<Bytes>,
+}
+
+/// A published message. Cloning counts a reference.
+///
+/// The bytes are laid out as they came and as they will leave:
+///
+/// ```text
+/// | exchange shortstr | routing-key shortstr | property flags and values | body (if small) |
+/// |<---------------- address -------------->|<------ properties ------->|
+/// ```
+#[derive(Clone)]
+pub struct Message(ThinArc<Meta, u8>);
+
+impl Message {
+    /// Builds a message. `address` is `exchange shortstr | routing-key shortstr`, `properties` the raw flags and
+    /// values of the content header; `scratch` is a buffer to assemble in, kept by the caller to save allocations.
+    pub fn new(address: &[u8], properties: &[u8], body: Body<'_>, facts: Facts, scratch: &mut Vec<u8>) -> Self {
+        scratch.clear();
+        scratch.extend_from_slice(address);
+        scratch.extend_from_slice(properties);
+        let large_body = match body {
+            Body::Small(bytes) => {
+                scratch.extend_from_slice(bytes);
+                None
+            }
+            Body::Large(bytes) => Some(bytes),
+        };
+        let meta = Meta {
+            facts,
+            // Two shortstrs: at most 512 bytes.
+            address_len: address.len() as u16,
+            // A content header fits a frame, whose size is 32 bits.
+            properties_len: properties.len() as u32,
+            large_body,
+        };
+        Self(ThinArc::from_header_and_slice(meta, scratch))
+    }
+
+    fn meta(&self) -> &Meta {
+        &self.0.header.header
+    }
+
+    /// `exchange shortstr | routing-key shortstr`, as basic.deliver wants them.
+    pub fn address(&self) -> &[u8] {
+        &self.0.slice[..usize::from(self.meta().address_len)]
+    }
+
+    /// The exchange it was published to.
+    pub fn exchange(&self) -> &str {
+        std::str::from_utf8(address_parts(self.address()).0).unwrap_or_default()
+    }
+
+    /// The routing key it was published with.
+    pub fn routing_key(&self) -> &str {
+        std::str::from_utf8(address_parts(self.address()).1).unwrap_or_default()
+    }
+
+    /// Property flags and values, byte for byte as published.
+    pub fn properties(&self) -> &[u8] {
+        let from = usize::from(self.meta().address_len);
+        &self.0.slice[from..from + self.meta().properties_len as usize]
+    }
+
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        match &self.meta().large_body {
+            Some(bytes) => bytes,
+            None => &self.0.slice[usize::from(self.meta().address_len) + self.meta().properties_len as usize..],
+        }
+    }
+
+    /// The body by reference count, if it is a large one.
+    pub fn body_shared(&self) -> Option<&Bytes> {
+        self.meta().large_body.as_ref()
+    }
+
+    /// What the broker read from the properties when it was published.
+    pub fn facts(&self) -> Facts {
+        self.meta().facts
+    }
+
+    /// Memory this message holds, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        OVERHEAD_BYTES + self.0.slice.len() + self.meta().large_body.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Message")
+            .field("exchange", &self.exchange())
+            .field("routing_key", &self.routing_key())
+            .field("body_len", &self.body().len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_come_back_as_they_went_in() {
+        let mut scratch = Vec::new();
+        let message =
+            Message::new(b"\x02ex\x03key", b"\x10\x00\x02", Body::Small(b"hello"), Facts::default(), &mut scratch);
+        assert_eq!(message.exchange(), "ex");
+        assert_eq!(message.routing_key(), "key");
+        assert_eq!(message.properties(), b"\x10\x00\x02");
+        assert_eq!(message.body(), b"hello");
+        let large = Bytes::from(vec![7; LARGE_BODY_MIN]);
+        let message =
+            Message::new(b"\x00\x01q", b"\x00\x00", Body::Large(large.clone()), Facts::default(), &mut scratch);
+        assert_eq!(message.body(), &large[..]);
+        assert_eq!(message.routing_key(), "q");
+        assert!(message.memory_bytes() > LARGE_BODY_MIN);
+    }
+}

@@ -1,0 +1,229 @@
+//! The broker: virtual hosts with exchanges, queues and bindings; lanes that own the queues; clients' doors to both.
+//! It knows no frames, sockets or HTTP. Start reading at [`Client`], which is all a protocol session sees, and at
+//! [`Lane`], where messages live.
+
+mod alarm;
+mod client;
+mod dead_letter;
+mod effects;
+mod event;
+pub mod exchange;
+mod lane;
+mod limiter;
+mod mailbox;
+mod message;
+mod publish;
+mod queue;
+mod refusal;
+mod route;
+mod vhost;
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+
+use self::lane::LaneHandle;
+use self::vhost::Vhosts;
+use crate::auth::Auth;
+
+pub use self::client::{Client, ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
+pub use self::event::{
+    Alarm, Alarms, Answer, ChannelKey, Delivery, Event, Got, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement,
+    Source,
+};
+pub use self::lane::{Lane, Turn};
+pub use self::limiter::Limiter;
+pub use self::mailbox::{ConnectionId, Mailbox};
+pub use self::message::{Body, Facts, LARGE_BODY_MIN, Message};
+pub use self::publish::Publish;
+pub use self::queue::{DeadLetterTarget, Overflow, QueueOptions, QueueType};
+pub use self::refusal::{Named, Refusal};
+pub use self::vhost::{Destination, Exchange, QueueHandle, Vhost};
+
+/// How a broker is made.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Lanes, each owning a share of the queues; about one per core.
+    pub lanes: u16,
+    /// Connections at once (`connection_max`); `None` is without limit.
+    pub connection_max: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { lanes: u16::try_from(cores).unwrap_or(u16::MAX).clamp(1, 64), connection_max: None }
+    }
+}
+
+/// A connection that is open.
+struct Connected {
+    mailbox: Arc<Mailbox>,
+    vhost: Arc<Vhost>,
+    user: Arc<str>,
+    info: ConnectionInfo,
+}
+
+struct Shared {
+    options: Options,
+    auth: Auth,
+    vhosts: Vhosts,
+    lanes: OnceLock<Vec<LaneHandle>>,
+    queues_made: AtomicU64,
+    connections_made: AtomicU64,
+    connections: DashMap<ConnectionId, Connected, foldhash::fast::RandomState>,
+    alarms: AtomicU8,
+    started: Instant,
+}
+
+/// A cheap handle of one broker.
+#[derive(Clone)]
+pub struct Broker(Arc<Shared>);
+
+impl Broker {
+    /// A broker with no vhosts, and its lanes, which somebody must run: [`Lane::run`] or [`Lane::turn`].
+    pub fn new(options: Options, auth: Auth) -> (Self, Vec<Lane>) {
+        let lanes = options.lanes.max(1);
+        let broker = Self(Arc::new(Shared {
+            options,
+            auth,
+            vhosts: Vhosts::default(),
+            lanes: OnceLock::new(),
+            queues_made: AtomicU64::new(0),
+            connections_made: AtomicU64::new(0),
+            connections: DashMap::default(),
+            alarms: AtomicU8::new(0),
+            started: Instant::now(),
+        }));
+        let handles: Vec<LaneHandle> = (0..lanes).map(|_| Lane::handle()).collect();
+        let lanes =
+            (0..).zip(&handles).map(|(index, handle)| Lane::new(index, handle.clone(), broker.clone())).collect();
+        let _ = broker.0.lanes.set(handles);
+        (broker, lanes)
+    }
+
+    /// Users and permissions.
+    pub fn auth(&self) -> &Auth {
+        &self.0.auth
+    }
+
+    /// Adds a vhost; one that exists is left as it is.
+    pub fn add_vhost(&self, name: &str) -> Arc<Vhost> {
+        self.0.vhosts.add(name)
+    }
+
+    /// Looks a vhost up.
+    pub fn vhost(&self, name: &str) -> Option<Arc<Vhost>> {
+        self.0.vhosts.get(name)
+    }
+
+    /// All vhosts.
+    pub fn vhosts(&self) -> Vec<Arc<Vhost>> {
+        self.0.vhosts.all()
+    }
+
+    /// Deletes a vhost with all that is in it; its connections are closed (EC-27). False: there was none.
+    pub fn delete_vhost(&self, name: &str) -> bool {
+        let Some(vhost) = self.0.vhosts.remove(name) else {
+            return false;
+        };
+        self.close_where(|connected| Arc::ptr_eq(&connected.vhost, &vhost), &Refusal::VhostDeleted(name.into()));
+        let system = Arc::new(Mailbox::new(self.next_connection()));
+        for queue in vhost.close() {
+            let op = lane::Op::Delete { queue: queue.clone(), reply: None, if_unused: false, if_empty: false };
+            self.lane(queue.key.lane).send(&system, vec![op], 0);
+        }
+        self.0.auth.delete_vhost(name);
+        true
+    }
+
+    /// Deletes a user; the user's connections are closed (EC-27). False: there was none.
+    pub fn delete_user(&self, name: &str) -> bool {
+        let deleted = self.0.auth.delete_user(name);
+        if deleted {
+            self.close_where(|connected| *connected.user == *name, &Refusal::UserDeleted(name.into()));
+        }
+        deleted
+    }
+
+    /// Connections that are open.
+    pub fn connection_count(&self) -> usize {
+        self.0.connections.len()
+    }
+
+    /// Closes every connection with connection.close 320 and this text (EC-28).
+    pub fn close_connections(&self, text: &str) {
+        self.close_where(|_| true, &Refusal::Forced(text.into()));
+    }
+
+    /// Closes the connections with this name (`peer -> local`, or the client's `connection_name`) with
+    /// connection.close 320 and the reason (EC-26). Gives how many there were.
+    pub fn close_connection(&self, name: &str, reason: &str) -> usize {
+        let named = |connected: &Connected| {
+            connected.info.name == name || connected.info.user_provided_name.as_deref() == Some(name)
+        };
+        self.close_where(named, &Refusal::Forced(reason.into()))
+    }
+
+    fn close_where(&self, chosen: impl Fn(&Connected) -> bool, refusal: &Refusal) -> usize {
+        let mut closed = 0;
+        for connected in self.0.connections.iter().filter(|connected| chosen(connected)) {
+            connected.mailbox.put_one(Event::Close(refusal.clone()));
+            closed += 1;
+        }
+        closed
+    }
+
+    /// Ends the lanes, once they have done what was sent to them. Connections should be closed by then.
+    pub fn stop(&self) {
+        for lane in self.lanes() {
+            lane.close();
+        }
+    }
+
+    fn lanes(&self) -> &[LaneHandle] {
+        self.0.lanes.get().map_or(&[], Vec::as_slice)
+    }
+
+    fn lane(&self, index: u16) -> &LaneHandle {
+        &self.lanes()[usize::from(index)]
+    }
+
+    fn next_connection(&self) -> ConnectionId {
+        ConnectionId(self.0.connections_made.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A new queue's place: queues go round the lanes.
+    fn next_queue(&self) -> QueueKey {
+        let id = self.0.queues_made.fetch_add(1, Ordering::Relaxed);
+        let lanes = self.lanes().len().max(1) as u64;
+        // A remainder of at most 64 lanes.
+        QueueKey { lane: (id % lanes) as u16, id: QueueId(id) }
+    }
+
+    /// A lane has deleted a queue.
+    fn queue_deleted(&self, queue: &Arc<QueueHandle>) {
+        if let Some(vhost) = self.vhost(&queue.vhost) {
+            vhost.remove_queue(queue);
+        }
+    }
+
+    /// Milliseconds since the broker started: the clock of everything that expires.
+    fn clock_ms(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.0.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn instant_of(&self, clock_ms: u64) -> Instant {
+        // Ten years at most ahead, see TTL_MS_MAX; a clock that cannot say that far says "in a year".
+        let year = Duration::from_secs(365 * 24 * 3600);
+        self.0.started.checked_add(Duration::from_millis(clock_ms)).unwrap_or_else(|| Instant::now() + year)
+    }
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").field("connections", &self.connection_count()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,584 @@
+//! A queue: a plain synchronous state machine. Operations go in with the time, what is to happen outside goes into
+//! [`Effects`]. It owns its messages, consumers and unacked deliveries; it does no I/O, reads no clock, and must
+//! never look at another queue or at a socket. Start reading at [`Queue::publish`] and [`Queue::dispatch`].
+
+mod options;
+mod ready;
+mod turns;
+mod unacked;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use self::ready::{Entry, NEVER, Ready};
+use self::turns::Turns;
+use self::unacked::Unacked;
+use super::effects::{ConnKey, DeadLetter, Effects};
+use super::event::{ChannelKey, Delivery, Got, OwnerKey, QueueId, Settlement, Source};
+use super::limiter::{Limiter, Permit};
+use super::message::Message;
+use super::refusal::Refusal;
+use super::vhost::QueueHandle;
+
+pub use self::options::{DeadLetterTarget, Overflow, QueueOptions, QueueType};
+pub(in crate::broker) use self::options::{TTL_MS_MAX, check_same_argument, check_same_flag};
+
+/// Why a message left its queue without being acked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::broker) enum Death {
+    /// basic.reject or basic.nack without requeue.
+    Rejected,
+    /// Its time to live ran out.
+    Expired,
+    /// The queue was full.
+    MaxLength,
+    /// Returned too often.
+    DeliveryLimit,
+}
+
+impl Death {
+    /// The reason in `x-death`.
+    pub(in crate::broker) fn reason(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::MaxLength => "maxlen",
+            Self::DeliveryLimit => "delivery_limit",
+        }
+    }
+}
+
+/// What a consumer asked for.
+#[derive(Debug)]
+pub(in crate::broker) struct Subscription {
+    pub(in crate::broker) channel: ChannelKey,
+    /// The session's slot.
+    pub(in crate::broker) consumer: u32,
+    pub(in crate::broker) no_ack: bool,
+    pub(in crate::broker) exclusive: bool,
+    /// Unacked deliveries at once; 0 is without limit.
+    pub(in crate::broker) prefetch: u16,
+    pub(in crate::broker) priority: i64,
+    pub(in crate::broker) limiter: Arc<Limiter>,
+}
+
+/// Who holds, or may hold, messages of the queue.
+#[derive(Debug)]
+struct Owner {
+    conn: ConnKey,
+    channel: ChannelKey,
+    role: Role,
+    /// Number of the last delivery.
+    delivered: u64,
+    unacked: Unacked,
+}
+
+#[derive(Debug)]
+enum Role {
+    Consumer {
+        subscription: Subscription,
+        /// In [`Turns`]. A consumer out of it has no credit, or a connection or channel that takes no more.
+        in_turn: bool,
+    },
+    /// The gets of a channel, or a consumer that was cancelled and holds messages still.
+    Holder,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(in crate::broker) struct Queue {
+    handle: Arc<QueueHandle>,
+    ready: Ready,
+    owners: Slab<Owner>,
+    turns: Turns,
+    /// Consumers in the order they came.
+    consumers: Vec<OwnerKey>,
+    /// Who holds what each channel got with basic.get.
+    getters: HashMap<(ConnKey, ChannelKey), OwnerKey>,
+    /// When a client last declared, got from or consumed from it: x-expires counts from here.
+    used_ms: u64,
+    /// The earliest timer asked for and not yet rung.
+    timer_ms: u64,
+}
+
+impl Queue {
+    pub(in crate::broker) fn new(handle: Arc<QueueHandle>, now_ms: u64) -> Self {
+        Self {
+            ready: Ready::new(handle.options.priority_max),
+            handle,
+            owners: Slab::new(),
+            turns: Turns::default(),
+            consumers: Vec::new(),
+            getters: HashMap::new(),
+            used_ms: now_ms,
+            timer_ms: NEVER,
+        }
+    }
+
+    pub(in crate::broker) fn handle(&self) -> &Arc<QueueHandle> {
+        &self.handle
+    }
+
+    fn options(&self) -> &QueueOptions {
+        &self.handle.options
+    }
+
+    fn id(&self) -> QueueId {
+        self.handle.key.id
+    }
+
+    /// Ready messages.
+    pub(in crate::broker) fn messages(&self) -> u32 {
+        u32::try_from(self.ready.len()).unwrap_or(u32::MAX)
+    }
+
+    /// All consumers, also those that wait behind a single active one.
+    pub(in crate::broker) fn consumer_count(&self) -> u32 {
+        u32::try_from(self.consumers.len()).unwrap_or(u32::MAX)
+    }
+
+    // --- messages in ---
+
+    /// Takes a message in, and on to a consumer if one is waiting. False: refused, the publish is to be nacked.
+    pub(in crate::broker) fn publish(&mut self, message: Message, now_ms: u64, fx: &mut Effects) -> bool {
+        if self.options().overflow != Overflow::DropHead && self.is_full() {
+            if self.options().overflow == Overflow::RejectPublishDlx {
+                self.dead_letter(message, Death::MaxLength, fx);
+            }
+            return false;
+        }
+        let expires_ms = self.expires_at(&message, now_ms);
+        self.ready.push(message, expires_ms);
+        self.dispatch(now_ms, fx);
+        // TL-4: the head makes room after the new message is in.
+        self.enforce_length(fx);
+        true
+    }
+
+    /// The message's and the queue's time to live, whichever is shorter (TL-1).
+    fn expires_at(&self, message: &Message, now_ms: u64) -> u64 {
+        let ttl_ms = match (message.facts().expiration_ms, self.options().message_ttl_ms) {
+            (None, None) => return NEVER,
+            (Some(ttl), None) | (None, Some(ttl)) => ttl,
+            (Some(own), Some(queue)) => own.min(queue),
+        };
+        // The clock's current millisecond has begun already, so without one more it would be too early.
+        if ttl_ms == 0 { now_ms } else { now_ms + ttl_ms + 1 }
+    }
+
+    /// Full for reject-publish: one more message would be too many.
+    fn is_full(&self) -> bool {
+        self.options().length_max.is_some_and(|max| self.ready.len() as u64 >= max)
+            || self.options().length_bytes_max.is_some_and(|max| self.ready.body_bytes() >= max)
+    }
+
+    fn enforce_length(&mut self, fx: &mut Effects) {
+        if self.options().length_max.is_none() && self.options().length_bytes_max.is_none() {
+            return;
+        }
+        if self.options().overflow != Overflow::DropHead {
+            return;
+        }
+        while self.options().length_max.is_some_and(|max| self.ready.len() as u64 > max)
+            || self.options().length_bytes_max.is_some_and(|max| self.ready.body_bytes() > max)
+        {
+            let Some(entry) = self.ready.pop() else { break };
+            self.dead_letter(entry.message, Death::MaxLength, fx);
+        }
+    }
+
+    fn dead_letter(&self, message: Message, death: Death, fx: &mut Effects) {
+        if self.options().dead_letter.is_some() {
+            fx.dead.push(DeadLetter { queue: self.handle.clone(), message, death });
+        }
+    }
+
+    // --- messages out ---
+
+    /// Gives waiting messages to consumers that can take them, each to the one whose turn it is.
+    pub(in crate::broker) fn dispatch(&mut self, now_ms: u64, fx: &mut Effects) {
+        loop {
+            self.drop_expired_behind_delivery(now_ms, fx);
+            if self.ready.is_empty() {
+                break;
+            }
+            let Some(owner) = self.turns.next() else {
+                break;
+            };
+            self.deliver_to(owner, fx);
+        }
+        self.drop_expired(now_ms, fx);
+        self.set_timer(fx);
+    }
+
+    /// A message of TTL 0 may still go to a consumer that is ready right now (TL-1), one whose time ran out before
+    /// this moment may not.
+    fn drop_expired_behind_delivery(&mut self, now_ms: u64, fx: &mut Effects) {
+        if let Some(before) = now_ms.checked_sub(1) {
+            self.drop_expired(before, fx);
+        }
+    }
+
+    fn drop_expired(&mut self, now_ms: u64, fx: &mut Effects) {
+        while let Some(entry) = self.ready.pop_expired(now_ms) {
+            self.dead_letter(entry.message, Death::Expired, fx);
+        }
+    }
+
+    /// Delivers the next message to the consumer whose turn it is, or finds that it cannot take one now.
+    fn deliver_to(&mut self, key: OwnerKey, fx: &mut Effects) {
+        let Some(owner) = self.owners.get_mut(key.0 as usize) else {
+            return;
+        };
+        let Role::Consumer { subscription, in_turn } = &mut owner.role else {
+            return;
+        };
+        *in_turn = false;
+        if fx.is_stalled(owner.conn) {
+            return;
+        }
+        let counted = if subscription.no_ack {
+            false
+        } else {
+            match subscription.limiter.try_take() {
+                Permit::Uncounted => false,
+                Permit::Counted => true,
+                Permit::Refused => return,
+            }
+        };
+        let Some(mut entry) = self.ready.pop() else {
+            return;
+        };
+        owner.delivered += 1;
+        let delivery = Delivery {
+            channel: owner.channel,
+            consumer: subscription.consumer,
+            source: Source { queue: self.handle.key, owner: key, number: owner.delivered },
+            redelivered: entry.deliveries > 0,
+            counted,
+            message: entry.message.clone(),
+        };
+        if !subscription.no_ack {
+            entry.deliveries += 1;
+            owner.unacked.push(owner.delivered, entry);
+        }
+        if has_credit(subscription, &owner.unacked) {
+            *in_turn = true;
+            self.turns.join(key, subscription.priority);
+        }
+        fx.deliver(owner.conn, delivery);
+    }
+
+    /// basic.get.
+    pub(in crate::broker) fn get(
+        &mut self,
+        conn: ConnKey,
+        channel: ChannelKey,
+        no_ack: bool,
+        now_ms: u64,
+        fx: &mut Effects,
+    ) -> Option<Box<Got>> {
+        self.used_ms = now_ms;
+        self.drop_expired(now_ms, fx);
+        let mut entry = self.ready.pop()?;
+        let message = entry.message.clone();
+        let redelivered = entry.deliveries > 0;
+        let source = if no_ack {
+            Source { queue: self.handle.key, owner: OwnerKey(u32::MAX), number: 0 }
+        } else {
+            entry.deliveries += 1;
+            let key = self.getter(conn, channel);
+            let owner = &mut self.owners[key.0 as usize];
+            owner.delivered += 1;
+            owner.unacked.push(owner.delivered, entry);
+            Source { queue: self.handle.key, owner: key, number: owner.delivered }
+        };
+        let delivery = Delivery { channel, consumer: 0, source, redelivered, counted: false, message };
+        self.set_timer(fx);
+        Some(Box::new(Got { delivery, remaining: self.messages() }))
+    }
+
+    fn getter(&mut self, conn: ConnKey, channel: ChannelKey) -> OwnerKey {
+        let owners = &mut self.owners;
+        *self.getters.entry((conn, channel)).or_insert_with(|| {
+            let owner = Owner { conn, channel, role: Role::Holder, delivered: 0, unacked: Unacked::default() };
+            // A queue never has 2^32 owners.
+            OwnerKey(owners.insert(owner) as u32)
+        })
+    }
+
+    // --- messages back ---
+
+    /// Settles deliveries `first..=last` of one owner; numbers settled before are passed over.
+    pub(in crate::broker) fn settle(
+        &mut self,
+        key: OwnerKey,
+        numbers: std::ops::RangeInclusive<u64>,
+        how: Settlement,
+        now_ms: u64,
+        fx: &mut Effects,
+    ) {
+        let Some(owner) = self.owners.get_mut(key.0 as usize) else {
+            return;
+        };
+        let (mut returned, mut rejected) = (Vec::new(), Vec::new());
+        for number in numbers {
+            let Some(entry) = owner.unacked.remove(number) else {
+                continue;
+            };
+            match how {
+                Settlement::Ack => {}
+                Settlement::Nack { requeue: true } | Settlement::Reject { requeue: true } => returned.push(entry),
+                Settlement::Nack { requeue: false } | Settlement::Reject { requeue: false } => rejected.push(entry),
+            }
+        }
+        self.take_turn_again(key, fx);
+        for entry in rejected {
+            self.dead_letter(entry.message, Death::Rejected, fx);
+        }
+        if !returned.is_empty() {
+            // QQ-4: a nack says nothing of the message, a reject does.
+            let is_failure = matches!(how, Settlement::Reject { .. });
+            for entry in returned {
+                self.put_back(entry, is_failure, fx);
+            }
+            self.after_return(now_ms, fx);
+        } else {
+            self.dispatch(now_ms, fx);
+        }
+    }
+
+    /// Back to its place, unless it failed once too often (QQ-3).
+    fn put_back(&mut self, mut entry: Entry, is_failure: bool, fx: &mut Effects) {
+        if is_failure {
+            entry.failures += 1;
+            if self.options().delivery_limit.is_some_and(|limit| entry.failures > limit) {
+                self.dead_letter(entry.message, Death::DeliveryLimit, fx);
+                return;
+            }
+        }
+        self.ready.put_back(entry);
+    }
+
+    fn after_return(&mut self, now_ms: u64, fx: &mut Effects) {
+        // DL-9: what ran out while it was held is dropped now. TL-6: over the limit, the head goes.
+        self.dispatch(now_ms, fx);
+        self.enforce_length(fx);
+    }
+
+    /// A consumer that has credit again stands at the end of the line.
+    fn take_turn_again(&mut self, key: OwnerKey, fx: &mut Effects) {
+        let is_active = self.is_active(key);
+        let Some(owner) = self.owners.get_mut(key.0 as usize) else {
+            return;
+        };
+        match &mut owner.role {
+            Role::Consumer { subscription, in_turn } => {
+                if !*in_turn && is_active && has_credit(subscription, &owner.unacked) {
+                    *in_turn = true;
+                    self.turns.join(key, subscription.priority);
+                }
+            }
+            Role::Holder => {
+                let is_getter = self.getters.get(&(owner.conn, owner.channel)) == Some(&key);
+                if owner.unacked.is_empty() && !is_getter {
+                    fx.free(owner.conn, self.id(), key);
+                    self.owners.remove(key.0 as usize);
+                }
+            }
+        }
+    }
+
+    /// Whose channel an owner is.
+    pub(in crate::broker) fn owner_channel(&self, key: OwnerKey) -> Option<ChannelKey> {
+        self.owners.get(key.0 as usize).map(|owner| owner.channel)
+    }
+
+    /// With a single active consumer, the first that came is; otherwise all are.
+    fn is_active(&self, key: OwnerKey) -> bool {
+        !self.options().single_active_consumer || self.consumers.first() == Some(&key)
+    }
+
+    /// The connection takes messages again, or a channel-wide limit has room.
+    pub(in crate::broker) fn resume(&mut self, key: OwnerKey, now_ms: u64, fx: &mut Effects) {
+        self.take_turn_again(key, fx);
+        self.dispatch(now_ms, fx);
+    }
+
+    // --- consumers ---
+
+    /// Adds a consumer. The messages it gets follow by [`Self::dispatch`], so that consume-ok goes first.
+    pub(in crate::broker) fn consume(
+        &mut self,
+        conn: ConnKey,
+        subscription: Subscription,
+        now_ms: u64,
+        fx: &mut Effects,
+    ) -> Result<OwnerKey, Refusal> {
+        let is_quorum = self.options().queue_type == QueueType::Quorum;
+        if !is_quorum {
+            // DL-13, SC-2; quorum queues ignore the exclusive flag.
+            let taken = self.consumers.iter().any(|key| self.is_exclusive_consumer(*key));
+            let wants_alone =
+                subscription.exclusive && (!self.consumers.is_empty() || self.options().single_active_consumer);
+            if taken || wants_alone {
+                return Err(Refusal::ExclusiveUse(self.handle.named()));
+            }
+        }
+        self.used_ms = now_ms;
+        let channel = subscription.channel;
+        let owner = Owner {
+            conn,
+            channel,
+            role: Role::Consumer { subscription, in_turn: false },
+            delivered: 0,
+            unacked: Unacked::default(),
+        };
+        // A queue never has 2^32 owners.
+        let key = OwnerKey(self.owners.insert(owner) as u32);
+        self.consumers.push(key);
+        self.take_turn_again(key, fx);
+        Ok(key)
+    }
+
+    fn is_exclusive_consumer(&self, key: OwnerKey) -> bool {
+        matches!(
+            self.owners.get(key.0 as usize),
+            Some(Owner { role: Role::Consumer { subscription: Subscription { exclusive: true, .. }, .. }, .. })
+        )
+    }
+
+    /// basic.cancel: no more deliveries; what is unacked stays with the channel (M-19).
+    pub(in crate::broker) fn cancel(&mut self, key: OwnerKey, now_ms: u64, fx: &mut Effects) {
+        self.remove_consumer(key, now_ms, fx);
+        self.take_turn_again(key, fx);
+        self.dispatch(now_ms, fx);
+    }
+
+    fn remove_consumer(&mut self, key: OwnerKey, now_ms: u64, fx: &mut Effects) {
+        let Some(at) = self.consumers.iter().position(|consumer| *consumer == key) else {
+            return;
+        };
+        let was_active = self.is_active(key);
+        self.consumers.remove(at);
+        self.turns.leave(key);
+        if let Some(owner) = self.owners.get_mut(key.0 as usize) {
+            owner.role = Role::Holder;
+        }
+        if self.consumers.is_empty() {
+            self.used_ms = now_ms;
+            // QU-3: an auto-delete queue goes with its last consumer.
+            if self.options().auto_delete {
+                fx.doom(self.id());
+            }
+        } else if self.options().single_active_consumer && was_active {
+            // SC-1: the next in line takes over.
+            self.take_turn_again(self.consumers[0], fx);
+        }
+    }
+
+    /// The channel or connection of an owner is gone: its unacked messages return to their places (DL-3).
+    pub(in crate::broker) fn owner_gone(&mut self, key: OwnerKey, now_ms: u64, fx: &mut Effects) {
+        self.remove_consumer(key, now_ms, fx);
+        let Some(mut owner) = self.owners.try_remove(key.0 as usize) else {
+            return;
+        };
+        fx.free(owner.conn, self.id(), key);
+        if self.getters.get(&(owner.conn, owner.channel)) == Some(&key) {
+            self.getters.remove(&(owner.conn, owner.channel));
+        }
+        for entry in owner.unacked.drain() {
+            self.put_back(entry, true, fx);
+        }
+    }
+
+    /// Looks after what [`Self::owner_gone`] returned, once all owners that go together are gone: otherwise a
+    /// message would travel from one consumer of a dying connection to the next.
+    pub(in crate::broker) fn owners_gone(&mut self, now_ms: u64, fx: &mut Effects) {
+        self.after_return(now_ms, fx);
+    }
+
+    // --- the queue itself ---
+
+    /// A client declared it again: x-expires starts anew (QU-4; quorum queues do not renew).
+    pub(in crate::broker) fn declared(&mut self, now_ms: u64, fx: &mut Effects) {
+        if self.options().queue_type != QueueType::Quorum {
+            self.used_ms = now_ms;
+        }
+        self.set_timer(fx);
+    }
+
+    /// Removes the ready messages; they are not dead-lettered (DX-1). Gives their number.
+    pub(in crate::broker) fn purge(&mut self) -> u32 {
+        let messages = self.messages();
+        self.ready.clear();
+        messages
+    }
+
+    /// queue.delete's conditions (EH-14, EC-23).
+    pub(in crate::broker) fn check_deletable(&self, if_unused: bool, if_empty: bool) -> Result<(), Refusal> {
+        if self.options().queue_type == QueueType::Quorum {
+            let flag = match (if_unused, if_empty) {
+                (true, _) => "if-unused",
+                (_, true) => "if-empty",
+                _ => return Ok(()),
+            };
+            return Err(Refusal::QuorumConditionalDelete { queue: self.handle.named(), flag });
+        }
+        if if_unused && !self.consumers.is_empty() {
+            return Err(Refusal::InUse(self.handle.named()));
+        }
+        if if_empty && !self.ready.is_empty() {
+            return Err(Refusal::NotEmpty(self.handle.named()));
+        }
+        Ok(())
+    }
+
+    /// The queue is deleted: tells its consumers.
+    pub(in crate::broker) fn deleted(&mut self, fx: &mut Effects) {
+        for (index, owner) in &self.owners {
+            fx.free(owner.conn, self.id(), OwnerKey(index as u32));
+        }
+        for key in &self.consumers {
+            if let Some(Owner { conn, channel, role: Role::Consumer { subscription, .. }, .. }) =
+                self.owners.get(key.0 as usize)
+            {
+                fx.cancelled(*conn, *channel, subscription.consumer);
+            }
+        }
+    }
+
+    /// The time asked for has come.
+    pub(in crate::broker) fn on_timer(&mut self, now_ms: u64, fx: &mut Effects) {
+        self.timer_ms = NEVER;
+        if self.expires_at_ms() <= now_ms {
+            fx.doom(self.id());
+            return;
+        }
+        self.dispatch(now_ms, fx);
+    }
+
+    /// When x-expires strikes; it runs only while there are no consumers.
+    fn expires_at_ms(&self) -> u64 {
+        match self.options().expires_ms {
+            Some(expires_ms) if self.consumers.is_empty() => self.used_ms + expires_ms,
+            _ => NEVER,
+        }
+    }
+
+    /// Asks to be woken for the next thing that time brings. Timers are never taken back: one that rings early finds
+    /// nothing to do and asks anew, so a queue that is used all the time has one timer, not one for each use.
+    pub(in crate::broker) fn set_timer(&mut self, fx: &mut Effects) {
+        let next_ms = self.ready.next_expiry_ms().min(self.expires_at_ms());
+        if next_ms < self.timer_ms {
+            self.timer_ms = next_ms;
+            fx.timers.push((next_ms, self.id()));
+        }
+    }
+}
+
+fn has_credit(subscription: &Subscription, unacked: &Unacked) -> bool {
+    subscription.no_ack || subscription.prefetch == 0 || unacked.len() < usize::from(subscription.prefetch)
+}

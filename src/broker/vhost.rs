@@ -1,0 +1,466 @@
+//! A virtual host: its exchanges, its queues' handles, and the bindings between them. Changes go one at a time
+//! behind one lock; readers look up handles in concurrent maps and never wait for a change elsewhere.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use dashmap::DashMap;
+
+use super::event::QueueKey;
+use super::exchange::{Bindings, ExchangeType};
+use super::mailbox::ConnectionId;
+use super::queue::{QueueOptions, check_same_argument, check_same_flag};
+use super::refusal::{Named, Refusal};
+use crate::wire::{Table, Value};
+
+/// A queue as everybody but its lane sees it.
+#[derive(Debug)]
+pub struct QueueHandle {
+    /// Which queue, in which lane.
+    pub key: QueueKey,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its vhost's name.
+    pub vhost: Arc<str>,
+    /// As declared.
+    pub options: Arc<QueueOptions>,
+    /// False once it is deleted: routes that still name it are stale.
+    alive: AtomicBool,
+    /// Names of exchanges that have bindings to it, so that deleting it need not look at all exchanges.
+    bound_from: Mutex<Vec<Arc<str>>>,
+}
+
+impl QueueHandle {
+    pub(super) fn new(key: QueueKey, name: Arc<str>, vhost: Arc<str>, options: Arc<QueueOptions>) -> Self {
+        Self { key, name, vhost, options, alive: AtomicBool::new(true), bound_from: Mutex::default() }
+    }
+
+    pub(super) fn named(&self) -> Named {
+        Named::queue(&self.name, &self.vhost)
+    }
+
+    pub(super) fn not_found(&self) -> Refusal {
+        Refusal::NotFound(self.named())
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+
+    /// EH-5: the queue belongs to another connection.
+    pub(super) fn is_locked_for(&self, connection: ConnectionId) -> bool {
+        self.options.exclusive.is_some_and(|owner| owner != connection)
+    }
+}
+
+/// Where a binding leads.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// A queue.
+    Queue(Arc<QueueHandle>),
+    /// Another exchange, by name.
+    Exchange(Arc<str>),
+}
+
+impl PartialEq for Destination {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Queue(a), Self::Queue(b)) => a.key == b.key,
+            (Self::Exchange(a), Self::Exchange(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Destination {}
+
+impl Hash for Destination {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Queue(queue) => queue.key.hash(state),
+            Self::Exchange(name) => name.hash(state),
+        }
+    }
+}
+
+/// An exchange.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Its name; empty for the default exchange.
+    pub name: Arc<str>,
+    /// How it routes.
+    pub kind: ExchangeType,
+    /// Survives a restart.
+    pub durable: bool,
+    /// Goes with its last binding as a source.
+    pub auto_delete: bool,
+    /// Clients may not publish to it.
+    pub internal: bool,
+    /// As declared.
+    pub arguments: Table,
+    /// Where messages go that it routes nowhere.
+    pub alternate: Option<Arc<str>>,
+    /// Its bindings as a source.
+    pub(super) bindings: RwLock<Bindings<Destination>>,
+    bound_from: Mutex<Vec<Arc<str>>>,
+}
+
+/// What an exchange is declared as.
+pub(super) struct ExchangeDefinition<'a> {
+    pub(super) name: &'a str,
+    pub(super) kind: ExchangeType,
+    pub(super) durable: bool,
+    pub(super) auto_delete: bool,
+    pub(super) internal: bool,
+    pub(super) arguments: Table,
+}
+
+impl Exchange {
+    fn new(definition: ExchangeDefinition<'_>) -> Self {
+        let alternate = definition.arguments.get(ALTERNATE_EXCHANGE).and_then(Value::as_str).map(Arc::from);
+        Self {
+            name: definition.name.into(),
+            kind: definition.kind,
+            durable: definition.durable,
+            auto_delete: definition.auto_delete,
+            internal: definition.internal,
+            arguments: definition.arguments,
+            alternate,
+            bindings: RwLock::new(Bindings::new(definition.kind)),
+            bound_from: Mutex::default(),
+        }
+    }
+
+    /// EH-4.
+    fn check_equivalent(&self, what: &Named, other: &ExchangeDefinition<'_>) -> Result<(), Refusal> {
+        if self.kind != other.kind {
+            return Err(Refusal::Inequivalent {
+                argument: "type".into(),
+                what: what.clone(),
+                received: format!("'{}'", other.kind.as_str()),
+                current: format!("'{}'", self.kind.as_str()),
+            });
+        }
+        check_same_flag(what, "durable", self.durable, other.durable)?;
+        check_same_flag(what, "auto_delete", self.auto_delete, other.auto_delete)?;
+        check_same_flag(what, "internal", self.internal, other.internal)?;
+        let key = ALTERNATE_EXCHANGE;
+        check_same_argument(what, key, self.arguments.get(key), other.arguments.get(key))
+    }
+}
+
+/// The argument naming an alternate exchange.
+pub(super) const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
+
+/// XT-1, and whether clients may publish to it.
+const PREDECLARED: [(&str, ExchangeType, bool); 7] = [
+    ("", ExchangeType::Direct, false),
+    ("amq.direct", ExchangeType::Direct, false),
+    ("amq.fanout", ExchangeType::Fanout, false),
+    ("amq.headers", ExchangeType::Headers, false),
+    ("amq.match", ExchangeType::Headers, false),
+    ("amq.rabbitmq.trace", ExchangeType::Topic, true),
+    ("amq.topic", ExchangeType::Topic, false),
+];
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Vhost {
+    name: Arc<str>,
+    exchanges: DashMap<Arc<str>, Arc<Exchange>, foldhash::fast::RandomState>,
+    queues: DashMap<Arc<str>, Arc<QueueHandle>, foldhash::fast::RandomState>,
+    /// Held over each change of exchanges, queues and bindings. Nothing waits for a lane under it.
+    changes: Mutex<()>,
+    /// Moves when a route computed before may be wrong.
+    version: AtomicU64,
+    /// Deleted: nothing is declared here any more.
+    closed: AtomicBool,
+}
+
+impl Vhost {
+    pub(super) fn new(name: &str) -> Self {
+        let exchanges = DashMap::default();
+        for (exchange, kind, internal) in PREDECLARED {
+            let definition = ExchangeDefinition {
+                name: exchange,
+                kind,
+                durable: true,
+                auto_delete: false,
+                internal,
+                arguments: Table::default(),
+            };
+            exchanges.insert(Arc::from(exchange), Arc::new(Exchange::new(definition)));
+        }
+        Self {
+            name: name.into(),
+            exchanges,
+            queues: DashMap::default(),
+            changes: Mutex::new(()),
+            version: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Moves when a route computed before may be wrong.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn queue_named(&self, name: &str) -> Named {
+        Named::queue(name, &self.name)
+    }
+
+    pub(super) fn exchange_named(&self, name: &str) -> Named {
+        Named::exchange(name, &self.name)
+    }
+
+    /// Looks an exchange up.
+    pub fn exchange(&self, name: &str) -> Option<Arc<Exchange>> {
+        self.exchanges.get(name).map(|exchange| exchange.value().clone())
+    }
+
+    pub(super) fn require_exchange(&self, name: &str) -> Result<Arc<Exchange>, Refusal> {
+        self.exchange(name).ok_or_else(|| Refusal::NotFound(self.exchange_named(name)))
+    }
+
+    /// Looks a queue up.
+    pub fn queue(&self, name: &str) -> Option<Arc<QueueHandle>> {
+        self.queues.get(name).map(|queue| queue.value().clone())
+    }
+
+    pub(super) fn require_queue(&self, name: &str) -> Result<Arc<QueueHandle>, Refusal> {
+        self.queue(name).ok_or_else(|| Refusal::NotFound(self.queue_named(name)))
+    }
+
+    /// How many queues there are.
+    pub fn queue_count(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// All queues, in no order.
+    pub fn queues(&self) -> Vec<Arc<QueueHandle>> {
+        self.queues.iter().map(|queue| queue.value().clone()).collect()
+    }
+
+    /// All exchanges, in no order.
+    pub fn exchanges(&self) -> Vec<Arc<Exchange>> {
+        self.exchanges.iter().map(|exchange| exchange.value().clone()).collect()
+    }
+
+    // --- exchanges ---
+
+    /// Declares an exchange, or checks that the one that exists is the same.
+    pub(super) fn declare_exchange(&self, definition: ExchangeDefinition<'_>) -> Result<(), Refusal> {
+        let _change = self.change();
+        if let Some(existing) = self.exchange(definition.name) {
+            return existing.check_equivalent(&self.exchange_named(definition.name), &definition);
+        }
+        let name: Arc<str> = definition.name.into();
+        self.exchanges.insert(name, Arc::new(Exchange::new(definition)));
+        // Another exchange may name this one as its alternate.
+        self.changed();
+        Ok(())
+    }
+
+    /// Deletes an exchange; one that does not exist is fine (M-10).
+    pub(super) fn delete_exchange(&self, name: &str, if_unused: bool) -> Result<(), Refusal> {
+        let _change = self.change();
+        let Some(exchange) = self.exchange(name) else {
+            return Ok(());
+        };
+        if if_unused && !exchange.bindings.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return Err(Refusal::InUse(self.exchange_named(name)));
+        }
+        self.remove_exchange(&exchange);
+        Ok(())
+    }
+
+    fn remove_exchange(&self, exchange: &Arc<Exchange>) {
+        self.exchanges.remove(&exchange.name);
+        // Its destinations need not remember it.
+        let destinations: Vec<Destination> = {
+            let mut bindings = exchange.bindings.write().unwrap_or_else(PoisonError::into_inner);
+            let destinations = bindings.iter().map(|(_, _, destination)| destination.clone()).collect();
+            *bindings = Bindings::new(exchange.kind);
+            destinations
+        };
+        for destination in destinations {
+            self.forget_source(&destination, &exchange.name);
+        }
+        let sources = std::mem::take(&mut *exchange.bound_from.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed();
+        self.remove_bindings_to(&Destination::Exchange(exchange.name.clone()), sources);
+    }
+
+    // --- queues ---
+
+    /// Finds the queue, or creates it with `create`, which must make it known to its lane before it returns: the
+    /// first operation of anybody who finds the handle comes behind that.
+    pub(super) fn find_or_create_queue(
+        &self,
+        name: &str,
+        create: impl FnOnce() -> Result<Arc<QueueHandle>, Refusal>,
+    ) -> Result<(Arc<QueueHandle>, bool), Refusal> {
+        if let Some(existing) = self.queue(name) {
+            return Ok((existing, false));
+        }
+        let _change = self.change();
+        if let Some(existing) = self.queue(name) {
+            return Ok((existing, false));
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Refusal::VhostDeleted(self.name.to_string()));
+        }
+        let handle = create()?;
+        self.queues.insert(handle.name.clone(), handle.clone());
+        Ok((handle, true))
+    }
+
+    /// Takes a deleted queue out, with its bindings. Called by its lane.
+    pub(super) fn remove_queue(&self, queue: &Arc<QueueHandle>) {
+        let _change = self.change();
+        queue.alive.store(false, Ordering::Release);
+        self.queues.remove_if(&queue.name, |_, current| current.key == queue.key);
+        let sources = std::mem::take(&mut *queue.bound_from.lock().unwrap_or_else(PoisonError::into_inner));
+        if !sources.is_empty() {
+            self.changed();
+            self.remove_bindings_to(&Destination::Queue(queue.clone()), sources);
+        }
+    }
+
+    /// Ends the vhost; gives its queues, whose lanes are to delete them.
+    pub(super) fn close(&self) -> Vec<Arc<QueueHandle>> {
+        let _change = self.change();
+        self.closed.store(true, Ordering::Release);
+        self.queues()
+    }
+
+    // --- bindings ---
+
+    /// Binds; a binding that exists is left as it is.
+    pub(super) fn bind(
+        &self,
+        source: &Arc<Exchange>,
+        destination: &Destination,
+        key: &str,
+        arguments: &Table,
+    ) -> Result<(), Refusal> {
+        let _change = self.change();
+        // Looked up before the lock was had: it may have gone since.
+        let source = self.require_exchange(&source.name)?;
+        match destination {
+            Destination::Queue(queue) if !queue.is_alive() => {
+                return Err(Refusal::NotFound(self.queue_named(&queue.name)));
+            }
+            Destination::Exchange(name) => drop(self.require_exchange(name)?),
+            Destination::Queue(_) => {}
+        }
+        let mut bindings = source.bindings.write().unwrap_or_else(PoisonError::into_inner);
+        bindings.check(key, arguments).map_err(|error| Refusal::Binding(error.to_string()))?;
+        if bindings.add(key, arguments, destination.clone()) {
+            drop(bindings);
+            self.remember_source(destination, &source.name);
+            self.changed();
+        }
+        Ok(())
+    }
+
+    /// Unbinds; a binding that does not exist is fine (M-16).
+    pub(super) fn unbind(&self, source: &Arc<Exchange>, destination: &Destination, key: &str, arguments: &Table) {
+        let _change = self.change();
+        let removed =
+            source.bindings.write().unwrap_or_else(PoisonError::into_inner).remove(key, arguments, destination);
+        if removed {
+            self.changed();
+            self.delete_if_unused(source);
+        }
+    }
+
+    /// RO-9: an auto-delete exchange goes with its last binding as a source.
+    fn delete_if_unused(&self, source: &Arc<Exchange>) {
+        if source.auto_delete && source.bindings.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            self.remove_exchange(source);
+        }
+    }
+
+    fn remove_bindings_to(&self, destination: &Destination, sources: Vec<Arc<str>>) {
+        for source in sources {
+            let Some(source) = self.exchange(&source) else {
+                continue;
+            };
+            let removed =
+                source.bindings.write().unwrap_or_else(PoisonError::into_inner).remove_destination(destination);
+            if removed > 0 {
+                self.delete_if_unused(&source);
+            }
+        }
+    }
+
+    fn remember_source(&self, destination: &Destination, source: &Arc<str>) {
+        self.with_sources(destination, |sources| {
+            if !sources.contains(source) {
+                sources.push(source.clone());
+            }
+        });
+    }
+
+    fn forget_source(&self, destination: &Destination, source: &Arc<str>) {
+        self.with_sources(destination, |sources| sources.retain(|name| name != source));
+    }
+
+    /// The sources may name an exchange that has no binding left: an unbind does not look whether others remain.
+    fn with_sources(&self, destination: &Destination, change: impl FnOnce(&mut Vec<Arc<str>>)) {
+        match destination {
+            Destination::Queue(queue) => change(&mut queue.bound_from.lock().unwrap_or_else(PoisonError::into_inner)),
+            Destination::Exchange(name) => {
+                if let Some(exchange) = self.exchange(name) {
+                    change(&mut exchange.bound_from.lock().unwrap_or_else(PoisonError::into_inner));
+                }
+            }
+        }
+    }
+}
+
+/// Vhosts by name.
+#[derive(Debug, Default)]
+pub(super) struct Vhosts {
+    by_name: Mutex<HashMap<Arc<str>, Arc<Vhost>>>,
+}
+
+impl Vhosts {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Vhost>>> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<Arc<Vhost>> {
+        self.lock().get(name).cloned()
+    }
+
+    /// Adds a vhost, or gives the one that exists.
+    pub(super) fn add(&self, name: &str) -> Arc<Vhost> {
+        self.lock().entry(name.into()).or_insert_with(|| Arc::new(Vhost::new(name))).clone()
+    }
+
+    pub(super) fn remove(&self, name: &str) -> Option<Arc<Vhost>> {
+        self.lock().remove(name)
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Vhost>> {
+        self.lock().values().cloned().collect()
+    }
+}
