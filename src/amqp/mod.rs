@@ -1,0 +1,88 @@
+//! AMQP 0-9-1 for clients. [`Session`] turns bytes into calls of the broker and events into bytes; it owns no socket,
+//! clock or task, so it is tested in virtual time. The driver is the only file here that knows tokio. Start reading
+//! at [`Session::receive`].
+
+mod channel;
+mod confirm;
+mod content;
+mod driver;
+mod handshake;
+mod outbound;
+mod reply;
+mod session;
+mod tx;
+mod unacked;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::wire::Table;
+
+pub use self::driver::serve;
+pub use self::outbound::Outbound;
+pub use self::session::{Ended, Session};
+
+/// How sessions behave.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Largest frame in bytes, offered in tune.
+    pub frame_max: u32,
+    /// Channels at once, offered in tune.
+    pub channel_max: u16,
+    /// Offered in tune, seconds; 0 is none.
+    pub heartbeat_s: u16,
+    /// For everything before connection.open.
+    pub handshake_timeout: Duration,
+    /// Largest frame before tune-ok, in bytes.
+    pub initial_frame_max: u32,
+    /// Largest body in bytes.
+    pub max_message_size: u64,
+    /// How long a refused login is left waiting.
+    pub auth_failure_delay: Duration,
+    /// Consumers of a channel at once; `None` is without limit.
+    pub consumer_max_per_channel: Option<u32>,
+    /// In server-properties.
+    pub cluster_name: String,
+    /// More server-properties.
+    pub server_properties: Table,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            frame_max: 131_072,
+            channel_max: 2047,
+            heartbeat_s: 60,
+            handshake_timeout: Duration::from_secs(10),
+            // Room for a large token in start-ok, as RabbitMQ 4 and more.
+            initial_frame_max: 65_536,
+            max_message_size: 128 << 20,
+            auth_failure_delay: Duration::from_secs(3),
+            consumer_max_per_channel: None,
+            cluster_name: "lepus@localhost".into(),
+            server_properties: Table::default(),
+        }
+    }
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Theirs.
+    pub peer_addr: SocketAddr,
+    /// Ours.
+    pub local_addr: SocketAddr,
+}
+
+impl Peer {
+    /// From this machine?
+    pub fn is_loopback(&self) -> bool {
+        self.peer_addr.ip().to_canonical().is_loopback()
+    }
+
+    /// `peer -> local`, as RabbitMQ names connections.
+    pub fn connection_name(&self) -> String {
+        let plain = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        format!("{} -> {}", plain(self.peer_addr), plain(self.local_addr))
+    }
+}
