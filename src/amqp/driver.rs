@@ -75,17 +75,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 moved |= self.poll_events(cx, now);
             }
             if self.session.wants_input() && !self.out.is_full() && !self.is_congested() {
-                if reads == READS_A_POLL {
-                    cx.waker().wake_by_ref();
-                } else {
-                    match self.poll_read(cx, now) {
-                        Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ended::Disconnected),
-                        Poll::Ready(Ok(_)) => {
-                            reads += 1;
-                            moved = true;
-                        }
-                        Poll::Pending => {}
+                match self.poll_read(cx, now) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ended::Disconnected),
+                    Poll::Ready(Ok(_)) => {
+                        reads += 1;
+                        moved = true;
                     }
+                    Poll::Pending => {}
                 }
             }
             self.poll_timer(cx, now);
@@ -97,7 +93,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             {
                 return Poll::Ready(ended.clone());
             }
-            if !moved || reads == READS_A_POLL {
+            if !moved {
+                break;
+            }
+            if reads == READS_A_POLL {
+                cx.waker().wake_by_ref();
                 break;
             }
         }
