@@ -3,4 +3,5 @@
 pub mod amqp;
 pub mod auth;
 pub mod broker;
+pub mod perf;
 pub mod wire;

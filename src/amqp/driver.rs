@@ -85,9 +85,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
             }
             self.poll_timer(cx, now);
+            let was_full = self.out.is_full();
             if self.poll_write(cx).is_err() {
                 return Poll::Ready(Ended::Disconnected);
             }
+            // What was held back for want of room has room now, and nobody else would wake us for it.
+            moved |= was_full && !self.out.is_full();
             if let Some(ended) = self.session.ended()
                 && self.out.is_empty()
             {
