@@ -1,1 +1,1 @@
-//! Tests from outside.
+//! The behaviour of the broker seen from outside.
