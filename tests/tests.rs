@@ -1,1 +1,12 @@
-//! The behaviour of the broker seen from outside.
+//! The behaviour of the broker seen from outside: one file per subject, all in one test binary.
+
+mod common;
+
+mod ack;
+mod confirm;
+mod consume;
+mod exchange;
+mod exchange_routing;
+mod publish;
+mod qos;
+mod queue;
