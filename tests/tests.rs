@@ -3,10 +3,16 @@
 mod common;
 
 mod ack;
+mod channel;
 mod confirm;
 mod consume;
 mod exchange;
 mod exchange_routing;
+mod exclusive;
+mod handshake;
+mod malformed;
+mod permission;
 mod publish;
 mod qos;
 mod queue;
+mod tx;

@@ -92,6 +92,8 @@ pub mod id {
     pub const TX_SELECT_OK: (u16, u16) = (90, 11);
     pub const TX_COMMIT: (u16, u16) = (90, 20);
     pub const TX_COMMIT_OK: (u16, u16) = (90, 21);
+    pub const TX_ROLLBACK: (u16, u16) = (90, 30);
+    pub const TX_ROLLBACK_OK: (u16, u16) = (90, 31);
 }
 
 /// Method arguments, or any other run of AMQP fields, being written.
@@ -252,6 +254,11 @@ pub fn publish_with(channel: u16, args: Args, properties: &[u8], body: &[u8]) ->
     bytes
 }
 
+/// connection.open arguments.
+pub fn open(vhost: &[u8]) -> Args {
+    Args::new().shortstr(vhost).shortstr(b"").octet(0)
+}
+
 /// What connection.tune offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tune {
@@ -294,10 +301,22 @@ impl Raw {
 
     async fn handshake(&mut self, capabilities: Args, tune: impl FnOnce(Tune) -> Tune) {
         let offered = self.login(capabilities, b"\0guest\0guest").await;
-        let Tune { channel_max, frame_max, heartbeat } = tune(offered);
-        self.method(0, id::TUNE_OK, Args::new().short(channel_max).long(frame_max).short(heartbeat)).await;
-        self.method(0, id::OPEN, Args::new().shortstr(b"/").shortstr(b"").octet(0)).await;
+        self.tune_ok(tune(offered)).await;
+        self.method(0, id::OPEN, open(b"/")).await;
         self.expect(0, id::OPEN_OK).await;
+    }
+
+    /// Goes through the handshake as another user, without heartbeats.
+    pub async fn login_as(&mut self, response: &[u8]) {
+        let tune = self.login(Args::new(), response).await;
+        self.tune_ok(Tune { heartbeat: 0, ..tune }).await;
+        self.method(0, id::OPEN, open(b"/")).await;
+        self.expect(0, id::OPEN_OK).await;
+    }
+
+    /// connection.tune-ok.
+    pub async fn tune_ok(&mut self, Tune { channel_max, frame_max, heartbeat }: Tune) {
+        self.method(0, id::TUNE_OK, Args::new().short(channel_max).long(frame_max).short(heartbeat)).await;
     }
 
     /// Protocol header, start, start-ok with PLAIN `response`; gives what connection.tune offers.
