@@ -3,16 +3,22 @@
 mod common;
 
 mod ack;
+mod blocked;
+mod bounded;
 mod channel;
+mod cli;
 mod confirm;
 mod consume;
+mod definitions;
 mod exchange;
 mod exchange_routing;
 mod exclusive;
 mod handshake;
 mod malformed;
+mod ordering;
 mod permission;
 mod publish;
 mod qos;
 mod queue;
+mod shutdown;
 mod tx;

@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod checker;
+pub mod child;
 pub mod client;
 pub mod raw;
 
