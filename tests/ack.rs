@@ -256,6 +256,20 @@ async fn recover_requeues_and_redelivers() {
     assert_eq!(again, [(3, true, b"a".to_vec()), (4, true, b"b".to_vec())]);
 }
 
+/// FEATURES M-24: recover-async does the same and is not answered.
+#[tokio::test]
+async fn recover_async_is_not_answered() {
+    let server = start().await;
+    let mut raw = Raw::open_channel(server.amqp_addr()).await;
+    raw.call(1, id::QUEUE_DECLARE, args::queue_declare("q", 0), id::QUEUE_DECLARE_OK).await;
+    raw.send(&raw::publish(1, "", "q", b"a")).await;
+    raw.call(1, id::CONSUME, args::consume("q", "c", 0), id::CONSUME_OK).await;
+    assert_eq!(deliver(&mut raw).await, (1, false, b"a".to_vec()));
+    raw.method(1, id::RECOVER_ASYNC, Args::new().octet(1)).await;
+    assert_eq!(deliver(&mut raw).await, (2, true, b"a".to_vec()));
+    raw.expect_alive(1).await;
+}
+
 /// FEATURES EC-20.
 #[tokio::test]
 async fn recover_without_requeue_is_not_implemented() {

@@ -92,7 +92,11 @@ async fn a_second_signal_ends_at_once() {
 #[tokio::test]
 async fn the_environment_names_user_and_vhost() {
     let mut lepus = command(&["--amqp-listen", "127.0.0.1:0"]);
-    lepus.envs([("RABBITMQ_DEFAULT_USER", "app"), ("RABBITMQ_DEFAULT_PASS", "secret"), ("RABBITMQ_DEFAULT_VHOST", "shop")]);
+    lepus.envs([
+        ("RABBITMQ_DEFAULT_USER", "app"),
+        ("RABBITMQ_DEFAULT_PASS", "secret"),
+        ("RABBITMQ_DEFAULT_VHOST", "shop"),
+    ]);
     let lepus = Lepus::spawn(lepus);
     let uri = |user: &str, vhost: &str| format!("amqp://{user}@{}/{vhost}", lepus.address);
     crate::common::Client::open(&uri("app:secret", "shop")).await.expect("connects");

@@ -90,7 +90,10 @@ async fn bad_definitions_stop_the_start() {
     let cases = [
         ("{", "EOF"),
         (r#"{"users": [{"name": "x", "password_hash": "AQID!", "tags": ""}]}"#, "password"),
-        (r#"{"queues": [{"name": "q", "vhost": "nowhere", "durable": true, "auto_delete": false, "arguments": {}}]}"#, "nowhere"),
+        (
+            r#"{"queues": [{"name": "q", "vhost": "nowhere", "durable": true, "auto_delete": false, "arguments": {}}]}"#,
+            "nowhere",
+        ),
         (r#"{"permissions": [{"user": "ghost", "vhost": "/", "configure": "", "write": "", "read": ""}]}"#, "/"),
     ];
     for (definitions, part) in cases {

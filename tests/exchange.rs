@@ -121,8 +121,9 @@ async fn the_servers_own_exchanges_are_protected() {
 /// FEATURES M-10, trap 9: deleting what is not there succeeds.
 #[tokio::test]
 async fn deleting_a_missing_exchange_succeeds() {
-    let (_server, client) = start_client().await;
-    within(client.exchange_delete("nix".into(), ExchangeDeleteOptions::default())).await.expect("delete-ok");
+    let server = start().await;
+    let mut raw = Raw::open_channel(server.amqp_addr()).await;
+    raw.call(1, id::EXCHANGE_DELETE, args::exchange_delete("nix", 0), id::EXCHANGE_DELETE_OK).await;
 }
 
 /// FEATURES M-10, EH-14: if-unused looks at the bindings from the exchange.
@@ -176,6 +177,7 @@ async fn bindings_need_both_ends() {
         assert_eq!(raw.expect_channel_close(1).await, Close { code: 404, text, method });
         raw.channel(1).await;
     }
+    raw.call(1, id::EXCHANGE_BIND, args::exchange_bind("amq.topic", "amq.direct", "k"), id::EXCHANGE_BIND_OK).await;
     let unbind = args::exchange_bind("amq.topic", "amq.fanout", "never bound");
     raw.call(1, id::EXCHANGE_UNBIND, unbind, id::EXCHANGE_UNBIND_OK).await;
     raw.call(1, id::QUEUE_UNBIND, args::queue_unbind("q", "amq.fanout", "never"), id::QUEUE_UNBIND_OK).await;
@@ -193,7 +195,9 @@ async fn bindings_differ_by_their_arguments() {
     client.bind_with("q", "amq.direct", "k", arguments(2)).await;
     client.bind_with("q", "amq.direct", "k", arguments(2)).await;
     let unbind = async |n| {
-        within(client.queue_unbind("q".into(), "amq.direct".into(), "k".into(), arguments(n))).await.expect("unbind-ok");
+        within(client.queue_unbind("q".into(), "amq.direct".into(), "k".into(), arguments(n)))
+            .await
+            .expect("unbind-ok");
         client.publish("amq.direct", "k", b"x").await;
         client.drain("q").await.len()
     };

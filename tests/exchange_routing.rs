@@ -8,7 +8,12 @@ use lapin::{BasicProperties, ExchangeKind};
 use crate::common::{ChannelExt, start_client, table};
 
 /// Publishes one message for each key and gives, for each queue, the keys that reached it.
-async fn reached(client: &lapin::Channel, exchange: &str, keys: &[&str], queues: &[&str]) -> BTreeMap<String, Vec<String>> {
+async fn reached(
+    client: &lapin::Channel,
+    exchange: &str,
+    keys: &[&str],
+    queues: &[&str],
+) -> BTreeMap<String, Vec<String>> {
     for key in keys {
         client.publish(exchange, key, key.as_bytes()).await;
     }
@@ -137,10 +142,7 @@ async fn headers_compare_values_and_presence() {
         ("all", &["a=1 b=2"]),
         ("absent mode", &["a=1 b=2"]),
         ("any", &["a=1", "a=1 b=2", "b=2", "a=1 x-c=3"]),
-        (
-            "empty all",
-            &["none", "empty", "a=1", "a=1 b=2", "a=2", "b=2", "a=1 x-c=3", "a=int 1", "a=long 1", "a=true"],
-        ),
+        ("empty all", &["none", "empty", "a=1", "a=1 b=2", "a=2", "b=2", "a=1 x-c=3", "a=int 1", "a=long 1", "a=true"]),
         ("empty any", &[]),
         ("x skipped", &["a=1", "a=1 b=2", "a=1 x-c=3"]),
         ("x used", &["a=1 x-c=3"]),
@@ -183,7 +185,8 @@ async fn headers_check_x_match() {
     for (value, text) in cases {
         let channel = client.another_channel().await;
         let options = lapin::options::QueueBindOptions::default();
-        let bind = channel.queue_bind("q".into(), "amq.headers".into(), "".into(), options, table([("x-match", value)]));
+        let bind =
+            channel.queue_bind("q".into(), "amq.headers".into(), "".into(), options, table([("x-match", value)]));
         crate::common::client::refused(bind, 406, text).await;
     }
 }

@@ -90,11 +90,19 @@ async fn the_older_header_is_accepted() {
 #[tokio::test]
 async fn other_headers_are_answered_with_ours() {
     let server = start().await;
-    for header in [b"AMQP\x00\x01\x00\x00", b"AMQP\x00\x00\x0a\x01", b"HTTP/1.1", b"GET / HT", b"\x16\x03\x01\x02\x00\x01\x00\x01"] {
+    for header in [
+        b"AMQP\x00\x01\x00\x00",
+        b"AMQP\x00\x00\x0a\x01",
+        b"HTTP/1.1",
+        b"GET / HT",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01",
+    ] {
         let mut raw = Raw::connect(server.amqp_addr()).await;
         raw.send(header).await;
         let mut answer = [0; 8];
-        crate::common::within(tokio::io::AsyncReadExt::read_exact(&mut raw.stream, &mut answer)).await.expect("8 bytes");
+        crate::common::within(tokio::io::AsyncReadExt::read_exact(&mut raw.stream, &mut answer))
+            .await
+            .expect("8 bytes");
         assert_eq!(&answer, b"AMQP\x00\x00\x09\x01");
         raw.expect_end().await;
     }

@@ -195,13 +195,8 @@ async fn a_name_that_is_not_text() {
 #[tokio::test]
 async fn properties_that_cannot_be_read() {
     let server = start().await;
-    let cases: [&[u8]; 5] = [
-        b"",
-        b"\x80",
-        b"\x80\x00\x20text",
-        b"\x20\x00\xff\xff\xff\xff",
-        b"\x20\x00\x00\x00\x00\x03\x01kZ",
-    ];
+    let cases: [&[u8]; 5] =
+        [b"", b"\x80", b"\x80\x00\x20text", b"\x20\x00\xff\xff\xff\xff", b"\x20\x00\x00\x00\x00\x03\x01kZ"];
     for properties in cases {
         let mut raw = Raw::open_channel(server.amqp_addr()).await;
         raw.call(1, id::QUEUE_DECLARE, args::queue_declare("q", 0), id::QUEUE_DECLARE_OK).await;

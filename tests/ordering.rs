@@ -164,7 +164,8 @@ async fn breaking_connections_lose_nothing() {
         raw.method(1, id::CHANNEL_FLOW, Args::new().octet(1)).await;
         while raw.next().await.expect("the broker is there").method() != Some(id::CHANNEL_FLOW_OK) {}
         drop(raw);
-        crate::common::eventually("the consumer is gone", async || (client.count("q").await.1 == 0).then_some(())).await;
+        crate::common::eventually("the consumer is gone", async || (client.count("q").await.1 == 0).then_some(()))
+            .await;
     }
     assert_eq!(acked.len() as u64, COUNT);
 }

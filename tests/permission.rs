@@ -131,7 +131,8 @@ async fn referring_to_exchanges_needs_rights() {
 /// FEATURES US-3, EH-7: topic permissions check routing keys at publish and binding keys at bind.
 #[tokio::test]
 async fn topic_permissions_check_keys() {
-    let topic = r#"{"user": "app", "vhost": "/", "exchange": "amq.topic", "write": "^{username}[.]", "read": "^all[.]"}"#;
+    let topic =
+        r#"{"user": "app", "vhost": "/", "exchange": "amq.topic", "write": "^{username}[.]", "read": "^all[.]"}"#;
     let server = server(".*", ".*", ".*", topic).await;
     let mut raw = app(&server).await;
     raw.send(&raw::publish(1, "amq.topic", "app.news", b"x")).await;

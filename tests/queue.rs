@@ -117,18 +117,8 @@ async fn declaring_again_must_agree() {
     let cases = [
         (durable, arguments(), "durable", "'true' but current is 'false'"),
         (auto_delete, arguments(), "auto_delete", "'true' but current is 'false'"),
-        (
-            PLAIN,
-            table([("x-message-ttl", int(2000)), dlx.clone()]),
-            "x-message-ttl",
-            "'2000' but current is '1000'",
-        ),
-        (
-            PLAIN,
-            table([dlx.clone()]),
-            "x-message-ttl",
-            "none but current is the value '1000' of type 'signedint'",
-        ),
+        (PLAIN, table([("x-message-ttl", int(2000)), dlx.clone()]), "x-message-ttl", "'2000' but current is '1000'"),
+        (PLAIN, table([dlx.clone()]), "x-message-ttl", "none but current is the value '1000' of type 'signedint'"),
         (
             PLAIN,
             table([("x-message-ttl", int(1000)), dlx, ("x-max-length", int(5))]),
@@ -144,7 +134,8 @@ async fn declaring_again_must_agree() {
     ];
     for (options, arguments, field, what) in cases {
         let channel = client.another_channel().await;
-        let text = format!("PRECONDITION_FAILED - inequivalent arg '{field}' for queue 'q' in vhost '/': received {what}");
+        let text =
+            format!("PRECONDITION_FAILED - inequivalent arg '{field}' for queue 'q' in vhost '/': received {what}");
         refused(channel.declare("q", options, arguments), 406, &text).await;
     }
 }
@@ -158,10 +149,7 @@ async fn differences_that_do_not_count() {
         table([("x-message-ttl", AMQPValue::LongLongInt(1000))]),
         table([("x-message-ttl", AMQPValue::ShortInt(1000))]),
         table([("x-message-ttl", AMQPValue::LongInt(1000)), ("x-colour", AMQPValue::LongString("red".into()))]),
-        table([
-            ("x-message-ttl", AMQPValue::LongInt(1000)),
-            ("x-queue-type", AMQPValue::LongString("classic".into())),
-        ]),
+        table([("x-message-ttl", AMQPValue::LongInt(1000)), ("x-queue-type", AMQPValue::LongString("classic".into()))]),
     ];
     for arguments in same {
         client.declare("q", PLAIN, arguments).await.expect("declare-ok");

@@ -18,8 +18,7 @@ async fn connections_are_told() {
     }
     let talk = async {
         for raw in &mut clients {
-            let text =
-                "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'".to_owned();
+            let text = "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'".to_owned();
             assert_eq!(raw.expect_close().await, Close { code: 320, text, method: (0, 0) });
         }
     };

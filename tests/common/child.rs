@@ -7,15 +7,15 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A running `lepus`; killed when dropped.
-pub struct Lepus {
+pub(crate) struct Lepus {
     child: Child,
     stderr: BufReader<ChildStderr>,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 /// The binary with a clean environment.
-pub fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lepus"));
     command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -23,14 +23,14 @@ pub fn command(arguments: &[&str]) -> Command {
 
 impl Lepus {
     /// Starts it on a free port of the loopback, and waits until it says where it listens.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = command(&["serve", "--amqp-listen", "127.0.0.1:0"]);
         command.args(arguments);
         Self::spawn(command)
     }
 
     /// Starts a command made with [`command`], and waits until it says where it listens.
-    pub fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the binary starts");
         let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let address = loop {
@@ -44,19 +44,19 @@ impl Lepus {
     }
 
     /// Memory of the process in RAM, in bytes.
-    pub fn resident_bytes(&self) -> u64 {
+    pub(crate) fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("Linux has /proc");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a VmRSS line");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
     /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the process is there");
     }
 
     /// Waits for the end; gives the exit status and the rest of the log.
-    pub fn wait(mut self) -> (ExitStatus, String) {
+    pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let mut log = String::new();
         self.stderr.read_to_string(&mut log).expect("the log is text");
         (self.child.wait().expect("it can be waited for"), log)

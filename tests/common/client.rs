@@ -19,16 +19,16 @@ use lepus::Server;
 use super::within;
 
 /// A connection with one channel open; stands for the channel.
-pub struct Client {
+pub(crate) struct Client {
     /// Closes when dropped.
-    pub connection: Connection,
+    pub(crate) connection: Connection,
     /// The first channel.
-    pub channel: Channel,
+    pub(crate) channel: Channel,
 }
 
 impl Client {
     /// Connects to a URI.
-    pub async fn open(uri: &str) -> Result<Self, lapin::Error> {
+    pub(crate) async fn open(uri: &str) -> Result<Self, lapin::Error> {
         within(async {
             let connection = Connection::connect(uri, ConnectionProperties::default()).await?;
             let channel = connection.create_channel().await?;
@@ -38,12 +38,12 @@ impl Client {
     }
 
     /// One more channel on the connection.
-    pub async fn another_channel(&self) -> Channel {
+    pub(crate) async fn another_channel(&self) -> Channel {
         within(self.connection.create_channel()).await.expect("channel.open-ok")
     }
 
     /// Closes the connection and waits for close-ok.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         within(self.connection.close(200, "bye".into())).await.expect("connection.close-ok");
     }
 }
@@ -57,17 +57,22 @@ impl Deref for Client {
 }
 
 /// Connects as the default user to the default vhost.
-pub async fn connect(server: &Server) -> Client {
+pub(crate) async fn connect(server: &Server) -> Client {
     Client::open(&server.amqp_uri()).await.expect("the client connects")
 }
 
 /// Connects as `user` to `vhost` (percent-encoded already).
-pub async fn connect_as(server: &Server, user: &str, password: &str, vhost: &str) -> Result<Client, lapin::Error> {
+pub(crate) async fn connect_as(
+    server: &Server,
+    user: &str,
+    password: &str,
+    vhost: &str,
+) -> Result<Client, lapin::Error> {
     Client::open(&format!("amqp://{user}:{password}@{}/{vhost}", server.amqp_addr())).await
 }
 
 /// An argument table.
-pub fn table<const N: usize>(pairs: [(&str, AMQPValue); N]) -> FieldTable {
+pub(crate) fn table<const N: usize>(pairs: [(&str, AMQPValue); N]) -> FieldTable {
     let mut table = FieldTable::default();
     for (key, value) in pairs {
         table.insert(key.into(), value);
@@ -76,12 +81,16 @@ pub fn table<const N: usize>(pairs: [(&str, AMQPValue); N]) -> FieldTable {
 }
 
 /// What the helpers do on a channel. Those that return a plain value fail the test when the broker refuses.
-pub trait ChannelExt {
+pub(crate) trait ChannelExt {
     /// Declares a transient queue without arguments and gives its name.
     async fn queue(&self, name: &str) -> String;
     /// Declares a queue.
-    async fn declare(&self, name: &str, options: QueueDeclareOptions, arguments: FieldTable)
-    -> lapin::Result<lapin::Queue>;
+    async fn declare(
+        &self,
+        name: &str,
+        options: QueueDeclareOptions,
+        arguments: FieldTable,
+    ) -> lapin::Result<lapin::Queue>;
     /// Declares a transient exchange.
     async fn exchange(&self, name: &str, kind: ExchangeKind);
     /// Binds a queue.
@@ -246,17 +255,17 @@ impl ChannelExt for Channel {
 }
 
 /// The body of a message as text.
-pub fn text(delivery: &Delivery) -> String {
+pub(crate) fn text(delivery: &Delivery) -> String {
     String::from_utf8_lossy(&delivery.data).into_owned()
 }
 
 /// The next delivery of a consumer.
-pub async fn next(consumer: &mut Consumer) -> Delivery {
+pub(crate) async fn next(consumer: &mut Consumer) -> Delivery {
     within(consumer.next()).await.expect("the consumer is alive").expect("a delivery")
 }
 
 /// The bodies of the next `n` deliveries, unacked.
-pub async fn next_bodies(consumer: &mut Consumer, n: usize) -> Vec<String> {
+pub(crate) async fn next_bodies(consumer: &mut Consumer, n: usize) -> Vec<String> {
     let mut bodies = Vec::with_capacity(n);
     for _ in 0..n {
         bodies.push(text(&next(consumer).await));
@@ -266,7 +275,7 @@ pub async fn next_bodies(consumer: &mut Consumer, n: usize) -> Vec<String> {
 
 /// The deliveries that have come once the queue has answered twice: its answers come behind what it delivered before,
 /// on the same connection. Use it to show that *no more* is delivered.
-pub async fn delivered(channel: &Channel, queue: &str, consumer: &mut Consumer) -> Vec<Delivery> {
+pub(crate) async fn delivered(channel: &Channel, queue: &str, consumer: &mut Consumer) -> Vec<Delivery> {
     channel.count(queue).await;
     channel.count(queue).await;
     let mut deliveries = Vec::new();
@@ -277,7 +286,7 @@ pub async fn delivered(channel: &Channel, queue: &str, consumer: &mut Consumer) 
 }
 
 /// The message that was returned with the confirm.
-pub async fn returned(confirm: PublisherConfirm) -> BasicReturnMessage {
+pub(crate) async fn returned(confirm: PublisherConfirm) -> BasicReturnMessage {
     match within(confirm).await.expect("a confirm") {
         Confirmation::Ack(Some(message)) => message,
         other => panic!("expected an ack with a returned message, got {other:?}"),
@@ -286,27 +295,25 @@ pub async fn returned(confirm: PublisherConfirm) -> BasicReturnMessage {
 
 /// How a broker said no: code and text of the close.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Broken {
+pub(crate) struct Broken {
     /// Reply code.
-    pub code: u16,
+    pub(crate) code: u16,
     /// Reply text, the leading constant included.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl Broken {
     /// Reads the close out of a lapin error.
-    pub fn of(error: &lapin::Error) -> Self {
+    pub(crate) fn of(error: &lapin::Error) -> Self {
         match error.kind() {
-            ErrorKind::ProtocolError(error) => {
-                Self { code: error.get_id(), text: error.get_message().to_string() }
-            }
+            ErrorKind::ProtocolError(error) => Self { code: error.get_id(), text: error.get_message().to_string() },
             other => panic!("expected a close by the broker, got {other:?}"),
         }
     }
 }
 
 /// Asserts that the broker refused with this code and text.
-pub async fn refused<T>(result: impl Future<Output = lapin::Result<T>>, code: u16, text: &str) {
+pub(crate) async fn refused<T>(result: impl Future<Output = lapin::Result<T>>, code: u16, text: &str) {
     match within(result).await {
         Ok(_) => panic!("expected {code} {text}, but it was accepted"),
         Err(error) => assert_eq!(Broken::of(&error), Broken { code, text: text.to_owned() }),
