@@ -2,14 +2,16 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A running `lepus`; killed when dropped.
 pub(crate) struct Lepus {
     child: Child,
-    stderr: BufReader<ChildStderr>,
+    /// Reads the log to its end, so that the child never waits for a full pipe.
+    log: Option<JoinHandle<String>>,
     /// Where it listens.
     pub(crate) address: SocketAddr,
 }
@@ -40,7 +42,12 @@ impl Lepus {
                 break address.parse().expect("an address");
             }
         };
-        Self { child, stderr, address }
+        let log = thread::spawn(move || {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).expect("the log is text");
+            log
+        });
+        Self { child, log: Some(log), address }
     }
 
     /// Memory of the process in RAM, in bytes.
@@ -57,8 +64,7 @@ impl Lepus {
 
     /// Waits for the end; gives the exit status and the rest of the log.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
-        let mut log = String::new();
-        self.stderr.read_to_string(&mut log).expect("the log is text");
+        let log = self.log.take().expect("waited for once").join().expect("the log is text");
         (self.child.wait().expect("it can be waited for"), log)
     }
 }
