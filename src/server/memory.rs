@@ -20,6 +20,12 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// and unblocked with every page.
 const HYSTERESIS: u64 = 20;
 
+/// Without an alarm the allocator is nudged once in this many intervals.
+const NUDGE_TICKS: u32 = 10;
+
+/// Larger than what the allocator serves from its small pages, so that it looks at its arenas.
+const NUDGE_BYTES: usize = 32 << 20;
+
 /// A control group without a limit shows a number near 2^63 in version 1.
 const UNLIMITED: u64 = 1 << 60;
 
@@ -35,13 +41,18 @@ pub(super) fn watermark_bytes(watermark: Watermark) -> Option<u64> {
 pub(super) async fn watch(broker: Broker, watermark_bytes: u64) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut alarmed = false;
+    let (mut alarmed, mut quiet_ticks) = (false, 0);
     loop {
         ticks.tick().await;
         let Some(resident_bytes) = resident_bytes() else {
             warn!("resident memory cannot be read here: the memory alarm is off");
             return;
         };
+        quiet_ticks += 1;
+        if alarmed || quiet_ticks == NUDGE_TICKS {
+            quiet_ticks = 0;
+            nudge_allocator();
+        }
         let now_alarmed = is_alarmed(alarmed, resident_bytes, watermark_bytes);
         if now_alarmed != alarmed {
             alarmed = now_alarmed;
@@ -53,6 +64,16 @@ pub(super) async fn watch(broker: Broker, watermark_bytes: u64) {
             }
         }
     }
+}
+
+/// Makes the allocator give free memory back to the system. mimalloc does so some time after memory was freed, but only
+/// when it is called for more; when publishers are blocked and the queues are empty nobody calls, resident memory
+/// stays where it was, and the alarm with it. The memory is never touched, so it costs an address range for a moment.
+fn nudge_allocator() {
+    let mut nothing: Vec<u8> = Vec::new();
+    // Not there, not needed.
+    let _ = nothing.try_reserve_exact(NUDGE_BYTES);
+    std::hint::black_box(&mut nothing);
 }
 
 fn is_alarmed(was_alarmed: bool, resident_bytes: u64, watermark_bytes: u64) -> bool {
