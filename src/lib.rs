@@ -3,5 +3,11 @@
 pub mod amqp;
 pub mod auth;
 pub mod broker;
+#[doc(hidden)]
+pub mod cli;
+pub mod config;
 pub mod perf;
+pub mod server;
 pub mod wire;
+
+pub use server::{Error, Options, Server, ServerBuilder, Watermark};

@@ -1,1 +1,24 @@
-//! Tests from outside.
+//! The behaviour of the broker seen from outside: one file per subject, all in one test binary.
+
+mod common;
+
+mod ack;
+mod blocked;
+mod bounded;
+mod channel;
+mod cli;
+mod confirm;
+mod consume;
+mod definitions;
+mod exchange;
+mod exchange_routing;
+mod exclusive;
+mod handshake;
+mod malformed;
+mod ordering;
+mod permission;
+mod publish;
+mod qos;
+mod queue;
+mod shutdown;
+mod tx;

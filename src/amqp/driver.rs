@@ -27,8 +27,9 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Serves a connection to its end.
-pub async fn serve<S>(stream: S, peer: Peer, broker: Broker, options: Arc<Options>) -> Ended
+/// Serves a connection to its end. `handshake` is dropped as soon as the connection is open, or over: whoever bounds
+/// the handshakes hands in what stands for one.
+pub async fn serve<S, H>(stream: S, peer: Peer, broker: Broker, options: Arc<Options>, handshake: H) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -43,7 +44,16 @@ where
         sent: false,
         flush_needed: false,
     };
-    let ended = poll_fn(|cx| driver.poll(cx)).await;
+    let mut handshake = Some(handshake);
+    let ended = poll_fn(|cx| {
+        let polled = driver.poll(cx);
+        if handshake.is_some() && driver.session.client().is_some() {
+            handshake = None;
+        }
+        polled
+    })
+    .await;
+    drop(handshake);
     // What the session said last is on its way; the peer sees the end behind it.
     let _ = poll_fn(|cx| Pin::new(&mut driver.stream).poll_shutdown(cx)).await;
     ended
@@ -71,6 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         loop {
             let now = Instant::now();
             let mut moved = false;
+            let was_full = self.out.is_full();
             if self.session.ended().is_none() && !self.out.is_full() {
                 moved |= self.poll_events(cx, now);
             }
@@ -96,6 +107,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             {
                 return Poll::Ready(ended.clone());
             }
+            // What was left out because of the full buffer must be polled, or nobody wakes this task for it.
+            moved |= was_full && !self.out.is_full();
             if !moved {
                 break;
             }

@@ -494,12 +494,13 @@ impl Session {
 
     /// Does what is due. `sent`: something was written to the socket since the last call.
     pub fn timeout(&mut self, now: Instant, sent: bool, out: &mut Outbound) {
-        match &mut self.phase {
-            Phase::Running(running) => {
-                if running.beat(now, sent, out) {
-                    self.phase = Phase::Ended(Ended::HeartbeatTimeout);
-                }
+        if let Phase::Running(running) = &mut self.phase {
+            if running.beat(now, sent, out) {
+                self.phase = Phase::Ended(Ended::HeartbeatTimeout);
             }
+            return;
+        }
+        match &mut self.phase {
             Phase::Closing { until, text, .. } if *until <= now => {
                 self.phase = Phase::Ended(Ended::ClosedByServer(mem::take(text)));
             }

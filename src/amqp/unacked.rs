@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn unknown_tags_are_found_out() {
         let mut unacked = Unacked::default();
-        assert!(tags(unacked.take(0, true)).is_empty());
+        assert_eq!(tags(unacked.take(0, true)), [0_u64; 0]);
         assert!(unacked.take(0, false).is_none() && unacked.take(5, true).is_none());
         unacked.push(held(1));
         assert_eq!(tags(unacked.take(1, false)), [1]);

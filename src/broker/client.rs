@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use super::event::{Alarms, Answer, ChannelKey, Event, Outcome, OwnerKey, QueueKey, Reply, Settlement, Source};
 use super::exchange::ExchangeType;
@@ -13,7 +12,7 @@ use super::limiter::Limiter;
 use super::mailbox::{Mailbox, lane_bit};
 use super::message::Message;
 use super::publish::{Publish, Read};
-use super::queue::{Queue, QueueOptions, Subscription};
+use super::queue::{QueueOptions, Subscription};
 use super::refusal::{Named, Refusal};
 use super::route::{CachedRoute, RouteCache, Targets, Versions};
 use super::vhost::{ALTERNATE_EXCHANGE, Destination, Exchange, ExchangeDefinition, QueueHandle, Vhost};
@@ -24,7 +23,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// What an operation costs in a lane's inbox beside a message, for the connection's share.
-const OPERATION_BYTES: usize = 64;
+pub(super) const OPERATION_BYTES: usize = 64;
 
 /// What the broker knows of a connection, for listings and for closing it by name.
 #[derive(Clone, Debug, Default)]
@@ -398,15 +397,7 @@ impl Client {
             server_named,
             pending.arguments.clone(),
         )?;
-        let (broker, mailbox, vhost) = (&self.broker, &self.mailbox, &self.vhost);
-        let (handle, created) = self.vhost.find_or_create_queue(&name, || {
-            let key = broker.next_queue();
-            let handle = Arc::new(QueueHandle::new(key, name.as_str().into(), vhost.name().clone(), Arc::new(options)));
-            let queue = Queue::new(handle.clone(), broker.clock_ms(Instant::now()));
-            // Before anybody can find the handle: their first operation must come behind this one.
-            broker.lane(key.lane).send(mailbox, vec![Op::Create { queue: Box::new(queue) }], OPERATION_BYTES);
-            Ok(handle)
-        })?;
+        let (handle, created) = self.broker.find_or_create_queue(&self.vhost, &self.mailbox, &name, options)?;
         if !created {
             return self.redeclare(pending, handle, durable);
         }

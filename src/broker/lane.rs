@@ -118,7 +118,7 @@ pub(super) enum Op {
     },
     /// The lane's part of a tx.commit: publishes and settlements.
     Commit {
-        operations: Vec<Op>,
+        operations: Vec<Self>,
         countdown: Arc<Countdown>,
     },
 }
@@ -301,10 +301,7 @@ impl Lane {
                 self.confirm(conn, confirm, accepted);
             }
             Op::PublishMany { queues, message, confirm } => {
-                let mut accepted = true;
-                for queue in queues.iter() {
-                    accepted &= self.publish(*queue, message.clone(), now_ms);
-                }
+                let accepted = self.publish_many(&queues, &message, now_ms);
                 self.confirm(conn, confirm, accepted);
             }
             Op::Settle { queue, owner, first, last, how } => {
@@ -342,6 +339,15 @@ impl Lane {
             Some(queue) => queue.publish(message, now_ms, &mut self.fx),
             None => true,
         }
+    }
+
+    /// Every queue gets it, whatever the others say.
+    fn publish_many(&mut self, queues: &[QueueId], message: &Message, now_ms: u64) -> bool {
+        let mut accepted = true;
+        for queue in queues {
+            accepted &= self.publish(*queue, message.clone(), now_ms);
+        }
+        accepted
     }
 
     /// Publishes to a queue wherever it lives.
@@ -546,9 +552,7 @@ impl Lane {
         for operation in operations {
             let accepted = match operation {
                 Op::Publish { queue, message, .. } => self.publish(queue, message, now_ms),
-                Op::PublishMany { queues, message, .. } => {
-                    queues.iter().fold(true, |all, queue| self.publish(*queue, message.clone(), now_ms) && all)
-                }
+                Op::PublishMany { queues, message, .. } => self.publish_many(&queues, &message, now_ms),
                 Op::Settle { queue, owner, first, last, how } => {
                     if let Some(queue) = self.queues.get_mut(&queue) {
                         queue.settle(owner, first..=last, how, now_ms, &mut self.fx);

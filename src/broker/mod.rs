@@ -5,6 +5,7 @@
 mod alarm;
 mod client;
 mod dead_letter;
+mod definitions;
 mod effects;
 mod event;
 pub mod exchange;
@@ -24,11 +25,14 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
-use self::lane::LaneHandle;
+use self::client::OPERATION_BYTES;
+use self::lane::{LaneHandle, Op};
+use self::queue::Queue;
 use self::vhost::Vhosts;
 use crate::auth::Auth;
 
 pub use self::client::{Client, ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
+pub use self::definitions::DefinitionsError;
 pub use self::event::{
     Alarm, Alarms, Answer, ChannelKey, Delivery, Event, Got, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement,
     Source,
@@ -73,6 +77,8 @@ struct Shared {
     lanes: OnceLock<Vec<LaneHandle>>,
     queues_made: AtomicU64,
     connections_made: AtomicU64,
+    /// In whose name the broker itself sends operations to lanes.
+    system: Arc<Mailbox>,
     connections: DashMap<ConnectionId, Connected, foldhash::fast::RandomState>,
     alarms: AtomicU8,
     started: Instant,
@@ -92,7 +98,8 @@ impl Broker {
             vhosts: Vhosts::default(),
             lanes: OnceLock::new(),
             queues_made: AtomicU64::new(0),
-            connections_made: AtomicU64::new(0),
+            connections_made: AtomicU64::new(1),
+            system: Arc::new(Mailbox::new(ConnectionId(0))),
             connections: DashMap::default(),
             alarms: AtomicU8::new(0),
             started: Instant::now(),
@@ -130,10 +137,9 @@ impl Broker {
             return false;
         };
         self.close_where(|connected| Arc::ptr_eq(&connected.vhost, &vhost), &Refusal::VhostDeleted(name.into()));
-        let system = Arc::new(Mailbox::new(self.next_connection()));
         for queue in vhost.close() {
-            let op = lane::Op::Delete { queue: queue.clone(), reply: None, if_unused: false, if_empty: false };
-            self.lane(queue.key.lane).send(&system, vec![op], 0);
+            let op = Op::Delete { queue: queue.clone(), reply: None, if_unused: false, if_empty: false };
+            self.lane(queue.key.lane).send(self.system_mailbox(), vec![op], 0);
         }
         self.0.auth.delete_vhost(name);
         true
@@ -201,6 +207,28 @@ impl Broker {
         let lanes = self.lanes().len().max(1) as u64;
         // A remainder of at most 64 lanes.
         QueueKey { lane: (id % lanes) as u16, id: QueueId(id) }
+    }
+
+    fn system_mailbox(&self) -> &Arc<Mailbox> {
+        &self.0.system
+    }
+
+    /// Finds the queue, or creates it in the name of `from`. The flag says that it was created.
+    fn find_or_create_queue(
+        &self,
+        vhost: &Vhost,
+        from: &Arc<Mailbox>,
+        name: &str,
+        options: QueueOptions,
+    ) -> Result<(Arc<QueueHandle>, bool), Refusal> {
+        vhost.find_or_create_queue(name, || {
+            let key = self.next_queue();
+            let handle = Arc::new(QueueHandle::new(key, name.into(), vhost.name().clone(), Arc::new(options)));
+            let queue = Queue::new(handle.clone(), self.clock_ms(Instant::now()));
+            // Before anybody can find the handle: their first operation must come behind this one.
+            self.lane(key.lane).send(from, vec![Op::Create { queue: Box::new(queue) }], OPERATION_BYTES);
+            Ok(handle)
+        })
     }
 
     /// A lane has deleted a queue.

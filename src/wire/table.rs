@@ -67,7 +67,7 @@ pub enum Value {
     /// `F`
     Table(Table),
     /// `A`
-    Array(Vec<Value>),
+    Array(Vec<Self>),
     /// `V`
     Void,
 }

@@ -1,0 +1,301 @@
+//! Definitions: RabbitMQ's JSON of users, vhosts, permissions, exchanges, queues and bindings, imported.
+//!
+//! As RabbitMQ does (DF-4), an import adds and never takes away: what exists with other properties is left as it is, a
+//! binding with a missing end is skipped, and what was imported before an error stays.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+use thiserror::Error;
+use tracing::warn;
+
+use super::Broker;
+use super::exchange::ExchangeType;
+use super::queue::QueueOptions;
+use super::refusal::Refusal;
+use super::vhost::{Destination, ExchangeDefinition, Vhost};
+use crate::auth::{AuthError, PermissionRecord, TopicPermissionRecord, UserRecord};
+use crate::wire::{Table, Value};
+
+/// Definitions that cannot be imported.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DefinitionsError {
+    /// Not JSON, or not of the right shape.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    /// A bad user, or permissions of nobody.
+    #[error("{0}")]
+    Auth(#[from] AuthError),
+    /// Something lives in a vhost that is neither there nor defined.
+    #[error("{what} is in vhost '{vhost}', which does not exist")]
+    VhostMissing {
+        /// What lives there.
+        what: String,
+        /// The vhost.
+        vhost: String,
+    },
+    /// A queue, exchange or binding that a client could not declare either.
+    #[error("{what}: {refusal}")]
+    Refused {
+        /// Which one.
+        what: String,
+        /// Why.
+        refusal: Box<Refusal>,
+    },
+    /// An argument that AMQP has no value for.
+    #[error("{what}: argument '{argument}' has no value")]
+    NullArgument {
+        /// Of which queue, exchange or binding.
+        what: String,
+        /// Its name.
+        argument: String,
+    },
+}
+
+/// The file, as far as Lepus understands it (DF-1, DF-2). Other keys are ignored.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Definitions {
+    users: Vec<UserRecord>,
+    vhosts: Vec<VhostRecord>,
+    permissions: Vec<PermissionRecord>,
+    topic_permissions: Vec<TopicPermissionRecord>,
+    parameters: Vec<Json>,
+    policies: Vec<Json>,
+    queues: Vec<QueueRecord>,
+    exchanges: Vec<ExchangeRecord>,
+    bindings: Vec<BindingRecord>,
+}
+
+#[derive(Deserialize)]
+struct VhostRecord {
+    name: String,
+}
+
+type Arguments = serde_json::Map<String, Json>;
+
+#[derive(Deserialize)]
+struct QueueRecord {
+    name: String,
+    vhost: String,
+    durable: bool,
+    auto_delete: bool,
+    #[serde(rename = "type")]
+    queue_type: Option<String>,
+    #[serde(default)]
+    arguments: Arguments,
+}
+
+#[derive(Deserialize)]
+struct ExchangeRecord {
+    name: String,
+    vhost: String,
+    #[serde(rename = "type")]
+    kind: String,
+    durable: bool,
+    auto_delete: bool,
+    #[serde(default)]
+    internal: bool,
+    #[serde(default)]
+    arguments: Arguments,
+}
+
+#[derive(Deserialize)]
+struct BindingRecord {
+    source: String,
+    vhost: String,
+    destination: String,
+    destination_type: DestinationType,
+    routing_key: String,
+    #[serde(default)]
+    arguments: Arguments,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum DestinationType {
+    Queue,
+    Exchange,
+}
+
+impl Broker {
+    /// Imports definitions. Policies and parameters are not supported yet; a warning says how many were left out.
+    pub fn import_definitions(&self, json: &str) -> Result<(), DefinitionsError> {
+        let definitions: Definitions = serde_json::from_str(json)?;
+        self.auth().import_users(&definitions.users)?;
+        for vhost in &definitions.vhosts {
+            self.add_vhost(&vhost.name);
+        }
+        for record in &definitions.permissions {
+            self.vhost_of(&record.vhost, || format!("a permission of user '{}'", record.user))?;
+            let PermissionRecord { vhost, user, configure, write, read } = record;
+            self.auth().set_permissions(vhost, user, configure, write, read)?;
+        }
+        for record in &definitions.topic_permissions {
+            self.vhost_of(&record.vhost, || format!("a topic permission of user '{}'", record.user))?;
+            let TopicPermissionRecord { vhost, user, exchange, write, read } = record;
+            self.auth().set_topic_permissions(vhost, user, exchange, write, read)?;
+        }
+        for record in definitions.queues {
+            self.import_queue(record)?;
+        }
+        for record in definitions.exchanges {
+            self.import_exchange(record)?;
+        }
+        for record in definitions.bindings {
+            self.import_binding(record)?;
+        }
+        let (policies, parameters) = (definitions.policies.len(), definitions.parameters.len());
+        if policies + parameters > 0 {
+            warn!(policies, parameters, "definitions have policies or parameters, which are not supported yet");
+        }
+        Ok(())
+    }
+
+    fn vhost_of(&self, vhost: &str, what: impl FnOnce() -> String) -> Result<Arc<Vhost>, DefinitionsError> {
+        self.vhost(vhost).ok_or_else(|| DefinitionsError::VhostMissing { what: what(), vhost: vhost.to_owned() })
+    }
+
+    fn import_queue(&self, record: QueueRecord) -> Result<(), DefinitionsError> {
+        let what = format!("queue '{}'", record.name);
+        let vhost = self.vhost_of(&record.vhost, || what.clone())?;
+        if vhost.queue(&record.name).is_some() {
+            return Ok(());
+        }
+        let mut arguments = table(&what, record.arguments)?;
+        if let Some(queue_type) = record.queue_type.filter(|_| arguments.get("x-queue-type").is_none()) {
+            arguments.push("x-queue-type", Value::LongString(queue_type.into_bytes()));
+        }
+        let named = vhost.queue_named(&record.name);
+        QueueOptions::parse(&named, record.durable, None, record.auto_delete, false, arguments)
+            .and_then(|options| self.find_or_create_queue(&vhost, self.system_mailbox(), &record.name, options))
+            .map(drop)
+            .map_err(refused(what))
+    }
+
+    fn import_exchange(&self, record: ExchangeRecord) -> Result<(), DefinitionsError> {
+        let what = format!("exchange '{}'", record.name);
+        let vhost = self.vhost_of(&record.vhost, || what.clone())?;
+        if vhost.exchange(&record.name).is_some() {
+            return Ok(());
+        }
+        let arguments = table(&what, record.arguments)?;
+        let Some(kind) = ExchangeType::parse(&record.kind) else {
+            return Err(refused(what)(Refusal::UnknownExchangeType(record.kind)));
+        };
+        let definition = ExchangeDefinition {
+            name: &record.name,
+            kind,
+            durable: record.durable,
+            auto_delete: record.auto_delete,
+            internal: record.internal,
+            arguments,
+        };
+        vhost.declare_exchange(definition).map_err(refused(what))
+    }
+
+    fn import_binding(&self, record: BindingRecord) -> Result<(), DefinitionsError> {
+        let what = format!("binding of '{}' to '{}'", record.destination, record.source);
+        let vhost = self.vhost_of(&record.vhost, || what.clone())?;
+        let destination = match record.destination_type {
+            DestinationType::Queue => vhost.queue(&record.destination).map(Destination::Queue),
+            DestinationType::Exchange => {
+                vhost.exchange(&record.destination).map(|exchange| Destination::Exchange(exchange.name.clone()))
+            }
+        };
+        // The default exchange's bindings are implicit.
+        let source = vhost.exchange(&record.source).filter(|source| !source.name.is_empty());
+        let (Some(source), Some(destination)) = (source, destination) else { return Ok(()) };
+        let arguments = table(&what, record.arguments)?;
+        vhost.bind(&source, &destination, &record.routing_key, &arguments).map_err(refused(what))
+    }
+}
+
+fn refused(what: String) -> impl FnOnce(Refusal) -> DefinitionsError {
+    |refusal| DefinitionsError::Refused { what, refusal: Box::new(refusal) }
+}
+
+/// Arguments in JSON as an AMQP table, with the types RabbitMQ gives them.
+fn table(what: &str, arguments: Arguments) -> Result<Table, DefinitionsError> {
+    let mut table = Table::default();
+    for (name, json) in arguments {
+        let Some(value) = value(json) else {
+            return Err(DefinitionsError::NullArgument { what: what.to_owned(), argument: name });
+        };
+        table.push(name, value);
+    }
+    Ok(table)
+}
+
+/// `None`: there is a null in it, which RabbitMQ refuses, too.
+fn value(json: Json) -> Option<Value> {
+    Some(match json {
+        Json::Null => return None,
+        Json::Bool(value) => Value::Bool(value),
+        Json::Number(number) => match number.as_i64() {
+            Some(integer) => Value::I64(integer),
+            None => Value::F64(number.as_f64()?),
+        },
+        Json::String(text) => Value::LongString(text.into_bytes()),
+        Json::Array(values) => Value::Array(values.into_iter().map(value).collect::<Option<_>>()?),
+        Json::Object(fields) => {
+            let mut table = Table::default();
+            for (name, json) in fields {
+                table.push(name, value(json)?);
+            }
+            Value::Table(table)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Auth;
+    use crate::broker::Options;
+
+    fn broker() -> Broker {
+        Broker::new(Options { lanes: 1, connection_max: None }, Auth::new()).0
+    }
+
+    /// FEATURES DF-4: an import merges; what exists stays as it is, and missing ends are skipped.
+    #[test]
+    fn an_import_merges() {
+        let broker = broker();
+        let json = |durable: bool| {
+            serde_json::json!({
+                "vhosts": [{"name": "v"}],
+                "queues": [{"name": "q", "vhost": "v", "durable": durable, "auto_delete": false, "arguments": {}}],
+                "exchanges": [{"name": "x", "vhost": "v", "type": "fanout", "durable": durable, "auto_delete": false}],
+                "bindings": [
+                    {"source": "x", "vhost": "v", "destination": "q", "destination_type": "queue", "routing_key": ""},
+                    {"source": "x", "vhost": "v", "destination": "?", "destination_type": "queue", "routing_key": ""},
+                    {"source": "?", "vhost": "v", "destination": "x", "destination_type": "exchange", "routing_key": ""}
+                ]
+            })
+            .to_string()
+        };
+        broker.import_definitions(&json(true)).unwrap();
+        broker.import_definitions(&json(false)).unwrap();
+        let vhost = broker.vhost("v").unwrap();
+        assert!(vhost.queue("q").unwrap().options.durable && vhost.exchange("x").unwrap().durable);
+        assert_eq!(vhost.queue_count(), 1);
+    }
+
+    /// FEATURES DF-4: what came before an error stays.
+    #[test]
+    fn an_error_keeps_what_came_before() {
+        let broker = broker();
+        let json = r#"{"vhosts": [{"name": "v"}], "exchanges": [
+            {"name": "x", "vhost": "v", "type": "magic", "durable": true, "auto_delete": false}]}"#;
+        let error = broker.import_definitions(json).unwrap_err().to_string();
+        assert_eq!(error, "exchange 'x': unknown exchange type 'magic'");
+        assert!(broker.vhost("v").is_some());
+        let json = r#"{"queues": [{"name": "q", "vhost": "v", "durable": true, "auto_delete": false,
+            "arguments": {"x-expires": null}}]}"#;
+        let error = broker.import_definitions(json).unwrap_err().to_string();
+        assert_eq!(error, "queue 'q': argument 'x-expires' has no value");
+    }
+}

@@ -1,0 +1,233 @@
+//! `lepus serve`: from options to a running broker, until a signal ends it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::{limits, log};
+use crate::config::{self, quantity};
+use crate::server::{Definitions, Options, Server, Storage, Watermark};
+
+/// All interfaces on the port of AMQP 0-9-1, as RabbitMQ listens.
+const AMQP_LISTEN: &str = "5672";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Directory of the durable store [not built yet]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Keep everything in memory; the only way for now
+    #[arg(long, conflicts_with = "data_dir")]
+    in_memory: bool,
+
+    /// Listen for AMQP 0-9-1 on HOST:PORT, or on all interfaces with PORT; may be repeated [default: 5672]
+    #[arg(long, value_name = "ADDRESS")]
+    amqp_listen: Vec<String>,
+
+    /// Listen for the management HTTP API [not built yet]
+    #[arg(long, value_name = "ADDRESS")]
+    http_listen: Vec<String>,
+
+    /// Import a definitions JSON file at start instead of making a default user; may be repeated
+    #[arg(long, value_name = "FILE")]
+    definitions: Vec<PathBuf>,
+
+    /// Heartbeat interval offered to clients; 0 offers none [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    heartbeat: Option<u16>,
+
+    /// Largest frame offered to clients [default: 131072]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    frame_max: Option<u64>,
+
+    /// Channels per connection offered to clients [default: 2047]
+    #[arg(long, value_name = "COUNT")]
+    channel_max: Option<u16>,
+
+    /// Open connections of this node [default: no limit]
+    #[arg(long, value_name = "COUNT")]
+    connection_max: Option<u32>,
+
+    /// Largest message body, such as 16MiB [default: 128MiB]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    max_message_size: Option<u64>,
+
+    /// Resident memory above which publishers are blocked: 0.6 of what there is, or 2GiB [default: 0.6]
+    #[arg(long, value_name = "FRACTION|BYTES", value_parser = watermark)]
+    memory_high_watermark: Option<Watermark>,
+
+    /// Time a client may take to connect and log in [default: 10]
+    #[arg(long, value_name = "SECONDS")]
+    handshake_timeout: Option<u64>,
+
+    /// Cluster name shown to clients [default: rabbit@<hostname>]
+    #[arg(long, value_name = "NAME")]
+    cluster_name: Option<String>,
+
+    /// Lanes that queues are spread over [default: one for each core]
+    #[arg(long, value_name = "COUNT")]
+    lanes: Option<usize>,
+
+    /// error, warn, info, debug, trace, or directives as RUST_LOG takes them, which wins
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: String,
+}
+
+/// Runs the broker until it is told to stop.
+pub(super) fn run(args: Args) -> ExitCode {
+    if let Err(error) = log::start(&args.log_level) {
+        return fail(2, &error);
+    }
+    if let Some(missing) = args.not_built() {
+        return fail(2, &anyhow::anyhow!("{missing} is not built yet"));
+    }
+    let options = match args.options() {
+        Ok(options) => options,
+        Err(error) => return fail(2, &error.into()),
+    };
+    limits::raise_open_files();
+    match serve(options) {
+        Ok(code) => code,
+        Err(error) => fail(1, &error),
+    }
+}
+
+fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
+    error!("{error:#}");
+    ExitCode::from(code)
+}
+
+fn serve(options: Options) -> Result<ExitCode, anyhow::Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
+    runtime.block_on(async {
+        // Before the start, so that a signal during it is not lost.
+        let mut stop = StopSignals::new().context("signals cannot be caught")?;
+        let mut server = Server::with_options(options).start().await?;
+        for address in server.amqp_addrs() {
+            info!(%address, "listening for AMQP");
+        }
+        warn!("messages are kept in memory: nothing survives a restart, durable queues included");
+        tokio::select! {
+            name = stop.next() => info!("{name}: shutting down"),
+            () = server.failed() => return Ok(ExitCode::FAILURE),
+        }
+        tokio::select! {
+            () = server.shutdown() => info!("stopped"),
+            name = stop.next() => {
+                warn!("{name} again: stopping at once");
+                // Not a return: that would wait for whatever hangs.
+                std::process::exit(1);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The signals that ask a process to end.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one and gives its name.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+impl Args {
+    /// The first option given that names a part of Lepus that does not exist yet.
+    fn not_built(&self) -> Option<&'static str> {
+        if self.data_dir.is_some() {
+            Some("--data-dir (the durable store)")
+        } else if !self.http_listen.is_empty() {
+            Some("--http-listen (the management API)")
+        } else {
+            None
+        }
+    }
+
+    /// Defaults, then the environment, then the command line.
+    fn options(self) -> Result<Options, config::Error> {
+        let mut options =
+            Options { storage: Some(Storage::Memory), amqp: vec![AMQP_LISTEN.to_owned()], ..Options::default() };
+        config::env::apply(&mut options, |name| std::env::var(name).ok())?;
+        if !self.amqp_listen.is_empty() {
+            options.amqp = self.amqp_listen;
+        }
+        options.definitions.extend(self.definitions.into_iter().map(Definitions::File));
+        set(&mut options.heartbeat_s, self.heartbeat);
+        set(&mut options.frame_size_max, self.frame_max.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)));
+        set(&mut options.channel_max, self.channel_max);
+        set(&mut options.message_size_max, self.max_message_size);
+        set(&mut options.memory_high_watermark, self.memory_high_watermark);
+        set(&mut options.handshake_timeout, self.handshake_timeout.map(Duration::from_secs));
+        options.connection_max = self.connection_max;
+        options.cluster_name = self.cluster_name;
+        options.lanes = self.lanes;
+        Ok(options)
+    }
+}
+
+fn set<T>(option: &mut T, given: Option<T>) {
+    if let Some(value) = given {
+        *option = value;
+    }
+}
+
+fn bytes(text: &str) -> Result<u64, &'static str> {
+    quantity::bytes(text).ok_or("expected a number of bytes, such as 131072 or 16MiB")
+}
+
+fn watermark(text: &str) -> Result<Watermark, &'static str> {
+    quantity::watermark(text).ok_or("expected a fraction of memory such as 0.6, or bytes such as 2GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(line: &[&str]) -> Args {
+        Line::try_parse_from(["lepus"].iter().chain(line)).unwrap_or_else(|error| panic!("{error}")).args
+    }
+
+    #[test]
+    fn what_is_not_built_is_named() {
+        assert_eq!(args(&["--data-dir", "d"]).not_built(), Some("--data-dir (the durable store)"));
+        assert_eq!(args(&["--http-listen", "15672"]).not_built(), Some("--http-listen (the management API)"));
+        assert_eq!(args(&["--in-memory"]).not_built(), None);
+    }
+
+    #[test]
+    fn the_command_line_reaches_the_options() {
+        let line = ["--amqp-listen", "127.0.0.1:1", "--amqp-listen", "127.0.0.1:2", "--frame-max", "128KiB"];
+        let options = args(&line).options().unwrap();
+        assert_eq!(options.amqp, ["127.0.0.1:1", "127.0.0.1:2"]);
+        assert_eq!(options.frame_size_max, 131_072);
+        assert_eq!(options.heartbeat_s, 60);
+        let options = args(&["--memory-high-watermark", "2GiB", "--heartbeat", "0"]).options().unwrap();
+        assert_eq!(options.memory_high_watermark, Watermark::Bytes(2 << 30));
+        assert_eq!(options.heartbeat_s, 0);
+    }
+}

@@ -1,0 +1,10 @@
+//! Configuration: the environment turned into [`crate::server::Options`].
+//!
+//! Owns RabbitMQ's names of settings and how their values are written. It reads what it is given and touches nothing
+//! else: the caller hands in the environment, so that a test can hand in another. Start reading in [`env`].
+
+pub mod env;
+mod error;
+pub mod quantity;
+
+pub use error::Error;

@@ -1,0 +1,139 @@
+//! Puts a server together.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::Error;
+use super::options::{Definitions, NewUser, Options, Storage, Watermark};
+use super::{Server, start};
+
+/// Puts a [`Server`] together; made by [`Server::builder`].
+#[derive(Clone, Debug, Default)]
+#[must_use = "nothing runs before start()"]
+pub struct ServerBuilder {
+    options: Options,
+}
+
+impl From<Options> for ServerBuilder {
+    fn from(options: Options) -> Self {
+        Self { options }
+    }
+}
+
+impl ServerBuilder {
+    /// Keeps everything in memory: durable queues and persistent messages, too, are gone when the server stops.
+    pub fn in_memory(mut self) -> Self {
+        self.options.storage = Some(Storage::Memory);
+        self
+    }
+
+    /// Listens for AMQP 0-9-1 on `HOST:PORT`, or on all interfaces with `PORT`. Port 0 takes a free one, told by
+    /// [`Server::amqp_addr`]. May be called several times.
+    pub fn amqp(mut self, address: impl Into<String>) -> Self {
+        self.options.amqp.push(address.into());
+        self
+    }
+
+    /// Creates a user with all permissions on every vhost created at start. Without any, and without definitions,
+    /// there is `guest` with password `guest`.
+    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>, tags: &[&str]) -> Self {
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        self.options.users.push(NewUser { name: name.into(), password: password.into(), tags });
+        self
+    }
+
+    /// Creates a vhost. Without any, and without definitions, there is `/`.
+    pub fn vhost(mut self, name: impl Into<String>) -> Self {
+        self.options.vhosts.push(name.into());
+        self
+    }
+
+    /// Imports definitions from a file in RabbitMQ's JSON format. Then no default user or vhost is created.
+    pub fn definitions(mut self, path: impl Into<PathBuf>) -> Self {
+        self.options.definitions.push(Definitions::File(path.into()));
+        self
+    }
+
+    /// Imports definitions in RabbitMQ's JSON format. Then no default user or vhost is created.
+    pub fn definitions_json(mut self, json: impl Into<String>) -> Self {
+        self.options.definitions.push(Definitions::Json(json.into()));
+        self
+    }
+
+    /// Users who may only connect from the machine itself, instead of `guest`.
+    pub fn loopback_users(mut self, names: &[&str]) -> Self {
+        self.options.loopback_users = names.iter().map(|name| (*name).to_owned()).collect();
+        self
+    }
+
+    /// Offers this heartbeat interval, in seconds; 0 offers none.
+    pub fn heartbeat_s(mut self, seconds: u16) -> Self {
+        self.options.heartbeat_s = seconds;
+        self
+    }
+
+    /// Offers frames of up to `bytes`, the envelope included.
+    pub fn frame_size_max(mut self, bytes: u32) -> Self {
+        self.options.frame_size_max = bytes;
+        self
+    }
+
+    /// Offers this many channels per connection.
+    pub fn channel_max(mut self, count: u16) -> Self {
+        self.options.channel_max = count;
+        self
+    }
+
+    /// The time from accept to connection.open-ok.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.options.handshake_timeout = timeout;
+        self
+    }
+
+    /// Connections in the handshake at once.
+    pub fn handshakes_max(mut self, count: usize) -> Self {
+        self.options.handshakes_max = count;
+        self
+    }
+
+    /// Message bodies of up to `bytes`.
+    pub fn message_size_max(mut self, bytes: u64) -> Self {
+        self.options.message_size_max = bytes;
+        self
+    }
+
+    /// Blocks publishers while resident memory is above this.
+    pub fn memory_high_watermark(mut self, watermark: Watermark) -> Self {
+        self.options.memory_high_watermark = watermark;
+        self
+    }
+
+    /// Refuses connections beyond `count`.
+    pub fn connection_max(mut self, count: u32) -> Self {
+        self.options.connection_max = Some(count);
+        self
+    }
+
+    /// Spreads queues over this many lanes.
+    pub fn lanes(mut self, count: usize) -> Self {
+        self.options.lanes = Some(count);
+        self
+    }
+
+    /// The name shown to clients as `cluster_name`.
+    pub fn cluster_name(mut self, name: impl Into<String>) -> Self {
+        self.options.cluster_name = Some(name.into());
+        self
+    }
+
+    /// How long a shutdown waits for clients to answer connection.close.
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.options.shutdown_timeout = timeout;
+        self
+    }
+
+    /// Starts the server on the current tokio runtime. When this returns, the addresses accept connections.
+    pub async fn start(self) -> Result<Server, Error> {
+        start::start(self.options).await
+    }
+}

@@ -1,0 +1,59 @@
+//! Why a server did not start.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::broker::DefinitionsError;
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Neither the builder nor the configuration said where messages are kept.
+    #[error("nothing says where messages are kept: call in_memory()")]
+    StorageNotChosen,
+    /// An address to listen on that cannot be read.
+    #[error("cannot listen on '{address}': expected HOST:PORT or PORT")]
+    Address {
+        /// As given.
+        address: String,
+    },
+    /// An address to listen on that cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// As given.
+        address: String,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// An option outside its range.
+    #[error("{option} is {value}, but must be {expected}")]
+    OutOfRange {
+        /// RabbitMQ's name of the option.
+        option: &'static str,
+        /// As given.
+        value: String,
+        /// What is allowed, in words.
+        expected: &'static str,
+    },
+    /// A definitions file that cannot be read.
+    #[error("cannot read definitions from {}: {source}", path.display())]
+    DefinitionsRead {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// Definitions that cannot be applied.
+    #[error("cannot import definitions{}: {source}", from(origin.as_ref()))]
+    Definitions {
+        /// The file they came from, if any.
+        origin: Option<PathBuf>,
+        /// What is wrong with them.
+        source: DefinitionsError,
+    },
+}
+
+fn from(origin: Option<&PathBuf>) -> String {
+    origin.map(|path| format!(" from {}", path.display())).unwrap_or_default()
+}

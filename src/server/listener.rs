@@ -1,0 +1,138 @@
+//! Listening sockets: bound, accepted from, and the owner of the connections they accepted.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+
+use super::error::Error;
+
+/// Connections the kernel completes before they are accepted: enough for a whole fleet that reconnects at once. The
+/// kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// How long accepting rests when the process or the machine is out of descriptors or memory. A connection that ends
+/// meanwhile frees some.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// An address to listen on: `HOST:PORT`, or `PORT` for all interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Address {
+    /// Every interface, IPv6 and IPv4 through one socket.
+    Any(u16),
+    /// A name or a literal address, with its port.
+    Host(String),
+}
+
+impl FromStr for Address {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if let Ok(port) = text.parse() {
+            return Ok(Self::Any(port));
+        }
+        let bad = || Error::Address { address: text.to_owned() };
+        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
+        port.parse::<u16>().map_err(|_| bad())?;
+        if host.is_empty() { Err(bad()) } else { Ok(Self::Host(text.to_owned())) }
+    }
+}
+
+/// Binds and listens. A name that stands for several addresses gives several listeners.
+pub(super) async fn bind(address: &str) -> Result<Vec<TcpListener>, Error> {
+    let failed = |source| Error::Listen { address: address.to_owned(), source };
+    match address.parse()? {
+        Address::Any(port) => Ok(vec![bind_any(port).map_err(failed)?]),
+        Address::Host(host) => {
+            let resolved: Vec<SocketAddr> = lookup_host(host).await.map_err(failed)?.collect();
+            resolved.into_iter().map(|address| bind_one(address, true).map_err(failed)).collect()
+        }
+    }
+}
+
+fn bind_any(port: u16) -> io::Result<TcpListener> {
+    match bind_one((Ipv6Addr::UNSPECIFIED, port).into(), false) {
+        // A machine without IPv6.
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => bind_one((Ipv4Addr::UNSPECIFIED, port).into(), true),
+        bound => bound,
+    }
+}
+
+/// `v6_only` matters to IPv6 addresses alone.
+fn bind_one(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(v6_only)?;
+    }
+    // A restarted broker gets its port although connections of the former one linger in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Makes an accepted socket ready: frames leave when they are written.
+pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)
+}
+
+/// True for an accept error that concerns one connection that went away before it was accepted: the next may be fine.
+pub(super) fn is_transient(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+/// An address clients on this machine can connect to, for one that stands for all interfaces.
+pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_host_and_port_or_a_port() {
+        assert_eq!("5672".parse::<Address>().unwrap(), Address::Any(5672));
+        for good in ["127.0.0.1:5672", "[::1]:0", "localhost:5672"] {
+            assert_eq!(good.parse::<Address>().unwrap(), Address::Host(good.to_owned()));
+        }
+        for bad in ["", ":5672", "localhost", "localhost:", "localhost:65536", "70000", "::1"] {
+            assert!(bad.parse::<Address>().is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn only_errors_of_one_connection_are_transient() {
+        for kind in [io::ErrorKind::ConnectionAborted, io::ErrorKind::Interrupted] {
+            assert!(is_transient(&kind.into()));
+        }
+        let out_of_descriptors = io::Error::from_raw_os_error(24);
+        assert!(!is_transient(&out_of_descriptors));
+    }
+
+    #[tokio::test]
+    async fn one_socket_serves_both_families() {
+        let listeners = bind("0").await.unwrap();
+        let address = reachable(listeners[0].local_addr().unwrap());
+        assert!(address.is_ipv4());
+        TcpStream::connect(address).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_an_error_that_names_the_address() {
+        let taken = bind("127.0.0.1:0").await.unwrap();
+        let address = taken[0].local_addr().unwrap().to_string();
+        let error = bind(&address).await.unwrap_err();
+        assert!(error.to_string().starts_with(&format!("cannot listen on {address}: ")), "{error}");
+    }
+}

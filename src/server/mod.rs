@@ -1,0 +1,148 @@
+//! A running broker with its listeners: what `lepus serve` runs and what a program embeds.
+//!
+//! Owns every task: lanes, listeners, connections, the memory watcher. Nothing is detached, nothing is global: two
+//! servers live in one process. It reads no configuration file and no environment variable. Start reading at
+//! [`Server`].
+
+mod builder;
+mod connections;
+mod error;
+mod listener;
+mod memory;
+mod options;
+mod start;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use crate::broker::Broker;
+
+pub use self::builder::ServerBuilder;
+pub use self::error::Error;
+pub use self::options::{Definitions, NewUser, Options, Storage, Watermark};
+
+/// The text every client is told at a shutdown (EC-28).
+const SHUTDOWN_TEXT: &str = "broker forced connection closure with reason 'shutdown'";
+
+/// How often connections are told that have opened since the last time.
+const TELL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long lanes may take to end. They have little to do by then.
+const LANES_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A running broker.
+///
+/// [`Server::shutdown`] ends it in order. Dropping it is a crash, on purpose: sockets are closed where they are and
+/// nobody is told, which is what a test of recovery wants.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = lepus::Server::builder().in_memory().amqp("127.0.0.1:0").start().await?;
+/// println!("{}", server.amqp_uri());
+/// server.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    broker: Broker,
+    amqp_addrs: Vec<SocketAddr>,
+    /// User, password and vhost of [`Server::amqp_uri`], percent-encoded.
+    uri_parts: (String, String),
+    stop: watch::Sender<bool>,
+    /// One task for each listener, which owns its connections.
+    listeners: JoinSet<()>,
+    lanes: JoinSet<()>,
+    memory: JoinSet<()>,
+    shutdown_timeout: Duration,
+}
+
+impl Server {
+    /// Starts putting a server together.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+
+    /// Starts from ready-made options.
+    pub fn with_options(options: Options) -> ServerBuilder {
+        options.into()
+    }
+
+    /// The addresses that accept AMQP connections, in the order they were given.
+    pub fn amqp_addrs(&self) -> &[SocketAddr] {
+        &self.amqp_addrs
+    }
+
+    /// An address for clients on this machine: the first one, with the loopback in place of all interfaces.
+    ///
+    /// # Panics
+    ///
+    /// If the server listens nowhere.
+    pub fn amqp_addr(&self) -> SocketAddr {
+        listener::reachable(*self.amqp_addrs.first().expect("the server was given an address to listen on"))
+    }
+
+    /// A URI for clients on this machine: the first address, the first user given in plain text, the first vhost.
+    ///
+    /// # Panics
+    ///
+    /// If the server listens nowhere.
+    pub fn amqp_uri(&self) -> String {
+        let (user, vhost) = &self.uri_parts;
+        format!("amqp://{user}{}/{vhost}", self.amqp_addr())
+    }
+
+    /// The broker behind the listeners.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Waits for a failure that makes the server useless: the end of a lane, whose queues are then gone. Never
+    /// returns while all is well.
+    pub async fn failed(&mut self) {
+        match self.lanes.join_next().await {
+            Some(Err(error)) => error!(%error, "a lane has failed: its queues are gone"),
+            _ => error!("a lane has ended: its queues are gone"),
+        }
+    }
+
+    /// Stops in order: accepts no more, tells every connection (320), waits for their answers up to the shutdown
+    /// timeout, ends the lanes. When it returns, no task of the server is left.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        let deadline = Instant::now() + self.shutdown_timeout;
+        loop {
+            // Again and again, because a handshake may just have ended in an open connection.
+            self.broker.close_connections(SHUTDOWN_TEXT);
+            let pause = deadline.min(Instant::now() + TELL_INTERVAL);
+            if tokio::time::timeout_at(pause, join_all(&mut self.listeners)).await.is_ok() {
+                break;
+            }
+            if Instant::now() >= deadline {
+                let connections = self.broker.connection_count();
+                warn!(connections, "some clients did not answer connection.close");
+                break;
+            }
+        }
+        self.listeners.shutdown().await;
+        self.memory.shutdown().await;
+        self.broker.stop();
+        if tokio::time::timeout(LANES_TIMEOUT, join_all(&mut self.lanes)).await.is_err() {
+            error!("lanes did not end in time");
+        }
+        self.lanes.shutdown().await;
+    }
+}
+
+async fn join_all(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            error!(%error, "a task failed");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What can be set on a server, with RabbitMQ's defaults.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of a [`crate::Server`]. [`crate::ServerBuilder`] has a method for most; `config` fills it from the
+/// environment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Where messages are kept. `None` is an error at start: nobody should lose messages by forgetting a line.
+    pub storage: Option<Storage>,
+    /// Addresses to listen on for AMQP 0-9-1.
+    pub amqp: Vec<String>,
+    /// Users to create. Empty, and no definitions given: `guest` with password `guest`, as RabbitMQ does (US-8).
+    pub users: Vec<NewUser>,
+    /// Vhosts to create. Empty, and no definitions given: `/`.
+    pub vhosts: Vec<String>,
+    /// Definitions to import at start, in this order. If there are any, no default user or vhost is created (DF-6).
+    pub definitions: Vec<Definitions>,
+    /// Users who may only connect from the machine itself. Default `guest` (`loopback_users`).
+    pub loopback_users: Vec<String>,
+    /// Heartbeat interval offered in connection.tune, in seconds; 0 offers none. Default 60 (`heartbeat`).
+    pub heartbeat_s: u16,
+    /// Largest frame offered in connection.tune, in bytes, its eight bytes of envelope included. Default 131072
+    /// (`frame_max`).
+    pub frame_size_max: u32,
+    /// Channels per connection offered in connection.tune. Default 2047 (`channel_max`).
+    pub channel_max: u16,
+    /// Time from accept to connection.open-ok. Default 10 s (`handshake_timeout`).
+    pub handshake_timeout: Duration,
+    /// Connections in the handshake at once; the next wait in the listen backlog. Default 4096. One that never speaks
+    /// holds its place for `handshake_timeout`.
+    pub handshakes_max: usize,
+    /// Largest message body, in bytes. Default 128 MiB, at most 512 MiB (`max_message_size`).
+    pub message_size_max: u64,
+    /// Resident memory above which publishers are blocked. Default 0.6 of what there is
+    /// (`vm_memory_high_watermark`).
+    pub memory_high_watermark: Watermark,
+    /// Open connections of this node. Default none (`connection_max`).
+    pub connection_max: Option<u32>,
+    /// Lanes that queues are spread over. Default: one for each core.
+    pub lanes: Option<usize>,
+    /// Shown to clients as `cluster_name`. Default `rabbit@<hostname>`.
+    pub cluster_name: Option<String>,
+    /// How long a shutdown waits for clients to answer connection.close. Default 5 s.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            storage: None,
+            amqp: Vec::new(),
+            users: Vec::new(),
+            vhosts: Vec::new(),
+            definitions: Vec::new(),
+            loopback_users: vec!["guest".to_owned()],
+            heartbeat_s: 60,
+            frame_size_max: 131_072,
+            channel_max: 2047,
+            handshake_timeout: Duration::from_secs(10),
+            handshakes_max: 4096,
+            message_size_max: 128 << 20,
+            memory_high_watermark: Watermark::Fraction(0.6),
+            connection_max: None,
+            lanes: None,
+            cluster_name: None,
+            shutdown_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Where messages are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Storage {
+    /// In memory: queues and messages, durable and persistent ones too, are gone when the server stops.
+    Memory,
+}
+
+/// A user to create at start, with all permissions on every vhost created at start.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewUser {
+    /// Login name.
+    pub name: String,
+    /// Password in plain text. Only its salted hash is kept.
+    pub password: String,
+    /// `administrator`, `monitoring`, ... (US-4).
+    pub tags: Vec<String>,
+}
+
+// Written out because a derived one would print the password into logs.
+impl std::fmt::Debug for NewUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewUser").field("name", &self.name).field("tags", &self.tags).finish_non_exhaustive()
+    }
+}
+
+/// Definitions in RabbitMQ's JSON format (DF-1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Definitions {
+    /// Read from a file.
+    File(PathBuf),
+    /// The JSON itself.
+    Json(String),
+}
+
+/// A bound on resident memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Watermark {
+    /// Of the machine's memory, or of the control group's limit if that is less.
+    Fraction(f64),
+    /// In bytes.
+    Bytes(u64),
+}

@@ -1,0 +1,213 @@
+//! From options to a running server.
+
+use std::fs;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tracing::warn;
+
+use super::connections::Acceptor;
+use super::error::Error;
+use super::options::{Definitions, NewUser, Options};
+use super::{Server, listener, memory};
+use crate::amqp;
+use crate::auth::{Auth, Secret};
+use crate::broker::{self, Broker};
+
+/// RabbitMQ's least frame_max, below which nobody may go.
+const FRAME_SIZE_MIN: u32 = 4096;
+
+/// The largest message there can be (FR-7), in bytes.
+const MESSAGE_SIZE_CEILING: u64 = 512 << 20;
+
+/// Lanes beyond this many are of no use to anybody.
+const LANES_MAX: usize = 64;
+
+pub(super) async fn start(options: Options) -> Result<Server, Error> {
+    check(&options)?;
+    // Listening comes first: a port that is taken is the likeliest failure, and nothing must be undone then.
+    let mut listeners = Vec::new();
+    for address in &options.amqp {
+        listeners.extend(listener::bind(address).await?);
+    }
+    let (broker, broker_lanes) = broker(&options);
+    let mut lanes = JoinSet::new();
+    for lane in broker_lanes {
+        lanes.spawn(lane.run());
+    }
+    let (users, vhosts) = seed(&options, &broker);
+    import(&options.definitions, &broker).await?;
+
+    let mut memory = JoinSet::new();
+    match memory::watermark_bytes(options.memory_high_watermark) {
+        Some(watermark_bytes) => {
+            memory.spawn(memory::watch(broker.clone(), watermark_bytes));
+        }
+        None => warn!("the memory of this machine is unknown: the memory alarm is off"),
+    }
+    let (stop, _) = watch::channel(false);
+    let amqp_addrs = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    Ok(Server {
+        listeners: accept(listeners, &options, &broker, &stop),
+        broker,
+        amqp_addrs,
+        uri_parts: uri_parts(users.first(), vhosts.first()),
+        stop,
+        lanes,
+        memory,
+        shutdown_timeout: options.shutdown_timeout,
+    })
+}
+
+fn check(options: &Options) -> Result<(), Error> {
+    if options.storage.is_none() {
+        return Err(Error::StorageNotChosen);
+    }
+    let out_of_range = |option, value: String, expected| Err(Error::OutOfRange { option, value, expected });
+    if options.frame_size_max < FRAME_SIZE_MIN {
+        return out_of_range("frame_max", options.frame_size_max.to_string(), "at least 4096");
+    }
+    if options.message_size_max > MESSAGE_SIZE_CEILING {
+        return out_of_range("max_message_size", options.message_size_max.to_string(), "at most 536870912");
+    }
+    if let Some(lanes) = options.lanes.filter(|lanes| !(1..=LANES_MAX).contains(lanes)) {
+        return out_of_range("lanes", lanes.to_string(), "from 1 to 64");
+    }
+    if options.handshakes_max == 0 {
+        return out_of_range("handshakes_max", "0".to_owned(), "at least 1");
+    }
+    Ok(())
+}
+
+fn broker(options: &Options) -> (Broker, Vec<broker::Lane>) {
+    let auth = Auth::new();
+    auth.set_loopback_users(&options.loopback_users);
+    let defaults = broker::Options::default();
+    let lanes = options.lanes.and_then(|lanes| u16::try_from(lanes).ok()).unwrap_or(defaults.lanes);
+    Broker::new(broker::Options { lanes, connection_max: options.connection_max.map(u64::from) }, auth)
+}
+
+/// Creates the users and vhosts given, or RabbitMQ's defaults if nothing at all was given (US-8, DF-6).
+fn seed(options: &Options, broker: &Broker) -> (Vec<NewUser>, Vec<String>) {
+    let (mut users, mut vhosts) = (options.users.clone(), options.vhosts.clone());
+    if options.definitions.is_empty() {
+        if users.is_empty() {
+            let guest = || "guest".to_owned();
+            users.push(NewUser { name: guest(), password: guest(), tags: vec!["administrator".to_owned()] });
+        }
+        if vhosts.is_empty() {
+            vhosts.push("/".to_owned());
+        }
+    }
+    for vhost in &vhosts {
+        broker.add_vhost(vhost);
+    }
+    for user in &users {
+        broker.auth().put_user(&user.name, Secret::Password(&user.password), user.tags.iter().cloned());
+        for vhost in &vhosts {
+            broker
+                .auth()
+                .set_permissions(vhost, &user.name, ".*", ".*", ".*")
+                .expect("the user was just created, and the pattern is a good one");
+        }
+    }
+    (users, vhosts)
+}
+
+async fn import(definitions: &[Definitions], broker: &Broker) -> Result<(), Error> {
+    for definitions in definitions {
+        let (origin, json) = match definitions {
+            Definitions::Json(json) => (None, json.clone()),
+            Definitions::File(path) => {
+                let json =
+                    fs::read_to_string(path).map_err(|source| Error::DefinitionsRead { path: path.clone(), source })?;
+                (Some(path.clone()), json)
+            }
+        };
+        broker.import_definitions(&json).map_err(|source| Error::Definitions { origin, source })?;
+    }
+    Ok(())
+}
+
+fn accept(listeners: Vec<TcpListener>, options: &Options, broker: &Broker, stop: &watch::Sender<bool>) -> JoinSet<()> {
+    let amqp_options = Arc::new(amqp::Options {
+        frame_max: options.frame_size_max,
+        channel_max: options.channel_max,
+        heartbeat_s: options.heartbeat_s,
+        handshake_timeout: options.handshake_timeout,
+        max_message_size: options.message_size_max,
+        cluster_name: options.cluster_name.clone().unwrap_or_else(node_name),
+        ..amqp::Options::default()
+    });
+    let handshakes = Arc::new(Semaphore::new(options.handshakes_max.min(Semaphore::MAX_PERMITS)));
+    let mut tasks = JoinSet::new();
+    for listener in listeners {
+        let acceptor = Acceptor {
+            listener,
+            broker: broker.clone(),
+            options: amqp_options.clone(),
+            handshakes: handshakes.clone(),
+            stop: stop.subscribe(),
+        };
+        tasks.spawn(acceptor.run());
+    }
+    tasks
+}
+
+/// The name RabbitMQ would give this node, and a cluster of it alone.
+fn node_name() -> String {
+    let uname = rustix::system::uname();
+    let host = uname.nodename().to_string_lossy();
+    format!("rabbit@{}", host.split('.').next().unwrap_or("localhost"))
+}
+
+/// `user:password@` and the vhost, percent-encoded for a URI.
+fn uri_parts(user: Option<&NewUser>, vhost: Option<&String>) -> (String, String) {
+    let user = user.map(|user| format!("{}:{}@", percent_encoded(&user.name), percent_encoded(&user.password)));
+    (user.unwrap_or_default(), percent_encoded(vhost.map_or("/", String::as_str)))
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Storage;
+
+    #[test]
+    fn uris_are_percent_encoded() {
+        let user = NewUser { name: "a@b".into(), password: "p:/ü".into(), tags: vec![] };
+        let (user, vhost) = uri_parts(Some(&user), Some(&"my shop/2".to_owned()));
+        assert_eq!((user.as_str(), vhost.as_str()), ("a%40b:p%3a%2f%c3%bc@", "my%20shop%2f2"));
+        assert_eq!(uri_parts(None, None), (String::new(), "%2f".to_owned()));
+    }
+
+    #[test]
+    fn options_are_checked() {
+        let good = Options { storage: Some(Storage::Memory), ..Options::default() };
+        assert!(check(&good).is_ok());
+        let bad = [
+            Options { storage: None, ..good.clone() },
+            Options { frame_size_max: 4095, ..good.clone() },
+            Options { message_size_max: (512 << 20) + 1, ..good.clone() },
+            Options { lanes: Some(0), ..good.clone() },
+            Options { lanes: Some(65), ..good.clone() },
+            Options { handshakes_max: 0, ..good },
+        ];
+        for options in bad {
+            assert!(check(&options).is_err(), "{options:?}");
+        }
+    }
+}
