@@ -1,0 +1,250 @@
+//! What a broker is expected to say: recorded transcripts, and the list of wanted differences.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use super::scenario::Scenario;
+
+/// Transcripts by scenario name.
+pub(crate) type Transcripts = BTreeMap<String, String>;
+
+/// The version that sets the standard.
+pub(crate) const STANDARD: &str = "4.3";
+/// The version whose transcripts are kept only where they differ from the standard.
+pub(crate) const OLDER: &str = "3.10";
+/// The expectation of Lepus: the standard, changed by `compat/DIFFERENCES.md`.
+pub(crate) const LEPUS: &str = "lepus";
+
+/// In a hand-written transcript: any text.
+const ANYTHING: &str = "$any";
+
+/// Everything recorded, and what Lepus does otherwise on purpose.
+#[derive(Debug)]
+pub(crate) struct Expectations {
+    standard: Transcripts,
+    older: Transcripts,
+    own: Transcripts,
+    differences: BTreeMap<String, Basis>,
+}
+
+/// Where the transcript of a wanted difference comes from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Basis {
+    /// `as 3.10`
+    Older,
+    /// `own`: hand-written in `recorded/lepus`.
+    Own,
+}
+
+impl Expectations {
+    /// Reads `directory/recorded` and the table in `directory/../DIFFERENCES.md`.
+    pub(crate) fn load(directory: &Path) -> Result<Self, String> {
+        let recorded = directory.join("recorded");
+        let list = directory.with_file_name("DIFFERENCES.md");
+        let text = fs::read_to_string(&list).unwrap_or_default();
+        Ok(Self {
+            standard: load_transcripts(&recorded.join(STANDARD))?,
+            older: load_transcripts(&recorded.join(OLDER))?,
+            own: load_transcripts(&recorded.join(LEPUS))?,
+            differences: parse_differences(&text)?,
+        })
+    }
+
+    /// What `broker` (one of the three above) should say in scenario `name`.
+    pub(crate) fn expected(&self, broker: &str, name: &str) -> Option<&str> {
+        let standard = self.standard.get(name);
+        let found = match (broker, self.differences.get(name)) {
+            (LEPUS, Some(Basis::Own)) => self.own.get(name),
+            (LEPUS, Some(Basis::Older)) | (OLDER, _) => self.older.get(name).or(standard),
+            _ => standard,
+        };
+        found.map(String::as_str)
+    }
+
+    /// What is wrong with the records themselves: nothing may be missing, stale, or listed as a
+    /// difference without being one.
+    pub(crate) fn problems(&self, scenarios: &[Scenario]) -> Vec<String> {
+        let known: BTreeSet<_> = scenarios.iter().map(|scenario| &scenario.name).collect();
+        let mut problems = Vec::new();
+        for name in &known {
+            if !self.standard.contains_key(*name) {
+                problems.push(format!("{name}: no transcript of {STANDARD}"));
+            }
+        }
+        let lists = [
+            (STANDARD, self.standard.keys().collect::<Vec<_>>()),
+            (OLDER, self.older.keys().collect()),
+            (LEPUS, self.own.keys().collect()),
+            ("DIFFERENCES.md", self.differences.keys().collect()),
+        ];
+        for (list, names) in lists {
+            let strangers = names.into_iter().filter(|name| !known.contains(name));
+            problems.extend(strangers.map(|name| format!("{name}: in {list} but no scenario")));
+        }
+        for name in self.own.keys() {
+            if self.differences.get(name) != Some(&Basis::Own) {
+                problems.push(format!(
+                    "{name}: own transcript, but DIFFERENCES.md says nothing"
+                ));
+            }
+        }
+        for (name, basis) in &self.differences {
+            let is_same = |other: Option<&String>| match (other, self.expected(LEPUS, name)) {
+                (Some(other), Some(expected)) => agrees(expected, other),
+                _ => false,
+            };
+            match basis {
+                Basis::Older if !self.older.contains_key(name) => {
+                    problems.push(format!(
+                        "{name}: listed as {OLDER}, which does as {STANDARD}"
+                    ));
+                }
+                Basis::Own if !self.own.contains_key(name) => {
+                    problems.push(format!(
+                        "{name}: listed as own, but recorded/lepus lacks it"
+                    ));
+                }
+                Basis::Own if is_same(self.standard.get(name)) || is_same(self.older.get(name)) => {
+                    problems.push(format!("{name}: listed as own, but it is as recorded"));
+                }
+                _ => {}
+            }
+        }
+        problems
+    }
+}
+
+/// Whether a transcript is as expected. How TCP ends (a FIN or an RST) is not compared: it depends on
+/// what the peer had in flight. `$any` in the expectation stands for any text.
+pub(crate) fn agrees(expected: &str, actual: &str) -> bool {
+    let (mut expected, mut actual) = (expected.lines(), actual.lines());
+    loop {
+        match (expected.next(), actual.next()) {
+            (None, None) => return true,
+            (Some(expected), Some(actual)) if line_agrees(expected, actual) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The lines that differ, with those expected marked `-` and those received marked `+`.
+pub(crate) fn difference(expected: &str, actual: &str) -> String {
+    let expected: Vec<_> = expected.lines().collect();
+    let actual: Vec<_> = actual.lines().collect();
+    let pairs = expected.iter().zip(&actual);
+    let same_start = pairs.take_while(|(a, b)| line_agrees(a, b)).count();
+    let pairs = expected[same_start..]
+        .iter()
+        .rev()
+        .zip(actual[same_start..].iter().rev());
+    let same_end = pairs.take_while(|(a, b)| line_agrees(a, b)).count();
+    let mut shown = String::new();
+    for line in &expected[..same_start] {
+        shown.push_str(&format!("  {line}\n"));
+    }
+    for line in &expected[same_start..expected.len() - same_end] {
+        shown.push_str(&format!("- {line}\n"));
+    }
+    for line in &actual[same_start..actual.len() - same_end] {
+        shown.push_str(&format!("+ {line}\n"));
+    }
+    shown
+}
+
+/// One file of transcripts as text.
+pub(crate) fn format_transcripts<'a>(
+    transcripts: impl Iterator<Item = (&'a str, &'a str)>,
+) -> String {
+    transcripts
+        .map(|(name, transcript)| format!("== {name}\n{transcript}\n"))
+        .collect()
+}
+
+fn line_agrees(expected: &str, actual: &str) -> bool {
+    let expected = expected.replace("closed (reset)", "closed (eof)");
+    let actual = actual.replace("closed (reset)", "closed (eof)");
+    match expected.split_once(ANYTHING) {
+        Some((start, end)) => actual
+            .strip_prefix(start)
+            .is_some_and(|rest| rest.ends_with(end)),
+        None => expected == actual,
+    }
+}
+
+/// Every `<area>.txt` in `directory`; none if there is no such directory.
+fn load_transcripts(directory: &Path) -> Result<Transcripts, String> {
+    let mut transcripts = Transcripts::new();
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Ok(transcripts);
+    };
+    for entry in entries {
+        let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
+        let path = entry.map_err(failed)?.path();
+        let text = fs::read_to_string(&path).map_err(failed)?;
+        let area = path.file_stem().unwrap_or_default().to_string_lossy();
+        for part in format!("\n{text}").split("\n== ").skip(1) {
+            let (name, transcript) = part.split_once('\n').unwrap_or((part, ""));
+            let transcript = format!("{}\n", transcript.trim_end());
+            transcripts.insert(format!("{area}/{name}"), transcript);
+        }
+    }
+    Ok(transcripts)
+}
+
+/// The rows of the table: `| scenario | basis | reason |`.
+fn parse_differences(text: &str) -> Result<BTreeMap<String, Basis>, String> {
+    let mut differences = BTreeMap::new();
+    for line in text.lines() {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let &["", name, basis, reason, ""] = cells.as_slice() else {
+            continue;
+        };
+        if !name.contains('/') {
+            continue;
+        }
+        let basis = match basis {
+            "as 3.10" => Basis::Older,
+            "own" => Basis::Own,
+            other => return Err(format!("DIFFERENCES.md: {name}: unknown basis {other}")),
+        };
+        if reason.is_empty() || differences.insert(name.to_owned(), basis).is_some() {
+            return Err(format!(
+                "DIFFERENCES.md: {name}: no reason, or listed twice"
+            ));
+        }
+    }
+    Ok(differences)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{agrees, difference};
+
+    #[test]
+    fn the_way_tcp_ends_is_not_compared() {
+        assert!(agrees(
+            "x\n    a closed (reset)\n",
+            "x\n    a closed (eof)\n"
+        ));
+        assert!(!agrees("x\n    a closed (reset)\n", "x\n"));
+    }
+
+    #[test]
+    fn any_text_may_be_left_open() {
+        let expected = "    a connection.close code=503 text=\"$any\"\n";
+        assert!(agrees(
+            expected,
+            "    a connection.close code=503 text=\"COMMAND_INVALID\"\n"
+        ));
+        assert!(!agrees(
+            expected,
+            "    a connection.close code=502 text=\"SYNTAX_ERROR\"\n"
+        ));
+    }
+
+    #[test]
+    fn a_difference_shows_both_sides() {
+        assert_eq!(difference("a\nb\nd\n", "a\nc\nd\n"), "  a\n- b\n+ c\n");
+    }
+}
