@@ -115,7 +115,9 @@ pub(crate) struct Client {
     pub(crate) frame_max: usize,
     /// Channels that were opened and not closed since.
     pub(crate) open_channels: BTreeSet<u16>,
-    /// The broker has sent connection.close.
+    /// The broker has sent connection.open-ok.
+    pub(crate) is_open: bool,
+    /// Either side has sent connection.close.
     pub(crate) is_closing: bool,
 }
 
@@ -142,6 +144,7 @@ impl Client {
             dribble: false,
             frame_max: usize::MAX,
             open_channels: BTreeSet::new(),
+            is_open: false,
             is_closing: false,
         })
     }
@@ -281,6 +284,7 @@ impl Client {
             "channel.close" => {
                 self.open_channels.remove(&channel);
             }
+            "connection.open-ok" => self.is_open = true,
             "connection.close" => self.is_closing = true,
             _ => {}
         }

@@ -164,12 +164,19 @@ pub(crate) fn format_transcripts<'a>(
 fn line_agrees(expected: &str, actual: &str) -> bool {
     let expected = expected.replace("closed (reset)", "closed (eof)");
     let actual = actual.replace("closed (reset)", "closed (eof)");
-    match expected.split_once(ANYTHING) {
-        Some((start, end)) => actual
-            .strip_prefix(start)
-            .is_some_and(|rest| rest.ends_with(end)),
-        None => expected == actual,
-    }
+    matches(&expected, &actual)
+}
+
+/// Whether `actual` is `pattern`, in which `$any` stands for any text.
+fn matches(pattern: &str, actual: &str) -> bool {
+    let Some((start, pattern)) = pattern.split_once(ANYTHING) else {
+        return pattern == actual;
+    };
+    actual.strip_prefix(start).is_some_and(|rest| {
+        let ends = rest.char_indices().map(|(index, _)| index);
+        ends.chain([rest.len()])
+            .any(|index| matches(pattern, &rest[index..]))
+    })
 }
 
 /// Every `<area>.txt` in `directory`; none if there is no such directory.

@@ -32,7 +32,7 @@ pub(crate) use scenario::Scenario;
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compat/oracle");
 
 /// Scenarios played at the same time: they mostly wait.
-const PARALLEL: usize = 24;
+const PARALLEL: usize = 40;
 
 /// The transcript of every scenario played, or why it could not be played.
 pub(crate) type Report = BTreeMap<String, Result<String, String>>;

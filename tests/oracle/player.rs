@@ -116,6 +116,23 @@ enum Stop {
     TimedOut,
 }
 
+/// What waiting for one thing brought.
+enum Awaited {
+    Came(Event),
+    /// It will not come; why was written down.
+    Refused,
+    Silence,
+}
+
+impl Awaited {
+    fn next(&self) -> Next {
+        match self {
+            Self::Silence => Next::GiveUp,
+            Self::Came(_) | Self::Refused => Next::Continue,
+        }
+    }
+}
+
 /// What a step means for the rest of the scenario.
 #[derive(PartialEq)]
 enum Next {
@@ -158,6 +175,7 @@ impl Player<'_> {
                 self.open_tcp(&step.connection, VHOST)?;
                 Ok(Next::Continue)
             }
+            "start" => Ok(self.start(step, VHOST)?.next()),
             "connect" => self.connect(step, &args),
             "open" => self.open(step),
             "hold" | "flush" | "dribble" | "drop" => {
@@ -231,46 +249,47 @@ impl Player<'_> {
         Ok(())
     }
 
+    /// As far as connection.start, which is not written down.
+    fn start(&mut self, step: &Step, vhost: &str) -> Result<Awaited, String> {
+        self.open_tcp(&step.connection, vhost)?;
+        self.place(step)?.client.send(b"AMQP\0\0\x09\x01");
+        self.awaited(step, "connection.start")
+    }
+
     /// The whole handshake; writes down only a refusal. With a channel number also opens that channel.
     fn connect(&mut self, step: &Step, args: &Args) -> Result<Next, String> {
         args.only(CONNECT_ARGUMENTS)?;
         let vhost = args.text("vhost", VHOST);
-        self.open_tcp(&step.connection, vhost)?;
         let on_zero = Step {
             channel: 0,
             ..step.clone()
         };
-        let place = self.place(step)?;
-        place.client.send(b"AMQP\0\0\x09\x01");
-        let Some(_start) = self.awaited(&on_zero, "connection.start")? else {
-            return Ok(Next::GiveUp);
+        let started = self.start(&on_zero, vhost)?;
+        let Awaited::Came(_) = started else {
+            return Ok(started.next());
         };
-        let start_ok = start_ok(args);
-        self.place(step)?.client.send(&start_ok);
-        let Some(tune) = self.awaited(&on_zero, "connection.tune")? else {
-            return Ok(Next::GiveUp);
+        self.place(step)?.client.send(&start_ok(args));
+        let tuned = self.awaited(&on_zero, "connection.tune")?;
+        let Awaited::Came(Event::Method(tune)) = &tuned else {
+            return Ok(tuned.next());
         };
-        let offered = |name| match &tune {
-            Event::Method(received) => match received.field(name) {
-                Some(Value::Int(_, number)) => *number as u64,
-                _ => 0,
-            },
-            _ => 0,
+        let chosen = |name| match (args.number(name)?, tune.field(name)) {
+            (Some(number), _) => Ok(number),
+            (None, Some(Value::Int(_, offered))) => Ok(*offered as u64),
+            (None, _) => Err(format!("no {name} in connection.tune")),
         };
-        let frame_max = args.number("frame_max")?.unwrap_or(offered("frame_max"));
-        let channel_max = args
-            .number("channel_max")?
-            .unwrap_or(offered("channel_max"));
+        let (channel_max, frame_max) = (chosen("channel_max")?, chosen("frame_max")?);
         let heartbeat = args.number("heartbeat")?.unwrap_or(0);
         let tune_ok = self.parse(&format!(
             "channel_max={channel_max} frame_max={frame_max} heartbeat={heartbeat}"
         ))?;
         self.send_method(&on_zero, "connection.tune-ok", &tune_ok)?;
-        let open = self.parse(&format!("virtual_host=\"{vhost}\""))?;
+        let open = Args::of([("virtual_host", Value::Str(vhost.into()))]);
         self.send_method(&on_zero, "connection.open", &open)?;
-        if self.awaited(&on_zero, "connection.open-ok")?.is_none() {
-            return Ok(Next::GiveUp);
-        }
+        let opened = self.awaited(&on_zero, "connection.open-ok")?;
+        let Awaited::Came(_) = opened else {
+            return Ok(opened.next());
+        };
         self.place(step)?.client.frame_max = match frame_max {
             0 => usize::MAX,
             limit => limit as usize,
@@ -287,23 +306,23 @@ impl Player<'_> {
         if self.place(step)?.client.is_holding() {
             return Ok(Next::Continue);
         }
-        let opened = self.awaited(step, "channel.open-ok")?;
-        Ok(opened.map_or(Next::GiveUp, |_| Next::Continue))
+        Ok(self.awaited(step, "channel.open-ok")?.next())
     }
 
     /// Waits for `name`, which is not written down; anything else is.
-    fn awaited(&mut self, step: &Step, name: &str) -> Result<Option<Event>, String> {
+    fn awaited(&mut self, step: &Step, name: &str) -> Result<Awaited, String> {
         let (stop, mut events) =
             self.gather(step, ANSWER_TIMEOUT, &mut |event| event.name() == name)?;
-        let awaited = match stop {
+        let last = match stop {
             Stop::Satisfied => events.pop(),
-            _ => None,
+            Stop::Closed | Stop::TimedOut => None,
         };
         self.write_down(step, &events);
         if stop == Stop::TimedOut {
             self.note("(no answer)");
+            return Ok(Awaited::Silence);
         }
-        Ok(awaited)
+        Ok(last.map_or(Awaited::Refused, Awaited::Came))
     }
 
     // Sending.
@@ -326,8 +345,12 @@ impl Player<'_> {
         self.remember_declared(step, name, args)?;
         let client = &mut self.place(step)?.client;
         client.send(&bytes);
-        if name == "channel.close" {
-            client.open_channels.remove(&step.channel);
+        match name {
+            "channel.close" => {
+                client.open_channels.remove(&step.channel);
+            }
+            "connection.close" => client.is_closing = true,
+            _ => {}
         }
         Ok(method)
     }
@@ -412,20 +435,17 @@ impl Player<'_> {
                 "channel.flow-ok"
             }
         };
-        let answered = self.awaited(step, answer)?;
-        let is_silent = answered.is_none() && self.place(step)?.client.end().is_none();
-        Ok(
-            match is_silent && self.transcript.ends_with("(no answer)\n") {
-                true => Next::GiveUp,
-                false => Next::Continue,
-            },
-        )
+        Ok(self.awaited(step, answer)?.next())
     }
 
-    /// `until field=value method ...`: asks again and again until the answer says so.
+    /// `until field=value method ...`: asks again and again until the answer says so; `until closed
+    /// method ...`: until the answer is that the channel is closed.
     fn until(&mut self, step: &Step) -> Result<Next, String> {
         let (condition, question) = step.arguments.split_once(' ').ok_or("until what?")?;
-        let (field, wanted) = condition.split_once('=').ok_or("until field=value")?;
+        let wanted = condition.split_once('=');
+        if wanted.is_none() && condition != "closed" {
+            return Err("until field=value, or until closed".to_owned());
+        }
         let (verb, arguments) = question.split_once(' ').unwrap_or((question, ""));
         let args = self.parse(arguments)?;
         let deadline = Instant::now() + ANSWER_TIMEOUT;
@@ -434,11 +454,10 @@ impl Player<'_> {
             let (stop, mut events) = self.gather(step, ANSWER_TIMEOUT, &mut |event| {
                 method.is_answered_by(event.name())
             })?;
-            let is_met = match events.last() {
-                Some(Event::Method(received)) => match received.field(field) {
-                    Some(Value::Int(_, number)) => number.to_string() == wanted,
-                    _ => return Err(format!("no number called {field} in the answer")),
-                },
+            let is_met = match (events.last(), wanted) {
+                (Some(Event::Method(received)), Some((field, wanted))) => {
+                    matches!(received.field(field), Some(Value::Int(_, number)) if number.to_string() == wanted)
+                }
                 _ => false,
             };
             let is_over = is_met || stop != Stop::Satisfied || Instant::now() > deadline;
@@ -606,7 +625,7 @@ impl Player<'_> {
             };
             let client = &mut self.place(&step)?.client;
             client.release();
-            if client.end().is_some() || client.is_closing {
+            if client.end().is_some() || client.is_closing || !client.is_open {
                 continue;
             }
             for channel in client.open_channels.clone() {

@@ -171,6 +171,7 @@ fn shown_fields(received: &Received) -> Vec<(&str, Value)> {
                 Value::Table(entries) if *name == "server_properties" => {
                     (*name, Value::Table(without_identity(entries)))
                 }
+                Value::Str(bytes) if *name == "mechanisms" => (*name, Value::Str(sorted(bytes))),
                 other => (*name, other.clone()),
             })
             .collect(),
@@ -186,6 +187,13 @@ fn without_identity(entries: &[(Vec<u8>, Value)]) -> Vec<(Vec<u8>, Value)> {
             (key.clone(), shown.unwrap_or_else(|| value.clone()))
         })
         .collect()
+}
+
+/// Words in alphabetical order: RabbitMQ's own order of mechanisms changes from start to start.
+fn sorted(words: &[u8]) -> Vec<u8> {
+    let mut words: Vec<_> = words.split(|byte| *byte == b' ').collect();
+    words.sort_unstable();
+    words.join(&b' ')
 }
 
 fn content_text(content: &Content, names: &mut Names) -> String {
