@@ -170,7 +170,8 @@ impl<'a> Parser<'a> {
                 return Err("string is too long".to_owned());
             }
             string.extend(piece.repeat(times));
-            if !self.eat("+") {
+            // A variable may follow directly: `amq.$q`.
+            if !self.eat("+") && !self.rest.starts_with('$') {
                 return Ok(string);
             }
         }

@@ -115,6 +115,8 @@ pub(crate) struct Client {
     pub(crate) frame_max: usize,
     /// Channels that were opened and not closed since.
     pub(crate) open_channels: BTreeSet<u16>,
+    /// Channels that the broker closed and that wait for close-ok.
+    closed_channels: BTreeSet<u16>,
     /// The broker has sent connection.open-ok.
     pub(crate) is_open: bool,
     /// Either side has sent connection.close.
@@ -144,6 +146,7 @@ impl Client {
             dribble: false,
             frame_max: usize::MAX,
             open_channels: BTreeSet::new(),
+            closed_channels: BTreeSet::new(),
             is_open: false,
             is_closing: false,
         })
@@ -185,6 +188,32 @@ impl Client {
     /// How the connection ended, once everything before the end was read.
     pub(crate) fn end(&self) -> Option<End> {
         self.end
+    }
+
+    /// Takes note of a method that is being sent.
+    pub(crate) fn sending(&mut self, channel: u16, method: &str) {
+        match method {
+            "channel.close" => {
+                self.open_channels.remove(&channel);
+            }
+            "channel.close-ok" => {
+                self.closed_channels.remove(&channel);
+            }
+            "connection.close" => self.is_closing = true,
+            _ => {}
+        }
+    }
+
+    /// Whether the broker has closed the channel or the connection, so that it will not answer, and
+    /// everything before that was taken.
+    pub(crate) fn is_deaf(&self, channel: u16) -> bool {
+        let is_closed = self.closed_channels.contains(&channel) || self.is_closing;
+        let has_more = |channel| {
+            self.inboxes
+                .get(&channel)
+                .is_some_and(|inbox| !inbox.is_empty())
+        };
+        is_closed && !has_more(channel) && !has_more(0)
     }
 
     /// The next thing that was received for `channel`.
@@ -283,6 +312,7 @@ impl Client {
             }
             "channel.close" => {
                 self.open_channels.remove(&channel);
+                self.closed_channels.insert(channel);
             }
             "connection.open-ok" => self.is_open = true,
             "connection.close" => self.is_closing = true,

@@ -23,9 +23,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-pub(crate) use compare::{
-    Expectations, OLDER, STANDARD, agrees, difference, format_transcripts,
-};
+pub(crate) use compare::{Expectations, OLDER, STANDARD, agrees, difference, format_transcripts};
 pub(crate) use scenario::Scenario;
 
 /// Where scenarios, users and transcripts are kept.

@@ -222,10 +222,15 @@ impl Player<'_> {
                 Ok(Next::Continue)
             }
             verb => {
+                let was_deaf = self.place(step)?.client.is_deaf(step.channel);
                 let method = self.send_method(step, verb, &args)?;
                 let nowait = args.number("nowait")?.unwrap_or(0) != 0;
                 let is_holding = self.place(step)?.client.is_holding();
                 if is_holding || nowait || !method.has_answer() {
+                    return Ok(Next::Continue);
+                }
+                if was_deaf {
+                    self.note("(closed)");
                     return Ok(Next::Continue);
                 }
                 let stop = self.collect(step, &args, &mut |event| {
@@ -345,13 +350,7 @@ impl Player<'_> {
         self.remember_declared(step, name, args)?;
         let client = &mut self.place(step)?.client;
         client.send(&bytes);
-        match name {
-            "channel.close" => {
-                client.open_channels.remove(&step.channel);
-            }
-            "connection.close" => client.is_closing = true,
-            _ => {}
-        }
+        client.sending(step.channel, name);
         Ok(method)
     }
 
@@ -423,6 +422,10 @@ impl Player<'_> {
     /// A round trip on the channel: everything the broker had to say before is written down, the
     /// answer itself is not. With a queue the question goes through that queue.
     fn sync(&mut self, step: &Step, queue: Option<&str>) -> Result<Next, String> {
+        if self.place(step)?.client.is_deaf(step.channel) {
+            self.note("(closed)");
+            return Ok(Next::Continue);
+        }
         let answer = match queue {
             Some(queue) => {
                 let args = self.parse(&format!("passive=1 queue=\"{queue}\""))?;
