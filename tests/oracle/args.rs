@@ -27,7 +27,11 @@ impl Args {
         let mut args = Self::default();
         let mut saving = false;
         loop {
+            let spaces = parser.rest.len() - parser.rest.trim_start().len();
             parser.skip_spaces();
+            if spaces == 0 && !parser.rest.is_empty() && parser.rest.len() < text.len() {
+                return Err(format!("expected a space before {:?}", parser.rest));
+            }
             if parser.rest.is_empty() {
                 return Ok(args);
             } else if parser.eat("->") {
@@ -129,7 +133,6 @@ impl<'a> Parser<'a> {
     }
 
     fn word(&mut self) -> &'a str {
-        let is_word = |c: char| c.is_alphanumeric() || "_-.:/#*?!@'".contains(c);
         let end = self.rest.find(|c| !is_word(c)).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
@@ -170,8 +173,9 @@ impl<'a> Parser<'a> {
                 return Err("string is too long".to_owned());
             }
             string.extend(piece.repeat(times));
-            // A variable may follow directly: `amq.$q`.
-            if !self.eat("+") && !self.rest.starts_with('$') {
+            // Pieces may follow directly: `amq.$q`, `$q-1`.
+            let joins = |next: char| next == '$' || is_word(next);
+            if !self.eat("+") && !self.rest.starts_with(joins) {
                 return Ok(string);
             }
         }
@@ -310,6 +314,10 @@ impl<'a> Parser<'a> {
         self.rest = rest;
         digits.parse().map_err(|_| format!("bad scale {digits:?}"))
     }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || "_-.:/#*?!@'".contains(c)
 }
 
 fn unhex(digits: &str) -> Option<Vec<u8>> {
