@@ -40,10 +40,16 @@ pub(crate) fn directory() -> &'static Path {
     Path::new(DIRECTORY)
 }
 
-/// The scenarios whose `<area>/<name>` contains `filter`.
+/// The scenarios whose `<area>/<name>` contains one of the words of `filter` (separated by commas) and
+/// none of those written with a `!` in front. An empty filter means all.
 pub(crate) fn scenarios(filter: &str) -> Result<Vec<Scenario>, String> {
+    let words = filter.split(',').filter(|word| !word.is_empty());
+    let (refused, wanted): (Vec<_>, Vec<_>) = words.partition(|word| word.starts_with('!'));
     let mut scenarios = scenario::load_all(&directory().join("scenarios"))?;
-    scenarios.retain(|scenario| scenario.name.contains(filter));
+    scenarios.retain(|Scenario { name, .. }| {
+        (wanted.is_empty() || wanted.iter().any(|word| name.contains(word)))
+            && !refused.iter().any(|word| name.contains(&word[1..]))
+    });
     Ok(scenarios)
 }
 

@@ -18,6 +18,8 @@ use super::value::{Value, encode_entries};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long `quiet` listens unless told.
 const QUIET_MS: u64 = 150;
+/// Questions a `sync` with a queue asks.
+const SYNC_ROUNDS: usize = 3;
 /// Between two questions of `until`.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -420,25 +422,31 @@ impl Player<'_> {
     }
 
     /// A round trip on the channel: everything the broker had to say before is written down, the
-    /// answer itself is not. With a queue the question goes through that queue.
+    /// answer itself is not. With a queue the question goes through that queue, several times, since
+    /// RabbitMQ's queues answer such questions before older work.
     fn sync(&mut self, step: &Step, queue: Option<&str>) -> Result<Next, String> {
         if self.place(step)?.client.is_deaf(step.channel) {
             self.note("(closed)");
             return Ok(Next::Continue);
         }
-        let answer = match queue {
-            Some(queue) => {
-                let args = self.parse(&format!("passive=1 queue=\"{queue}\""))?;
-                self.send_method(step, "queue.declare", &args)?;
-                "queue.declare-ok"
-            }
-            None => {
-                let args = self.parse("active=1")?;
-                self.send_method(step, "channel.flow", &args)?;
-                "channel.flow-ok"
-            }
+        let Some(queue) = queue else {
+            return self.round_trip(step, "channel.flow", "active=1");
         };
-        Ok(self.awaited(step, answer)?.next())
+        let question = format!("passive=1 queue=\"{queue}\"");
+        for _ in 0..SYNC_ROUNDS {
+            self.round_trip(step, "channel.flow", "active=1")?;
+            let next = self.round_trip(step, "queue.declare", &question)?;
+            if next == Next::GiveUp || self.place(step)?.client.is_deaf(step.channel) {
+                return Ok(next);
+            }
+        }
+        Ok(Next::Continue)
+    }
+
+    fn round_trip(&mut self, step: &Step, question: &str, arguments: &str) -> Result<Next, String> {
+        let args = self.parse(arguments)?;
+        self.send_method(step, question, &args)?;
+        Ok(self.awaited(step, &format!("{question}-ok"))?.next())
     }
 
     /// `until field=value method ...`: asks again and again until the answer says so; `until closed
