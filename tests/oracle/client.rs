@@ -93,10 +93,10 @@ pub(crate) struct Content {
 }
 
 /// Whether reading brought something.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum Progress {
     Something,
-    Ended,
+    Ended(End),
     TimedOut,
 }
 
@@ -185,9 +185,9 @@ impl Client {
         self.end = Some(End::Eof);
     }
 
-    /// How the connection ended, once everything before the end was read.
-    pub(crate) fn end(&self) -> Option<End> {
-        self.end
+    /// Whether the connection ended and everything before the end was read.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.is_some()
     }
 
     /// Takes note of a method that is being sent.
@@ -237,8 +237,8 @@ impl Client {
             if self.cut_frame() {
                 return Progress::Something;
             }
-            if self.end.is_some() {
-                return Progress::Ended;
+            if let Some(end) = self.end {
+                return Progress::Ended(end);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -3,7 +3,19 @@
 use super::args::Args;
 use super::client::{FRAME_BODY, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD, frame};
 use super::methods::{Method, properties};
-use super::value::{Value, encode_table};
+use super::value::{Value, encode_entries, encode_table};
+
+/// Who logs in unless told: may do everything in every vhost of `setup.json`.
+const USER: &str = "oracle";
+
+/// What official clients announce.
+const CAPABILITIES: [&str; 5] = [
+    "authentication_failure_close",
+    "basic.nack",
+    "connection.blocked",
+    "consumer_cancel_notify",
+    "publisher_confirms",
+];
 
 /// The class of every method that carries content.
 const CLASS_BASIC: u16 = 60;
@@ -61,6 +73,54 @@ pub(crate) fn body_frames(channel: u16, body: &[u8], frame_max: usize) -> Vec<u8
     body.chunks(payload_max)
         .flat_map(|piece| frame(FRAME_BODY, channel, piece))
         .collect()
+}
+
+/// The start-ok of `connect`: by default PLAIN with the capabilities that official clients announce.
+pub(crate) fn start_ok(args: &Args) -> Vec<u8> {
+    let user = args.text("user", USER).as_bytes();
+    let password = args.bytes("password").unwrap_or(user);
+    let mechanism = args.text("mechanism", "PLAIN");
+    let response = match (args.bytes("response"), mechanism) {
+        (Some(response), _) => response.to_vec(),
+        (None, "AMQPLAIN") => encode_entries(&[
+            (b"LOGIN".to_vec(), Value::Str(user.to_vec())),
+            (b"PASSWORD".to_vec(), Value::Str(password.to_vec())),
+        ]),
+        (None, _) => [b"\0", user, b"\0", password].concat(),
+    };
+    let capabilities = args.value("capabilities").cloned().unwrap_or_else(|| {
+        let announced = CAPABILITIES.map(|name| (name.as_bytes().to_vec(), Value::Bool(true)));
+        Value::Table(announced.into())
+    });
+    let mut properties = match args.value("client_properties") {
+        Some(Value::Table(entries)) => entries.clone(),
+        _ => Vec::new(),
+    };
+    properties.push((b"capabilities".to_vec(), capabilities));
+    let start_ok = Args::of([
+        ("client_properties", Value::Table(properties)),
+        ("mechanism", Value::Str(mechanism.into())),
+        ("response", Value::Str(response)),
+        ("locale", Value::Str("en_US".into())),
+    ]);
+    let method = Method::named("connection.start-ok").expect("the table has it");
+    method_frame(0, method, &start_ok).expect("all fields are of their kind")
+}
+
+/// `frame type=1 payload=0x.. size=4 end=206`: size and end octet as they should be, unless given.
+pub(crate) fn raw_frame(channel: u16, args: &Args) -> Result<Vec<u8>, String> {
+    args.only(&["type", "payload", "size", "end"])?;
+    let kind = args.number("type")?.ok_or("frame of which type?")?;
+    let payload = args.bytes("payload").unwrap_or_default();
+    let mut bytes = frame(kind as u8, channel, payload);
+    if let Some(size) = args.number("size")? {
+        bytes[3..7].copy_from_slice(&(size as u32).to_be_bytes());
+    }
+    if let Some(end) = args.number("end")? {
+        bytes.pop();
+        bytes.push(end as u8);
+    }
+    Ok(bytes)
 }
 
 /// Names of the properties a header may be given, for checking arguments.

@@ -5,6 +5,7 @@
 //! Nothing here uses the library under test: methods, tables and frames are written a second time on
 //! purpose, so that a misreading of the specification is not confirmed by itself.
 
+mod answer;
 mod args;
 mod client;
 mod compare;
@@ -13,6 +14,7 @@ mod methods;
 mod player;
 mod render;
 mod scenario;
+mod tidy;
 mod value;
 
 use std::collections::BTreeMap;

@@ -21,7 +21,7 @@ impl Scenario {
 }
 
 /// One line of a scenario.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Step {
     /// As written; transcripts repeat it.
     pub(crate) text: String,
@@ -30,6 +30,16 @@ pub(crate) struct Step {
     pub(crate) channel: u16,
     pub(crate) verb: String,
     pub(crate) arguments: String,
+}
+
+impl Step {
+    /// Something the player does by itself on `connection`.
+    pub(crate) fn on(connection: String) -> Self {
+        Self {
+            connection,
+            ..Self::default()
+        }
+    }
 }
 
 /// All scenarios under `directory`, by area and then in the order of the file.
