@@ -13,7 +13,7 @@ use super::scenario::Step;
 use super::value::Value;
 
 /// How long an answer may take; a broker that is slower is reported as silent.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long `quiet` listens unless told.
 const QUIET_MS: u64 = 150;
 /// Questions a `sync` with a queue asks.
