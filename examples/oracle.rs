@@ -22,8 +22,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
 
 use oracle::{
-    Expectations, OLDER, Report, STANDARD, agrees, difference, directory, format_transcripts,
-    run_all, scenarios, verify,
+    Expectations, OLDER, Report, STANDARD, agrees, difference, directory, format_transcripts, run_all, scenarios,
+    verify,
 };
 
 /// The management API listens this far above the AMQP port.
@@ -38,9 +38,7 @@ fn main() -> Result<()> {
         ["diff", broker, uri, rest @ ..] => diff(broker, address(uri)?, filter(rest)),
         ["play", uri, rest @ ..] => play(address(uri)?, filter(rest)),
         ["check"] => check(),
-        _ => bail!(
-            "usage: oracle record VERSION URI | diff BROKER URI [FILTER] | play URI [FILTER] | check"
-        ),
+        _ => bail!("usage: oracle record VERSION URI | diff BROKER URI [FILTER] | play URI [FILTER] | check"),
     }
 }
 
@@ -77,20 +75,14 @@ fn record(version: &str, address: SocketAddr) -> Result<()> {
         fs::write(target.join(format!("{area}.txt")), text)?;
     }
     let count: usize = areas.values().map(Vec::len).sum();
-    println!(
-        "{count} of {} transcripts written for {version}",
-        first.len()
-    );
+    println!("{count} of {} transcripts written for {version}", first.len());
     Ok(())
 }
 
 fn diff(broker: &str, address: SocketAddr, filter: &str) -> Result<()> {
     let started = Instant::now();
     let agreed = verify(address, broker, filter).map_err(|error| anyhow!(error))?;
-    println!(
-        "{agreed} scenarios as {broker} in {:.1?}",
-        started.elapsed()
-    );
+    println!("{agreed} scenarios as {broker} in {:.1?}", started.elapsed());
     Ok(())
 }
 
@@ -142,10 +134,8 @@ fn filter<'a>(rest: &[&'a str]) -> &'a str {
 /// The address in `amqp://host:port`.
 fn address(uri: &str) -> Result<SocketAddr> {
     let host = uri.strip_prefix("amqp://").unwrap_or(uri);
-    let mut addresses = host
-        .trim_end_matches('/')
-        .to_socket_addrs()
-        .with_context(|| format!("{uri} is not amqp://host:port"))?;
+    let mut addresses =
+        host.trim_end_matches('/').to_socket_addrs().with_context(|| format!("{uri} is not amqp://host:port"))?;
     addresses.next().context("the host has no address")
 }
 

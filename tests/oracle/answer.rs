@@ -100,11 +100,7 @@ impl Player<'_> {
                 Progress::TimedOut => return Ok((Stop::TimedOut, events)),
                 Progress::Ended(end) => {
                     let end = Event::End(end);
-                    let stop = if is_last(&end) {
-                        Stop::Satisfied
-                    } else {
-                        Stop::Closed
-                    };
+                    let stop = if is_last(&end) { Stop::Satisfied } else { Stop::Closed };
                     events.push(end);
                     return Ok((stop, events));
                 }
@@ -120,8 +116,7 @@ impl Player<'_> {
         if target == "close"
             && let Some(range) = args.bytes("after")
         {
-            let range =
-                parse_range(&String::from_utf8_lossy(range)).ok_or("after=1.5..3 seconds")?;
+            let range = parse_range(&String::from_utf8_lossy(range)).ok_or("after=1.5..3 seconds")?;
             return self.wait_close_within(step, &range);
         }
         let stop = self.collect(step, args, &mut |event| {
@@ -137,10 +132,7 @@ impl Player<'_> {
         let longest = Duration::from_secs_f64(range.end) + Duration::from_secs(1);
         let (_, events) = self.gather(step, longest, &mut |event| is_target(event, "close"))?;
         let waited = started.elapsed().as_secs_f64();
-        let events: Vec<_> = events
-            .into_iter()
-            .filter(|event| !matches!(event, Event::Heartbeat))
-            .collect();
+        let events: Vec<_> = events.into_iter().filter(|event| !matches!(event, Event::Heartbeat)).collect();
         self.write_down(step, &events);
         if range.contains(&waited) {
             self.note(&format!("(after {} to {} s)", range.start, range.end));
@@ -201,9 +193,8 @@ impl Player<'_> {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         loop {
             let method = self.send_method(step, verb, &args)?;
-            let (stop, mut events) = self.gather(step, ANSWER_TIMEOUT, &mut |event| {
-                method.is_answered_by(event.name())
-            })?;
+            let (stop, mut events) =
+                self.gather(step, ANSWER_TIMEOUT, &mut |event| method.is_answered_by(event.name()))?;
             let last = events.last();
             let is_over = match (condition, condition.split_once('=')) {
                 ("answered", _) => last.is_none_or(|event| event.name() != "channel.close"),
@@ -239,25 +230,17 @@ impl Player<'_> {
                     (received.method.name, received.field("delivery_tag"))
             {
                 let is_multiple = received.field("multiple") == Some(&Value::Bool(true));
-                confirms.record(
-                    &received.method.name["basic.".len()..],
-                    *tag as u64,
-                    is_multiple,
-                );
+                confirms.record(&received.method.name["basic.".len()..], *tag as u64, is_multiple);
             }
             confirms.has(count)
         })?;
-        let (settlements, others): (Vec<_>, Vec<_>) = events
-            .into_iter()
-            .partition(|event| matches!(event.name(), "basic.ack" | "basic.nack"));
+        let (settlements, others): (Vec<_>, Vec<_>) =
+            events.into_iter().partition(|event| matches!(event.name(), "basic.ack" | "basic.nack"));
         self.write_down(step, &others);
         if !settlements.is_empty() {
             let range = confirms.shown + 1..=confirms.shown + count;
-            let shown: Vec<_> = confirms
-                .outcomes
-                .range(range)
-                .map(|(tag, outcome)| format!("{tag}={outcome}"))
-                .collect();
+            let shown: Vec<_> =
+                confirms.outcomes.range(range).map(|(tag, outcome)| format!("{tag}={outcome}")).collect();
             self.note(&format!("confirms {}", shown.join(" ")));
         }
         confirms.shown += count;
@@ -286,8 +269,7 @@ impl Player<'_> {
 
     /// Waits for `name`, which is not written down; anything else is.
     pub(super) fn awaited(&mut self, step: &Step, name: &str) -> Result<Awaited, String> {
-        let (stop, mut events) =
-            self.gather(step, ANSWER_TIMEOUT, &mut |event| event.name() == name)?;
+        let (stop, mut events) = self.gather(step, ANSWER_TIMEOUT, &mut |event| event.name() == name)?;
         let last = match stop {
             Stop::Satisfied => events.pop(),
             Stop::Closed | Stop::TimedOut => None,
@@ -310,9 +292,8 @@ impl Player<'_> {
                 let name = name.clone();
                 self.remember_made(step, "queue.delete", name);
             }
-            let is_channel_event = step.channel != 0
-                && !matches!(event, Event::End(_))
-                && event.name() != "connection.close";
+            let is_channel_event =
+                step.channel != 0 && !matches!(event, Event::End(_)) && event.name() != "connection.close";
             let place = match is_channel_event {
                 true => format!("{}.{}", step.connection, step.channel),
                 false => step.connection.clone(),

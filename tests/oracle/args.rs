@@ -20,10 +20,7 @@ pub(crate) struct Args {
 impl Args {
     /// Parses `text`; `variable` gives the value of `$name`.
     pub(crate) fn parse(text: &str, variable: &dyn Fn(&str) -> Vec<u8>) -> Result<Self, String> {
-        let mut parser = Parser {
-            rest: text,
-            variable,
-        };
+        let mut parser = Parser { rest: text, variable };
         let mut args = Self::default();
         let mut saving = false;
         loop {
@@ -52,10 +49,7 @@ impl Args {
 
     /// Arguments made by the program rather than written in a scenario.
     pub(crate) fn of<const N: usize>(named: [(&str, Value); N]) -> Self {
-        Self {
-            named: named.map(|(name, value)| (name.to_owned(), value)).into(),
-            ..Self::default()
-        }
+        Self { named: named.map(|(name, value)| (name.to_owned(), value)).into(), ..Self::default() }
     }
 
     /// The bare word at `index`, as text.
@@ -84,9 +78,7 @@ impl Args {
 
     /// The value of `name` as text, or `default`.
     pub(crate) fn text<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
-        self.bytes(name)
-            .and_then(|bytes| std::str::from_utf8(bytes).ok())
-            .unwrap_or(default)
+        self.bytes(name).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or(default)
     }
 
     /// The value of `name` as a number (`true` is 1), if it was given.
@@ -107,10 +99,7 @@ impl Args {
 
     /// Fails if an argument is none of `known`.
     pub(crate) fn only(&self, known: &[&str]) -> Result<(), String> {
-        let stranger = self
-            .named
-            .iter()
-            .find(|(name, _)| !known.contains(&name.as_str()));
+        let stranger = self.named.iter().find(|(name, _)| !known.contains(&name.as_str()));
         stranger.map_or(Ok(()), |(name, _)| Err(format!("unknown argument {name}")))
     }
 }
@@ -163,9 +152,7 @@ impl<'a> Parser<'a> {
             let piece = self.piece()?;
             let times = if self.eat("*") {
                 let digits = self.word();
-                digits
-                    .parse()
-                    .map_err(|_| format!("bad count {digits:?}"))?
+                digits.parse().map_err(|_| format!("bad count {digits:?}"))?
             } else {
                 1
             };
@@ -222,8 +209,7 @@ impl<'a> Parser<'a> {
                         'r' => b'\r',
                         '0' => 0,
                         'x' => {
-                            let (digits, rest) =
-                                self.rest.split_at_checked(2).ok_or("bad \\x escape")?;
+                            let (digits, rest) = self.rest.split_at_checked(2).ok_or("bad \\x escape")?;
                             self.rest = rest;
                             u8::from_str_radix(digits, 16).map_err(|_| "bad \\x escape")?
                         }
@@ -291,8 +277,7 @@ impl<'a> Parser<'a> {
             }
             type_name => {
                 let number = self.parsed()?;
-                Value::integer(type_name, number)
-                    .ok_or_else(|| format!("unknown type {type_name:?}"))
+                Value::integer(type_name, number).ok_or_else(|| format!("unknown type {type_name:?}"))
             }
         }
     }
@@ -322,7 +307,5 @@ fn is_word(c: char) -> bool {
 
 fn unhex(digits: &str) -> Option<Vec<u8>> {
     let pairs = digits.as_bytes().chunks(2);
-    pairs
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }

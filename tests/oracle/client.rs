@@ -75,11 +75,7 @@ impl Received {
     /// The field or property called `name`.
     pub(crate) fn field(&self, name: &str) -> Option<&Value> {
         let properties = self.content.iter().flat_map(|content| &content.properties);
-        self.fields
-            .iter()
-            .chain(properties)
-            .find(|(other, _)| *other == name)
-            .map(|(_, value)| value)
+        self.fields.iter().chain(properties).find(|(other, _)| *other == name).map(|(_, value)| value)
     }
 }
 
@@ -208,11 +204,7 @@ impl Client {
     /// everything before that was taken.
     pub(crate) fn is_deaf(&self, channel: u16) -> bool {
         let is_closed = self.closed_channels.contains(&channel) || self.is_closing;
-        let has_more = |channel| {
-            self.inboxes
-                .get(&channel)
-                .is_some_and(|inbox| !inbox.is_empty())
-        };
+        let has_more = |channel| self.inboxes.get(&channel).is_some_and(|inbox| !inbox.is_empty());
         is_closed && !has_more(channel) && !has_more(0)
     }
 
@@ -224,9 +216,7 @@ impl Client {
     /// Removes and returns a waiting connection.close.
     pub(crate) fn take_connection_close(&mut self) -> Option<Event> {
         let inbox = self.inboxes.get_mut(&0)?;
-        let index = inbox
-            .iter()
-            .position(|event| event.name() == "connection.close")?;
+        let index = inbox.iter().position(|event| event.name() == "connection.close")?;
         inbox.remove(index)
     }
 
@@ -278,8 +268,7 @@ impl Client {
             return true;
         }
         let mut wire = Wire(&self.unread);
-        let (Some(kind), Some(channel), Some(size)) = (wire.uint(1), wire.uint(2), wire.uint(4))
-        else {
+        let (Some(kind), Some(channel), Some(size)) = (wire.uint(1), wire.uint(2), wire.uint(4)) else {
             return false;
         };
         let (channel, size) = (channel as u16, size as usize);
@@ -294,10 +283,7 @@ impl Client {
         let (payload, is_ended) = (payload.to_vec(), end == [FRAME_END]);
         self.unread.drain(..size + FRAME_OVERHEAD);
         if !is_ended || size + FRAME_OVERHEAD > self.frame_max {
-            self.push(
-                channel,
-                Event::Violation(format!("bad frame of {size} bytes")),
-            );
+            self.push(channel, Event::Violation(format!("bad frame of {size} bytes")));
         }
         if let Some(event) = self.assemble(kind as u8, channel, &payload) {
             self.push(channel, event);
@@ -333,11 +319,7 @@ impl Client {
             }
             (FRAME_METHOD, None) => match decode_method(payload) {
                 Some(received) if received.method.has_content() => {
-                    let assembly = Assembly {
-                        received,
-                        body_size: None,
-                        content: Content::default(),
-                    };
+                    let assembly = Assembly { received, body_size: None, content: Content::default() };
                     self.assemblies.insert(channel, assembly);
                     None
                 }
@@ -408,11 +390,7 @@ fn decode_method(payload: &[u8]) -> Option<Received> {
         };
         fields.push((name, value));
     }
-    wire.0.is_empty().then_some(Received {
-        method,
-        fields,
-        content: None,
-    })
+    wire.0.is_empty().then_some(Received { method, fields, content: None })
 }
 
 fn decode_field(wire: &mut Wire<'_>, kind: char) -> Option<Value> {

@@ -86,9 +86,7 @@ impl Expectations {
         }
         for name in self.own.keys() {
             if !matches!(self.differences.get(name), Some(Basis::Own | Basis::Loose)) {
-                problems.push(format!(
-                    "{name}: own transcript, but DIFFERENCES.md says nothing"
-                ));
+                problems.push(format!("{name}: own transcript, but DIFFERENCES.md says nothing"));
             }
         }
         for (name, basis) in &self.differences {
@@ -98,14 +96,10 @@ impl Expectations {
             };
             match basis {
                 Basis::Older if !self.older.contains_key(name) => {
-                    problems.push(format!(
-                        "{name}: listed as {OLDER}, which does as {STANDARD}"
-                    ));
+                    problems.push(format!("{name}: listed as {OLDER}, which does as {STANDARD}"));
                 }
                 Basis::Own if !self.own.contains_key(name) => {
-                    problems.push(format!(
-                        "{name}: listed as own, but recorded/lepus lacks it"
-                    ));
+                    problems.push(format!("{name}: listed as own, but recorded/lepus lacks it"));
                 }
                 Basis::Own if is_same(self.standard.get(name)) || is_same(self.older.get(name)) => {
                     problems.push(format!("{name}: listed as own, but it is as recorded"));
@@ -136,10 +130,7 @@ pub(crate) fn difference(expected: &str, actual: &str) -> String {
     let actual: Vec<_> = actual.lines().collect();
     let pairs = expected.iter().zip(&actual);
     let same_start = pairs.take_while(|(a, b)| line_agrees(a, b)).count();
-    let pairs = expected[same_start..]
-        .iter()
-        .rev()
-        .zip(actual[same_start..].iter().rev());
+    let pairs = expected[same_start..].iter().rev().zip(actual[same_start..].iter().rev());
     let same_end = pairs.take_while(|(a, b)| line_agrees(a, b)).count();
     let mut shown = String::new();
     for line in &expected[..same_start] {
@@ -155,12 +146,8 @@ pub(crate) fn difference(expected: &str, actual: &str) -> String {
 }
 
 /// One file of transcripts as text.
-pub(crate) fn format_transcripts<'a>(
-    transcripts: impl Iterator<Item = (&'a str, &'a str)>,
-) -> String {
-    transcripts
-        .map(|(name, transcript)| format!("== {name}\n{transcript}\n"))
-        .collect()
+pub(crate) fn format_transcripts<'a>(transcripts: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    transcripts.map(|(name, transcript)| format!("== {name}\n{transcript}\n")).collect()
 }
 
 fn line_agrees(expected: &str, actual: &str) -> bool {
@@ -176,8 +163,7 @@ fn matches(pattern: &str, actual: &str) -> bool {
     };
     actual.strip_prefix(start).is_some_and(|rest| {
         let ends = rest.char_indices().map(|(index, _)| index);
-        ends.chain([rest.len()])
-            .any(|index| matches(pattern, &rest[index..]))
+        ends.chain([rest.len()]).any(|index| matches(pattern, &rest[index..]))
     })
 }
 
@@ -219,9 +205,7 @@ fn parse_differences(text: &str) -> Result<BTreeMap<String, Basis>, String> {
             other => return Err(format!("DIFFERENCES.md: {name}: unknown basis {other}")),
         };
         if reason.is_empty() || differences.insert(name.to_owned(), basis).is_some() {
-            return Err(format!(
-                "DIFFERENCES.md: {name}: no reason, or listed twice"
-            ));
+            return Err(format!("DIFFERENCES.md: {name}: no reason, or listed twice"));
         }
     }
     Ok(differences)
@@ -233,24 +217,15 @@ mod tests {
 
     #[test]
     fn the_way_tcp_ends_is_not_compared() {
-        assert!(agrees(
-            "x\n    a closed (reset)\n",
-            "x\n    a closed (eof)\n"
-        ));
+        assert!(agrees("x\n    a closed (reset)\n", "x\n    a closed (eof)\n"));
         assert!(!agrees("x\n    a closed (reset)\n", "x\n"));
     }
 
     #[test]
     fn any_text_may_be_left_open() {
         let expected = "    a connection.close code=503 text=\"$any\"\n";
-        assert!(agrees(
-            expected,
-            "    a connection.close code=503 text=\"COMMAND_INVALID\"\n"
-        ));
-        assert!(!agrees(
-            expected,
-            "    a connection.close code=502 text=\"SYNTAX_ERROR\"\n"
-        ));
+        assert!(agrees(expected, "    a connection.close code=503 text=\"COMMAND_INVALID\"\n"));
+        assert!(!agrees(expected, "    a connection.close code=502 text=\"SYNTAX_ERROR\"\n"));
     }
 
     #[test]

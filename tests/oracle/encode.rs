@@ -70,9 +70,7 @@ pub(crate) fn header_frame(channel: u16, args: &Args, body: &[u8]) -> Result<Vec
 /// As many body frames as `frame_max` asks for; none for an empty body.
 pub(crate) fn body_frames(channel: u16, body: &[u8], frame_max: usize) -> Vec<u8> {
     let payload_max = frame_max.saturating_sub(FRAME_OVERHEAD).max(1);
-    body.chunks(payload_max)
-        .flat_map(|piece| frame(FRAME_BODY, channel, piece))
-        .collect()
+    body.chunks(payload_max).flat_map(|piece| frame(FRAME_BODY, channel, piece)).collect()
 }
 
 /// The start-ok of `connect`: by default PLAIN with the capabilities that official clients announce.

@@ -20,9 +20,7 @@ impl Method {
 
     /// The method with these ids, if there is one.
     pub(crate) fn with_ids(class: u16, id: u16) -> Option<&'static Self> {
-        METHODS
-            .iter()
-            .find(|method| method.class == class && method.id == id)
+        METHODS.iter().find(|method| method.class == class && method.id == id)
     }
 
     /// Names and kinds of the fields, in wire order.
@@ -40,17 +38,12 @@ impl Method {
 
     /// Whether a broker answers this method at all (unless its `nowait` bit is set).
     pub(crate) fn has_answer(&self) -> bool {
-        METHODS
-            .iter()
-            .any(|method| self.is_answered_by(method.name))
+        METHODS.iter().any(|method| self.is_answered_by(method.name))
     }
 
     /// Whether a content header and a body follow this method.
     pub(crate) fn has_content(&self) -> bool {
-        matches!(
-            self.name,
-            "basic.publish" | "basic.return" | "basic.deliver" | "basic.get-ok"
-        )
+        matches!(self.name, "basic.publish" | "basic.return" | "basic.deliver" | "basic.get-ok")
     }
 }
 
@@ -73,38 +66,13 @@ const CLOSE: &str = "reply_code:w reply_text:s class_id:w method_id:w";
 const EXCHANGE_BIND: &str = "ticket:w destination:s source:s routing_key:s nowait:b arguments:t";
 
 const METHODS: &[Method] = &[
-    method(
-        10,
-        10,
-        "connection.start",
-        "version_major:o version_minor:o server_properties:t mechanisms:S locales:S",
-    ),
-    method(
-        10,
-        11,
-        "connection.start-ok",
-        "client_properties:t mechanism:s response:S locale:s",
-    ),
+    method(10, 10, "connection.start", "version_major:o version_minor:o server_properties:t mechanisms:S locales:S"),
+    method(10, 11, "connection.start-ok", "client_properties:t mechanism:s response:S locale:s"),
     method(10, 20, "connection.secure", "challenge:S"),
     method(10, 21, "connection.secure-ok", "response:S"),
-    method(
-        10,
-        30,
-        "connection.tune",
-        "channel_max:w frame_max:l heartbeat:w",
-    ),
-    method(
-        10,
-        31,
-        "connection.tune-ok",
-        "channel_max:w frame_max:l heartbeat:w",
-    ),
-    method(
-        10,
-        40,
-        "connection.open",
-        "virtual_host:s capabilities:s insist:b",
-    ),
+    method(10, 30, "connection.tune", "channel_max:w frame_max:l heartbeat:w"),
+    method(10, 31, "connection.tune-ok", "channel_max:w frame_max:l heartbeat:w"),
+    method(10, 40, "connection.open", "virtual_host:s capabilities:s insist:b"),
     method(10, 41, "connection.open-ok", "known_hosts:s"),
     method(10, 50, "connection.close", CLOSE),
     method(10, 51, "connection.close-ok", ""),
@@ -118,12 +86,7 @@ const METHODS: &[Method] = &[
     method(20, 21, "channel.flow-ok", "active:b"),
     method(20, 40, "channel.close", CLOSE),
     method(20, 41, "channel.close-ok", ""),
-    method(
-        30,
-        10,
-        "access.request",
-        "realm:s exclusive:b passive:b active:b write:b read:b",
-    ),
+    method(30, 10, "access.request", "realm:s exclusive:b passive:b active:b write:b read:b"),
     method(30, 11, "access.request-ok", "ticket:w"),
     method(
         40,
@@ -132,12 +95,7 @@ const METHODS: &[Method] = &[
         "ticket:w exchange:s type:s passive:b durable:b auto_delete:b internal:b nowait:b arguments:t",
     ),
     method(40, 11, "exchange.declare-ok", ""),
-    method(
-        40,
-        20,
-        "exchange.delete",
-        "ticket:w exchange:s if_unused:b nowait:b",
-    ),
+    method(40, 20, "exchange.delete", "ticket:w exchange:s if_unused:b nowait:b"),
     method(40, 21, "exchange.delete-ok", ""),
     method(40, 30, "exchange.bind", EXCHANGE_BIND),
     method(40, 31, "exchange.bind-ok", ""),
@@ -149,41 +107,16 @@ const METHODS: &[Method] = &[
         "queue.declare",
         "ticket:w queue:s passive:b durable:b exclusive:b auto_delete:b nowait:b arguments:t",
     ),
-    method(
-        50,
-        11,
-        "queue.declare-ok",
-        "queue:s message_count:l consumer_count:l",
-    ),
-    method(
-        50,
-        20,
-        "queue.bind",
-        "ticket:w queue:s exchange:s routing_key:s nowait:b arguments:t",
-    ),
+    method(50, 11, "queue.declare-ok", "queue:s message_count:l consumer_count:l"),
+    method(50, 20, "queue.bind", "ticket:w queue:s exchange:s routing_key:s nowait:b arguments:t"),
     method(50, 21, "queue.bind-ok", ""),
     method(50, 30, "queue.purge", "ticket:w queue:s nowait:b"),
     method(50, 31, "queue.purge-ok", "message_count:l"),
-    method(
-        50,
-        40,
-        "queue.delete",
-        "ticket:w queue:s if_unused:b if_empty:b nowait:b",
-    ),
+    method(50, 40, "queue.delete", "ticket:w queue:s if_unused:b if_empty:b nowait:b"),
     method(50, 41, "queue.delete-ok", "message_count:l"),
-    method(
-        50,
-        50,
-        "queue.unbind",
-        "ticket:w queue:s exchange:s routing_key:s arguments:t",
-    ),
+    method(50, 50, "queue.unbind", "ticket:w queue:s exchange:s routing_key:s arguments:t"),
     method(50, 51, "queue.unbind-ok", ""),
-    method(
-        60,
-        10,
-        "basic.qos",
-        "prefetch_size:l prefetch_count:w global:b",
-    ),
+    method(60, 10, "basic.qos", "prefetch_size:l prefetch_count:w global:b"),
     method(60, 11, "basic.qos-ok", ""),
     method(
         60,
@@ -194,31 +127,11 @@ const METHODS: &[Method] = &[
     method(60, 21, "basic.consume-ok", "consumer_tag:s"),
     method(60, 30, "basic.cancel", "consumer_tag:s nowait:b"),
     method(60, 31, "basic.cancel-ok", "consumer_tag:s"),
-    method(
-        60,
-        40,
-        "basic.publish",
-        "ticket:w exchange:s routing_key:s mandatory:b immediate:b",
-    ),
-    method(
-        60,
-        50,
-        "basic.return",
-        "reply_code:w reply_text:s exchange:s routing_key:s",
-    ),
-    method(
-        60,
-        60,
-        "basic.deliver",
-        "consumer_tag:s delivery_tag:q redelivered:b exchange:s routing_key:s",
-    ),
+    method(60, 40, "basic.publish", "ticket:w exchange:s routing_key:s mandatory:b immediate:b"),
+    method(60, 50, "basic.return", "reply_code:w reply_text:s exchange:s routing_key:s"),
+    method(60, 60, "basic.deliver", "consumer_tag:s delivery_tag:q redelivered:b exchange:s routing_key:s"),
     method(60, 70, "basic.get", "ticket:w queue:s no_ack:b"),
-    method(
-        60,
-        71,
-        "basic.get-ok",
-        "delivery_tag:q redelivered:b exchange:s routing_key:s message_count:l",
-    ),
+    method(60, 71, "basic.get-ok", "delivery_tag:q redelivered:b exchange:s routing_key:s message_count:l"),
     method(60, 72, "basic.get-empty", "cluster_id:s"),
     method(60, 80, "basic.ack", "delivery_tag:q multiple:b"),
     method(60, 90, "basic.reject", "delivery_tag:q requeue:b"),
@@ -237,10 +150,5 @@ const METHODS: &[Method] = &[
 ];
 
 const fn method(class: u16, id: u16, name: &'static str, fields: &'static str) -> Method {
-    Method {
-        name,
-        class,
-        id,
-        fields,
-    }
+    Method { name, class, id, fields }
 }

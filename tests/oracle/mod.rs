@@ -101,10 +101,6 @@ pub(crate) fn verify(address: SocketAddr, broker: &str, filter: &str) -> Result<
         Ok(report.len())
     } else {
         let count = failures.len();
-        Err(format!(
-            "{}\n{count} of {} scenarios or records are not as {broker}",
-            failures.join("\n"),
-            report.len()
-        ))
+        Err(format!("{}\n{count} of {} scenarios or records are not as {broker}", failures.join("\n"), report.len()))
     }
 }

@@ -33,11 +33,7 @@ const CONNECT_ARGUMENTS: &[&str] = &[
 const VHOST: &str = "oracle";
 
 /// Plays `scenario` and returns its transcript. `prefix` makes the names of this run unique.
-pub(crate) fn play(
-    address: SocketAddr,
-    scenario: &Scenario,
-    prefix: &str,
-) -> Result<String, String> {
+pub(crate) fn play(address: SocketAddr, scenario: &Scenario, prefix: &str) -> Result<String, String> {
     let mut player = Player {
         address,
         prefix,
@@ -85,9 +81,7 @@ impl Player<'_> {
         for step in steps {
             self.transcript.push_str(&step.text);
             self.transcript.push('\n');
-            let next = self
-                .step(step)
-                .map_err(|error| format!("{}: {error}", step.text))?;
+            let next = self.step(step).map_err(|error| format!("{}: {error}", step.text))?;
             if next == Next::GiveUp {
                 return Ok(());
             }
@@ -101,9 +95,7 @@ impl Player<'_> {
             return match step.verb.as_str() {
                 "sleep" => {
                     let milliseconds = args.word(0).and_then(|word| word.parse().ok());
-                    sleep(Duration::from_millis(
-                        milliseconds.ok_or("sleep how long?")?,
-                    ));
+                    sleep(Duration::from_millis(milliseconds.ok_or("sleep how long?")?));
                     Ok(Next::Continue)
                 }
                 _ => Err("unknown step".to_owned()),
@@ -148,10 +140,7 @@ impl Player<'_> {
             "until" => self.until(step),
             "confirms" => self.confirms(step, &args),
             "send" => {
-                let (verb, arguments) = step
-                    .arguments
-                    .split_once(' ')
-                    .unwrap_or((&step.arguments, ""));
+                let (verb, arguments) = step.arguments.split_once(' ').unwrap_or((&step.arguments, ""));
                 let args = self.parse(arguments)?;
                 self.send_method(step, verb, &args)?;
                 Ok(Next::Continue)
@@ -168,9 +157,7 @@ impl Player<'_> {
                     self.note("(closed)");
                     return Ok(Next::Continue);
                 }
-                let stop = self.collect(step, &args, &mut |event| {
-                    method.is_answered_by(event.name())
-                })?;
+                let stop = self.collect(step, &args, &mut |event| method.is_answered_by(event.name()))?;
                 self.after(stop)
             }
         }
@@ -180,11 +167,7 @@ impl Player<'_> {
 
     fn open_tcp(&mut self, connection: &str, vhost: &str) -> Result<(), String> {
         let client = Client::connect(self.address).map_err(|error| error.to_string())?;
-        let place = Place {
-            client,
-            vhost: vhost.to_owned(),
-            confirms: BTreeMap::new(),
-        };
+        let place = Place { client, vhost: vhost.to_owned(), confirms: BTreeMap::new() };
         self.places.insert(connection.to_owned(), place);
         Ok(())
     }
@@ -200,10 +183,7 @@ impl Player<'_> {
     pub(super) fn connect(&mut self, step: &Step, args: &Args) -> Result<Next, String> {
         args.only(CONNECT_ARGUMENTS)?;
         let vhost = args.text("vhost", VHOST);
-        let on_zero = Step {
-            channel: 0,
-            ..step.clone()
-        };
+        let on_zero = Step { channel: 0, ..step.clone() };
         let started = self.start(&on_zero, vhost)?;
         let Awaited::Came(_) = started else {
             return Ok(started.next());
@@ -220,9 +200,7 @@ impl Player<'_> {
         };
         let (channel_max, frame_max) = (chosen("channel_max")?, chosen("frame_max")?);
         let heartbeat = args.number("heartbeat")?.unwrap_or(0);
-        let tune_ok = self.parse(&format!(
-            "channel_max={channel_max} frame_max={frame_max} heartbeat={heartbeat}"
-        ))?;
+        let tune_ok = self.parse(&format!("channel_max={channel_max} frame_max={frame_max} heartbeat={heartbeat}"))?;
         self.send_method(&on_zero, "connection.tune-ok", &tune_ok)?;
         let open = Args::of([("virtual_host", Value::Str(vhost.into()))]);
         self.send_method(&on_zero, "connection.open", &open)?;
@@ -256,12 +234,7 @@ impl Player<'_> {
         Ok(Next::Continue)
     }
 
-    pub(super) fn send_method(
-        &mut self,
-        step: &Step,
-        name: &str,
-        args: &Args,
-    ) -> Result<&'static Method, String> {
+    pub(super) fn send_method(&mut self, step: &Step, name: &str, args: &Args) -> Result<&'static Method, String> {
         let method = Method::named(name).ok_or_else(|| format!("unknown step {name}"))?;
         let fields: Vec<_> = method.fields().map(|(name, _)| name).collect();
         args.only(&fields)?;

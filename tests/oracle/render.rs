@@ -17,13 +17,7 @@ const CLOCK_WINDOW_S: u64 = 3600;
 const GENERATED_LENGTH: usize = 22;
 
 /// Server properties whose value is the broker's own business.
-const IDENTITY: &[&str] = &[
-    "cluster_name",
-    "copyright",
-    "information",
-    "platform",
-    "version",
-];
+const IDENTITY: &[&str] = &["cluster_name", "copyright", "information", "platform", "version"];
 
 /// Replaces names of one run by placeholders; numbers generated names in the order they are seen.
 #[derive(Debug)]
@@ -35,10 +29,7 @@ pub(crate) struct Names {
 impl Names {
     /// `prefix` stands in front of every name the scenario makes up.
     pub(crate) fn new(prefix: &str) -> Self {
-        Self {
-            prefix: prefix.as_bytes().to_vec(),
-            generated: Vec::new(),
-        }
+        Self { prefix: prefix.as_bytes().to_vec(), generated: Vec::new() }
     }
 
     /// In quotes, with escapes.
@@ -68,23 +59,13 @@ impl Names {
         let quoted = self.quoted(bytes);
         let inner = &quoted[1..quoted.len() - 1];
         let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.$".contains(&byte);
-        if !inner.is_empty() && inner.bytes().all(is_word) {
-            inner.to_owned()
-        } else {
-            quoted
-        }
+        if !inner.is_empty() && inner.bytes().all(is_word) { inner.to_owned() } else { quoted }
     }
 
     /// A timestamp in seconds, or `$now` if it comes from the clock.
     pub(crate) fn time(&self, seconds: u64) -> String {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |elapsed| elapsed.as_secs());
-        if now.abs_diff(seconds) < CLOCK_WINDOW_S {
-            "$now".to_owned()
-        } else {
-            seconds.to_string()
-        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        if now.abs_diff(seconds) < CLOCK_WINDOW_S { "$now".to_owned() } else { seconds.to_string() }
     }
 
     fn replaced(&mut self, bytes: &[u8]) -> Vec<u8> {
@@ -120,10 +101,7 @@ pub(crate) fn event_line(place: &str, event: &Event, names: &mut Names) -> Strin
     match event {
         Event::Method(received) => format!("{place} {}", method_line(received, names)),
         Event::Heartbeat => format!("{place} heartbeat"),
-        Event::ProtocolHeader(bytes) => format!(
-            "{place} AMQP {} {} {} {}",
-            bytes[4], bytes[5], bytes[6], bytes[7]
-        ),
+        Event::ProtocolHeader(bytes) => format!("{place} AMQP {} {} {} {}", bytes[4], bytes[5], bytes[6], bytes[7]),
         Event::Violation(what) => format!("{place} VIOLATION: {what}"),
         Event::End(end) => format!("{place} closed ({end})"),
     }
@@ -155,8 +133,8 @@ fn shown_fields(received: &Received) -> Vec<(&str, Value)> {
                 _ => 0,
             };
             let (class, id) = (number("class_id"), number("method_id"));
-            let method = Method::with_ids(class, id)
-                .map_or_else(|| format!("{class}/{id}"), |method| method.name.to_owned());
+            let method =
+                Method::with_ids(class, id).map_or_else(|| format!("{class}/{id}"), |method| method.name.to_owned());
             let text = received.field("reply_text").cloned();
             vec![
                 ("code", Value::Int(b'u', i128::from(number("reply_code")))),
@@ -199,11 +177,8 @@ fn sorted(words: &[u8]) -> Vec<u8> {
 fn content_text(content: &Content, names: &mut Names) -> String {
     let mut text = String::new();
     if !content.properties.is_empty() {
-        let properties: Vec<_> = content
-            .properties
-            .iter()
-            .map(|(name, value)| (name.as_bytes().to_vec(), value.clone()))
-            .collect();
+        let properties: Vec<_> =
+            content.properties.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.clone())).collect();
         text.push_str(&format!(" properties={}", render_table(&properties, names)));
     }
     text.push_str(&format!(" body={}", names.quoted(&content.body)));
@@ -225,10 +200,7 @@ fn generated_name(bytes: &[u8]) -> Option<(&'static str, usize)> {
     }
     let kind = "amq.rabbitmq.reply-to.";
     let rest = bytes.strip_prefix(kind.as_bytes())?;
-    let opaque = rest
-        .iter()
-        .take_while(|byte| is_random(byte) || b".+/=".contains(byte))
-        .count();
+    let opaque = rest.iter().take_while(|byte| is_random(byte) || b".+/=".contains(byte)).count();
     (opaque >= GENERATED_LENGTH).then_some((kind, kind.len() + opaque))
 }
 
@@ -238,10 +210,7 @@ fn non_ascii_start(bytes: &[u8]) -> Option<char> {
         Ok(text) => text,
         Err(error) => std::str::from_utf8(&head[..error.valid_up_to()]).ok()?,
     };
-    valid
-        .chars()
-        .next()
-        .filter(|character| !character.is_ascii() && character.is_alphanumeric())
+    valid.chars().next().filter(|character| !character.is_ascii() && character.is_alphanumeric())
 }
 
 fn escaped(byte: u8) -> String {

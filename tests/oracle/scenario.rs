@@ -35,10 +35,7 @@ pub(crate) struct Step {
 impl Step {
     /// Something the player does by itself on `connection`.
     pub(crate) fn on(connection: String) -> Self {
-        Self {
-            connection,
-            ..Self::default()
-        }
+        Self { connection, ..Self::default() }
     }
 }
 
@@ -77,11 +74,7 @@ pub(crate) fn parse(area: &str, text: &str) -> Result<Vec<Scenario>, String> {
             if name.contains(' ') || scenarios.iter().any(|other| other.name == name) {
                 return Err(format!("line {}: bad or repeated name {name}", index + 1));
             }
-            scenarios.push(Scenario {
-                name,
-                is_slow,
-                steps: Vec::new(),
-            });
+            scenarios.push(Scenario { name, is_slow, steps: Vec::new() });
             continue;
         }
         let scenario = scenarios.last_mut().ok_or("a step before any heading")?;

@@ -17,12 +17,7 @@ pub(super) struct Made {
 }
 
 impl Player<'_> {
-    pub(super) fn remember_declared(
-        &mut self,
-        step: &Step,
-        method: &str,
-        args: &Args,
-    ) -> Result<(), String> {
+    pub(super) fn remember_declared(&mut self, step: &Step, method: &str, args: &Args) -> Result<(), String> {
         let (deletion, field) = match method {
             "queue.declare" => ("queue.delete", "queue"),
             "exchange.declare" => ("exchange.delete", "exchange"),
@@ -42,11 +37,7 @@ impl Player<'_> {
             Some(place) => place.vhost.clone(),
             None => return,
         };
-        let made = Made {
-            vhost,
-            method,
-            name,
-        };
+        let made = Made { vhost, method, name };
         if !self.made.contains(&made) {
             self.made.push(made);
         }
@@ -62,26 +53,18 @@ impl Player<'_> {
         for (vhost, things) in by_vhost {
             let mut step = Step::on("tidy".to_owned());
             let before = self.transcript.len();
-            let connected = self
-                .parse(&format!("vhost=\"{vhost}\""))
-                .and_then(|args| self.connect(&step, &args));
+            let connected = self.parse(&format!("vhost=\"{vhost}\"")).and_then(|args| self.connect(&step, &args));
             self.transcript.truncate(before);
             if connected != Ok(Next::Continue) {
                 continue;
             }
             for (thing, channel) in things.into_iter().zip(1..) {
                 step.channel = channel;
-                let field = if thing.method == "queue.delete" {
-                    "queue"
-                } else {
-                    "exchange"
-                };
+                let field = if thing.method == "queue.delete" { "queue" } else { "exchange" };
                 let args = Args::of([(field, Value::Str(thing.name.clone()))]);
                 let deleted = self.open(&step).and_then(|_| {
                     let method = self.send_method(&step, thing.method, &args)?;
-                    self.gather(&step, ANSWER_TIMEOUT, &mut |event| {
-                        method.is_answered_by(event.name())
-                    })
+                    self.gather(&step, ANSWER_TIMEOUT, &mut |event| method.is_answered_by(event.name()))
                 });
                 self.transcript.truncate(before);
                 if deleted.is_err() {

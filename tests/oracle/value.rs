@@ -42,10 +42,7 @@ const DEPTH_MAX: usize = 64;
 impl Value {
     /// An integer value from the name of its type in scenarios.
     pub(crate) fn integer(type_name: &str, number: i128) -> Option<Self> {
-        INTEGERS
-            .iter()
-            .find(|(_, name, _)| *name == type_name)
-            .map(|(tag, _, _)| Self::Int(*tag, number))
+        INTEGERS.iter().find(|(_, name, _)| *name == type_name).map(|(tag, _, _)| Self::Int(*tag, number))
     }
 
     /// Appends tag and value.
@@ -131,10 +128,8 @@ pub(crate) fn encode_entries(entries: &[(Vec<u8>, Value)]) -> Vec<u8> {
 
 /// A table as transcripts show it, entries in wire order.
 pub(crate) fn render_table(entries: &[(Vec<u8>, Value)], names: &mut Names) -> String {
-    let entries: Vec<_> = entries
-        .iter()
-        .map(|(key, value)| format!("{}: {}", names.word(key), value.render(names)))
-        .collect();
+    let entries: Vec<_> =
+        entries.iter().map(|(key, value)| format!("{}: {}", names.word(key), value.render(names))).collect();
     format!("{{{}}}", entries.join(", "))
 }
 
@@ -155,11 +150,7 @@ impl<'a> Wire<'a> {
 
     /// A big-endian unsigned integer of `width` bytes.
     pub(crate) fn uint(&mut self, width: usize) -> Option<u64> {
-        Some(
-            self.take(width)?
-                .iter()
-                .fold(0, |number, byte| number << 8 | u64::from(*byte)),
-        )
+        Some(self.take(width)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     pub(crate) fn short_string(&mut self) -> Option<&'a [u8]> {
@@ -236,8 +227,5 @@ fn int_width(tag: u8) -> usize {
 }
 
 fn integer_type(tag: u8) -> &'static (u8, &'static str, usize) {
-    INTEGERS
-        .iter()
-        .find(|(known, _, _)| *known == tag)
-        .expect("integers are only made with the tags of the list")
+    INTEGERS.iter().find(|(known, _, _)| *known == tag).expect("integers are only made with the tags of the list")
 }
