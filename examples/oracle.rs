@@ -4,10 +4,11 @@
 //! cargo run --example oracle -- record 4.3 amqp://127.0.0.1:5674        write down what RabbitMQ says
 //! cargo run --example oracle -- diff lepus amqp://127.0.0.1:5672 [FILTER]   compare with what was recorded
 //! cargo run --example oracle -- play amqp://127.0.0.1:5672 [FILTER]     print transcripts
+//! cargo run --example oracle -- setup amqp://127.0.0.1:5674             load setup.json, as `record` does
 //! cargo run --example oracle -- check                                   look over the records, no broker
 //! ```
 //!
-//! `record` and `play` load `setup.json` through the management API, by default at the AMQP port + 10000.
+//! `setup` and `record` need the management API, at the AMQP port + 10000.
 
 #[path = "../tests/oracle/mod.rs"]
 mod oracle;
@@ -18,13 +19,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use base64::Engine;
 
-use oracle::{
-    Expectations, OLDER, Report, STANDARD, agrees, difference, directory, format_transcripts, run_all, scenarios,
-    verify,
-};
+use oracle::compare::{Broker, Expectations, agrees, difference};
+use oracle::{Report, directory, run_all, scenarios, verify};
 
 /// The management API listens this far above the AMQP port.
 const HTTP_OFFSET: u16 = 10_000;
@@ -34,62 +33,63 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
-        ["record", version, uri] => record(version, address(uri)?),
-        ["diff", broker, uri, rest @ ..] => diff(broker, address(uri)?, filter(rest)),
+        ["record", name, uri] => record(broker(name)?, address(uri)?),
+        ["diff", name, uri, rest @ ..] => diff(broker(name)?, address(uri)?, filter(rest)),
         ["play", uri, rest @ ..] => play(address(uri)?, filter(rest)),
+        ["setup", uri] => load_setup(address(uri)?),
         ["check"] => check(),
-        _ => bail!("usage: oracle record VERSION URI | diff BROKER URI [FILTER] | play URI [FILTER] | check"),
+        _ => {
+            bail!("usage: oracle record VERSION URI | diff BROKER URI [FILTER] | play URI [FILTER] | setup URI | check")
+        }
     }
 }
 
-fn record(version: &str, address: SocketAddr) -> Result<()> {
+/// Plays everything twice, so that what is not stable is found before it is written down.
+fn record(broker: Broker, address: SocketAddr) -> Result<()> {
     load_setup(address)?;
-    let scenarios = scenarios("").map_err(|error| anyhow!(error))?;
+    let scenarios = scenarios("").map_err(Error::msg)?;
     let first = finished(run_all(address, &scenarios))?;
     let second = finished(run_all(address, &scenarios))?;
     for (name, transcript) in &first {
-        let again = &second[name];
-        if transcript != again {
+        if second.get(name) != Some(transcript) {
+            let again = second.get(name).map_or("", String::as_str);
             bail!("{name} is not stable:\n{}", difference(transcript, again));
         }
     }
-    let expectations = Expectations::load(directory()).map_err(|error| anyhow!(error))?;
-    let target = directory().join("recorded").join(version);
+    let expectations = Expectations::load(directory()).map_err(Error::msg)?;
+    let mut files: BTreeMap<&str, String> = BTreeMap::new();
+    let mut count = 0;
+    for scenario in &scenarios {
+        let transcript = first.get(&scenario.name).context("every scenario was played")?;
+        let standard = expectations.expected(Broker::Standard, &scenario.name);
+        if broker == Broker::Older && standard.is_some_and(|standard| agrees(standard, transcript)) {
+            continue;
+        }
+        let (area, name) = scenario.name.split_once('/').context("names are area/name")?;
+        files.entry(area).or_default().push_str(&format!("== {name}\n{transcript}\n"));
+        count += 1;
+    }
+    let target = directory().join("recorded").join(broker.name());
     if target.exists() {
         fs::remove_dir_all(&target)?;
     }
     fs::create_dir_all(&target)?;
-    let mut areas: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
-    for scenario in &scenarios {
-        let transcript = first[&scenario.name].as_str();
-        let standard = expectations.expected(STANDARD, &scenario.name);
-        let is_same = standard.is_some_and(|standard| agrees(standard, transcript));
-        if version == OLDER && is_same {
-            continue;
-        }
-        let (area, name) = scenario.name.split_once('/').context("area/name")?;
-        areas.entry(area).or_default().push((name, transcript));
-    }
-    for (area, transcripts) in &areas {
-        let text = format_transcripts(transcripts.iter().copied());
+    for (area, text) in &files {
         fs::write(target.join(format!("{area}.txt")), text)?;
     }
-    let count: usize = areas.values().map(Vec::len).sum();
-    println!("{count} of {} transcripts written for {version}", first.len());
+    println!("{count} of {} transcripts written for {}", first.len(), broker.name());
     Ok(())
 }
 
-fn diff(broker: &str, address: SocketAddr, filter: &str) -> Result<()> {
+fn diff(broker: Broker, address: SocketAddr, filter: &str) -> Result<()> {
     let started = Instant::now();
-    let agreed = verify(address, broker, filter).map_err(|error| anyhow!(error))?;
-    println!("{agreed} scenarios as {broker} in {:.1?}", started.elapsed());
+    let agreed = verify(address, broker, filter).map_err(Error::msg)?;
+    println!("{agreed} scenarios as {} in {:.1?}", broker.name(), started.elapsed());
     Ok(())
 }
 
 fn play(address: SocketAddr, filter: &str) -> Result<()> {
-    load_setup(address)?;
-    let scenarios = scenarios(filter).map_err(|error| anyhow!(error))?;
-    for (name, outcome) in run_all(address, &scenarios) {
+    for (name, outcome) in run_all(address, &scenarios(filter).map_err(Error::msg)?) {
         match outcome {
             Ok(transcript) => println!("== {name}\n{transcript}"),
             Err(error) => println!("== {name}\nBROKEN: {error}\n"),
@@ -99,21 +99,23 @@ fn play(address: SocketAddr, filter: &str) -> Result<()> {
 }
 
 fn check() -> Result<()> {
-    let scenarios = scenarios("").map_err(|error| anyhow!(error))?;
-    let expectations = Expectations::load(directory()).map_err(|error| anyhow!(error))?;
-    let problems = expectations.problems(&scenarios);
+    let scenarios = scenarios("").map_err(Error::msg)?;
     let mut areas: BTreeMap<&str, usize> = BTreeMap::new();
     for scenario in &scenarios {
-        *areas.entry(scenario.area()).or_default() += 1;
+        *areas.entry(scenario.name.split('/').next().unwrap_or_default()).or_default() += 1;
     }
     for (area, count) in &areas {
         println!("{count:4} {area}");
     }
     println!("{:4} in all", scenarios.len());
-    if problems.is_empty() {
-        return Ok(());
-    }
-    bail!("{}", problems.join("\n"))
+    let problems = Expectations::load(directory()).map_err(Error::msg)?.problems(&scenarios);
+    if problems.is_empty() { Ok(()) } else { bail!("{}", problems.join("\n")) }
+}
+
+fn broker(name: &str) -> Result<Broker> {
+    let brokers = [Broker::Standard, Broker::Older, Broker::Lepus];
+    let found = brokers.into_iter().find(|broker| broker.name() == name);
+    found.with_context(|| format!("{name} is none of 4.3, 3.10, lepus"))
 }
 
 /// The transcripts, if every scenario could be played.

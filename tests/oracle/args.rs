@@ -309,3 +309,41 @@ fn unhex(digits: &str) -> Option<Vec<u8>> {
     let pairs = digits.as_bytes().chunks(2);
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::value::Value;
+    use super::Args;
+
+    fn parse(text: &str) -> Result<Args, String> {
+        Args::parse(text, &|name| format!("<{name}>").into_bytes())
+    }
+
+    #[test]
+    fn strings_are_joined_and_repeated() {
+        let args = parse(r#"one=$q+"a"*3 two="\x41$q" three=amq.$q-1 0x4142 word"#).expect("parses");
+        assert_eq!(args.bytes("one"), Some(&b"<q>aaa"[..]));
+        assert_eq!(args.bytes("two"), Some(&b"A<q>"[..]));
+        assert_eq!(args.bytes("three"), Some(&b"amq.<q>-1"[..]));
+        assert_eq!((args.word(0), args.word(1)), (Some("AB"), Some("word")));
+    }
+
+    #[test]
+    fn tables_are_typed() {
+        let args = parse(r#"t={a: i8 -1, "b": [true, void], c: {}} -> tag=consumer_tag"#).expect("parses");
+        let table = vec![
+            (b"a".to_vec(), Value::Int(b'b', -1)),
+            (b"b".to_vec(), Value::Array(vec![Value::Bool(true), Value::Void])),
+            (b"c".to_vec(), Value::Table(Vec::new())),
+        ];
+        assert_eq!(args.value("t"), Some(&Value::Table(table)));
+        assert_eq!(args.saves, [("tag".to_owned(), "consumer_tag".to_owned())]);
+    }
+
+    #[test]
+    fn mistakes_are_found() {
+        for text in ["a={", "a=\"x", "a={b: i99 1}", "a={b 1}", "a=\"x\"{}", "a=\"x\"*y"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

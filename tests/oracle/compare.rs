@@ -9,12 +9,27 @@ use super::scenario::Scenario;
 /// Transcripts by scenario name.
 pub(crate) type Transcripts = BTreeMap<String, String>;
 
-/// The version that sets the standard.
-pub(crate) const STANDARD: &str = "4.3";
-/// The version whose transcripts are kept only where they differ from the standard.
-pub(crate) const OLDER: &str = "3.10";
-/// The expectation of Lepus: the standard, changed by `compat/DIFFERENCES.md`.
-pub(crate) const LEPUS: &str = "lepus";
+/// Whose transcripts to compare with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Broker {
+    /// RabbitMQ 4.3, which sets the standard.
+    Standard,
+    /// RabbitMQ 3.10, whose transcripts are kept only where they differ from the standard.
+    Older,
+    /// The standard, changed by `compat/DIFFERENCES.md`.
+    Lepus,
+}
+
+impl Broker {
+    /// The name, also of its directory below `recorded`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "4.3",
+            Self::Older => "3.10",
+            Self::Lepus => "lepus",
+        }
+    }
+}
 
 /// In a hand-written transcript: any text.
 const ANYTHING: &str = "$any";
@@ -46,19 +61,19 @@ impl Expectations {
         let list = directory.with_file_name("DIFFERENCES.md");
         let text = fs::read_to_string(&list).unwrap_or_default();
         Ok(Self {
-            standard: load_transcripts(&recorded.join(STANDARD))?,
-            older: load_transcripts(&recorded.join(OLDER))?,
-            own: load_transcripts(&recorded.join(LEPUS))?,
+            standard: load_transcripts(&recorded.join(Broker::Standard.name()))?,
+            older: load_transcripts(&recorded.join(Broker::Older.name()))?,
+            own: load_transcripts(&recorded.join(Broker::Lepus.name()))?,
             differences: parse_differences(&text)?,
         })
     }
 
-    /// What `broker` (one of the three above) should say in scenario `name`.
-    pub(crate) fn expected(&self, broker: &str, name: &str) -> Option<&str> {
+    /// What `broker` should say in scenario `name`.
+    pub(crate) fn expected(&self, broker: Broker, name: &str) -> Option<&str> {
         let standard = self.standard.get(name);
         let found = match (broker, self.differences.get(name)) {
-            (LEPUS, Some(Basis::Own | Basis::Loose)) => self.own.get(name),
-            (LEPUS, Some(Basis::Older)) | (OLDER, _) => self.older.get(name).or(standard),
+            (Broker::Lepus, Some(Basis::Own | Basis::Loose)) => self.own.get(name),
+            (Broker::Lepus, Some(Basis::Older)) | (Broker::Older, _) => self.older.get(name).or(standard),
             _ => standard,
         };
         found.map(String::as_str)
@@ -71,13 +86,13 @@ impl Expectations {
         let mut problems = Vec::new();
         for name in &known {
             if !self.standard.contains_key(*name) {
-                problems.push(format!("{name}: no transcript of {STANDARD}"));
+                problems.push(format!("{name}: no transcript of 4.3"));
             }
         }
         let lists = [
-            (STANDARD, self.standard.keys().collect::<Vec<_>>()),
-            (OLDER, self.older.keys().collect()),
-            (LEPUS, self.own.keys().collect()),
+            ("4.3", self.standard.keys().collect::<Vec<_>>()),
+            ("3.10", self.older.keys().collect()),
+            ("lepus", self.own.keys().collect()),
             ("DIFFERENCES.md", self.differences.keys().collect()),
         ];
         for (list, names) in lists {
@@ -90,13 +105,13 @@ impl Expectations {
             }
         }
         for (name, basis) in &self.differences {
-            let is_same = |other: Option<&String>| match (other, self.expected(LEPUS, name)) {
+            let is_same = |other: Option<&String>| match (other, self.expected(Broker::Lepus, name)) {
                 (Some(other), Some(expected)) => agrees(expected, other),
                 _ => false,
             };
             match basis {
                 Basis::Older if !self.older.contains_key(name) => {
-                    problems.push(format!("{name}: listed as {OLDER}, which does as {STANDARD}"));
+                    problems.push(format!("{name}: listed as 3.10, which does as 4.3"));
                 }
                 Basis::Own if !self.own.contains_key(name) => {
                     problems.push(format!("{name}: listed as own, but recorded/lepus lacks it"));
@@ -143,11 +158,6 @@ pub(crate) fn difference(expected: &str, actual: &str) -> String {
         shown.push_str(&format!("+ {line}\n"));
     }
     shown
-}
-
-/// One file of transcripts as text.
-pub(crate) fn format_transcripts<'a>(transcripts: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    transcripts.map(|(name, transcript)| format!("== {name}\n{transcript}\n")).collect()
 }
 
 fn line_agrees(expected: &str, actual: &str) -> bool {

@@ -8,7 +8,7 @@
 mod answer;
 mod args;
 mod client;
-mod compare;
+pub(crate) mod compare;
 mod encode;
 mod methods;
 mod player;
@@ -25,8 +25,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-pub(crate) use compare::{Expectations, OLDER, STANDARD, agrees, difference, format_transcripts};
-pub(crate) use scenario::Scenario;
+use compare::{Broker, Expectations, agrees, difference};
+use scenario::Scenario;
 
 /// Where scenarios, users and transcripts are kept.
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compat/oracle");
@@ -81,9 +81,9 @@ pub(crate) fn run_all(address: SocketAddr, scenarios: &[Scenario]) -> Report {
     report.into_inner().expect("no scenario panics holding it")
 }
 
-/// Plays the scenarios matching `filter` and compares with what `broker` (`4.3`, `3.10` or `lepus`)
-/// should say. Returns how many agreed, or a text showing every disagreement.
-pub(crate) fn verify(address: SocketAddr, broker: &str, filter: &str) -> Result<usize, String> {
+/// Plays the scenarios matching `filter` and compares with what `broker` should say. Returns how many
+/// agreed, or a text showing every disagreement.
+pub(crate) fn verify(address: SocketAddr, broker: Broker, filter: &str) -> Result<usize, String> {
     let expectations = Expectations::load(directory())?;
     let mut failures = expectations.problems(&scenarios("")?);
     let report = run_all(address, &scenarios(filter)?);
@@ -98,9 +98,22 @@ pub(crate) fn verify(address: SocketAddr, broker: &str, filter: &str) -> Result<
         }
     }
     if failures.is_empty() {
-        Ok(report.len())
-    } else {
-        let count = failures.len();
-        Err(format!("{}\n{count} of {} scenarios or records are not as {broker}", failures.join("\n"), report.len()))
+        return Ok(report.len());
+    }
+    let (wrong, played) = (failures.len(), report.len());
+    failures.push(format!("{wrong} of {played} scenarios or records are not as {}", broker.name()));
+    Err(failures.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Expectations, directory, scenarios};
+
+    /// Every scenario has a transcript, every transcript a scenario, every listed difference is one.
+    #[test]
+    fn records_are_complete() {
+        let expectations = Expectations::load(directory()).expect("the records can be read");
+        let problems = expectations.problems(&scenarios("").expect("the scenarios can be read"));
+        assert!(problems.is_empty(), "{}", problems.join("\n"));
     }
 }

@@ -156,15 +156,22 @@ fn shown_fields(received: &Received) -> Vec<(&str, Value)> {
     }
 }
 
+/// In alphabetical order, since no client looks at the order, with placeholders for the broker's own values.
 fn without_identity(entries: &[(Vec<u8>, Value)]) -> Vec<(Vec<u8>, Value)> {
-    entries
+    let mut shown: Vec<_> = entries
         .iter()
         .map(|(key, value)| {
             let own = IDENTITY.iter().find(|name| name.as_bytes() == key);
-            let shown = own.map(|name| Value::Str(format!("${name}").into_bytes()));
-            (key.clone(), shown.unwrap_or_else(|| value.clone()))
+            let value = match (own, value) {
+                (Some(name), _) => Value::Str(format!("${name}").into_bytes()),
+                (None, Value::Table(inner)) => Value::Table(without_identity(inner)),
+                (None, other) => other.clone(),
+            };
+            (key.clone(), value)
         })
-        .collect()
+        .collect();
+    shown.sort_by(|(one, _), (other, _)| one.cmp(other));
+    shown
 }
 
 /// Words in alphabetical order: RabbitMQ's own order of mechanisms changes from start to start.

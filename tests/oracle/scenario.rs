@@ -13,13 +13,6 @@ pub(crate) struct Scenario {
     pub(crate) steps: Vec<Step>,
 }
 
-impl Scenario {
-    /// The part of the name before the slash: the file it stands in.
-    pub(crate) fn area(&self) -> &str {
-        self.name.split('/').next().unwrap_or_default()
-    }
-}
-
 /// One line of a scenario.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Step {

@@ -229,3 +229,25 @@ fn int_width(tag: u8) -> usize {
 fn integer_type(tag: u8) -> &'static (u8, &'static str, usize) {
     INTEGERS.iter().find(|(known, _, _)| *known == tag).expect("integers are only made with the tags of the list")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Value, Wire, encode_table};
+
+    #[test]
+    fn tables_come_back_as_they_were() {
+        let nested = vec![(b"x".to_vec(), Value::Decimal(2, 314))];
+        let table = vec![
+            (b"int".to_vec(), Value::Int(b's', -300)),
+            (b"unsigned".to_vec(), Value::Int(b'i', 4_294_967_295)),
+            (b"text".to_vec(), Value::Str(b"\xff".to_vec())),
+            (b"array".to_vec(), Value::Array(vec![Value::Void, Value::Time(7), Value::Double(0.5)])),
+            (b"table".to_vec(), Value::Table(nested)),
+        ];
+        let mut bytes = Vec::new();
+        encode_table(&table, &mut bytes);
+        assert_eq!(Wire(&bytes).table(), Some(table));
+        bytes.pop();
+        assert_eq!(Wire(&bytes).table(), None);
+    }
+}
