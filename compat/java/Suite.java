@@ -289,8 +289,11 @@ final class Suite {
                 channel.basicQos(1);
                 channel.basicConsume(queue, false, keep(who, log), IGNORE_CANCEL);
             }
-            send(publisher, queue, numbers(0, 6).toArray(String[]::new));
-            Harness.eventually(() -> log.size() == 2, "one delivery for each consumer");
+            send(publisher, queue, "0");
+            Harness.eventually(() -> log.size() == 1, "a delivery for one consumer");
+            send(publisher, queue, "1");
+            Harness.eventually(() -> log.size() == 2, "a delivery for the other");
+            send(publisher, queue, "2", "3", "4", "5");
             expectCounts(publisher, queue, 4, 2, "the rest waits for credit");
             for (int i = 0; i < 16; i++) {
                 if (i >= 6) {

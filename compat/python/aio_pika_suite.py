@@ -188,8 +188,10 @@ async def prefetch_round_robin():
 
         await consume("A")
         await consume("B")
-        await publish(publisher, queue, *(str(i) for i in range(6)))
-        await delivery(1)
+        for i in range(2):
+            await publish(publisher, queue, str(i))
+            await delivery(i)
+        await publish(publisher, queue, *"2345")
         await expect_counts(publisher, name, (4, 2), "the rest waits for credit")
         for i in range(6):
             await ack(i)

@@ -182,8 +182,10 @@ def prefetch_round_robin():
             # A round trip, so that the acks of both channels reach the queue in this order.
             channels[entry[0]].basic_qos(prefetch_count=1)
 
-        publish(0, 6)
-        pump(connection, lambda: len(log) == 2, "one delivery for each consumer")
+        for i in range(2):
+            publish(i, i + 1)
+            pump(connection, lambda: len(log) > i, "one delivery for each consumer")
+        publish(2, 6)
         expect_counts(publisher, queue, (4, 2), "the rest waits for credit")
         for i in range(6):
             pump(connection, lambda: len(log) > i, f"delivery {i}")
