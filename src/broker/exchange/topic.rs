@@ -65,7 +65,15 @@ impl<'k> Step<'k> {
 }
 
 fn words(key: &str) -> impl Iterator<Item = &str> {
-    (!key.is_empty()).then(|| key.split('.')).into_iter().flatten()
+    let mut rest = (!key.is_empty()).then_some(key);
+    std::iter::from_fn(move || {
+        let (word, others) = match rest?.split_once('.') {
+            Some((word, others)) => (word, Some(others)),
+            None => (rest?, None),
+        };
+        rest = others;
+        Some(word)
+    })
 }
 
 impl<D> Default for Topic<D> {

@@ -151,7 +151,10 @@ fn an_argument_given_twice_asks_twice() {
     let found = |value| routed(&bindings, "", Some(&table([("a", Value::I32(value))])));
     assert_eq!(found(1), [2, 3, 4]);
     assert_eq!(found(2), [2]);
-    for destination in 1..=4 {
+    for destination in 5..=50 {
+        bindings.add("", &twice(1, 1, "any"), destination);
+    }
+    for destination in 1..=50 {
         assert_eq!(bindings.remove_destination(&destination), 1);
     }
     assert!(bindings.is_empty());
