@@ -1,24 +1,24 @@
-//! What a user may do in a vhost: patterns over the names of queues and exchanges.
+//! What a user may do in one virtual host.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
-use fancy_regex::{Regex, RegexBuilder};
+use super::{AuthError, Pattern, PatternError};
 
-use super::AuthError;
-
-/// What a permission is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What is about to be done to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
-    /// Declare and delete.
+    /// Declare or delete.
     Configure,
-    /// Publish; bind (the destination).
+    /// Publish to an exchange, bind a destination.
     Write,
-    /// Consume, get, purge; bind (the source).
+    /// Consume, get or purge a queue, bind a source.
     Read,
 }
 
 impl Right {
-    /// As reply texts name it.
+    /// The word in RabbitMQ's refusals.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Configure => "configure",
@@ -28,138 +28,168 @@ impl Right {
     }
 }
 
-/// How much a pattern may backtrack before it counts as not matching.
-const BACKTRACK_MAX: usize = 10_000;
-
-/// A regular expression as permissions have them: unanchored; the empty one matches only the empty name (US-1).
-#[derive(Clone, Debug)]
-pub(super) struct Pattern {
-    text: Arc<str>,
-    rule: Rule,
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
-#[derive(Clone, Debug)]
-enum Rule {
-    Everything,
-    EmptyOnly,
-    Regex(Arc<Regex>),
+/// The permissions of one user in one virtual host as of one version: cheap to clone, never changes. The default
+/// allows nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    version: u64,
+    permission: Arc<Permission>,
+    topics: Arc<BTreeMap<String, TopicPermission>>,
 }
 
-impl Pattern {
-    pub(super) fn new(text: &str) -> Result<Self, AuthError> {
-        let rule = match text {
-            "" | "^$" => Rule::EmptyOnly,
-            ".*" | "^.*" | "^.*$" | ".*$" => Rule::Everything,
-            _ => {
-                let regex = RegexBuilder::new(text).backtrack_limit(BACKTRACK_MAX).build();
-                Rule::Regex(Arc::new(
-                    regex.map_err(|error| AuthError::BadPattern { pattern: text.into(), reason: error.to_string() })?,
-                ))
-            }
-        };
-        Ok(Self { text: text.into(), rule })
+impl Access {
+    pub(super) fn new(
+        version: u64,
+        permission: Arc<Permission>,
+        topics: Arc<BTreeMap<String, TopicPermission>>,
+    ) -> Self {
+        Self { version, permission, topics }
     }
 
-    pub(super) fn as_str(&self) -> &str {
-        &self.text
+    /// The [`Auth::version`](super::Auth::version) this was read at: when that has moved, ask for a new one.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
-    pub(super) fn matches(&self, name: &str) -> bool {
-        match &self.rule {
-            Rule::Everything => true,
-            Rule::EmptyOnly => name.is_empty(),
-            Rule::Regex(regex) => regex.is_match(name).unwrap_or(false),
+    /// Whether this may be done to the exchange or queue of that name. The default exchange is asked as `amq.default`.
+    pub fn allows(&self, right: Right, name: &str) -> bool {
+        let Permission { configure, write, read } = &*self.permission;
+        match right {
+            Right::Configure => configure.matches(name),
+            Right::Write => write.matches(name),
+            Right::Read => read.matches(name),
         }
     }
+
+    /// Whether this may be done on a topic exchange with that routing key (publish) or binding key (bind), besides
+    /// what [`Access::allows`] says of the exchange. Without an entry for the exchange it may.
+    pub fn allows_topic(&self, right: Right, exchange: &str, routing_key: &str) -> bool {
+        match (self.topics.get(exchange), right) {
+            (Some(topic), Right::Write) => topic.write.pattern.matches(routing_key),
+            (Some(topic), Right::Read) => topic.read.pattern.matches(routing_key),
+            (None, _) | (_, Right::Configure) => true,
+        }
+    }
+
+    /// The same permissions with `{client_id}` standing for this value: an MQTT client's identifier. AMQP connections
+    /// have none, and there the variable matches only its own text.
+    pub fn with_client_id(self, client_id: &str) -> Self {
+        if !self.topics.values().any(TopicPermission::has_client_id) {
+            return self;
+        }
+        let topics = self.topics.iter().map(|(exchange, topic)| (exchange.clone(), topic.with_client_id(client_id)));
+        Self { topics: Arc::new(topics.collect()), ..self }
+    }
 }
 
-/// Configure, write and read.
-#[derive(Clone, Debug)]
+/// The permission triple.
+#[derive(Debug, Default)]
 pub(super) struct Permission {
     pub(super) configure: Pattern,
     pub(super) write: Pattern,
     pub(super) read: Pattern,
 }
 
-/// Write and read of one topic exchange; patterns may contain `{username}` and `{vhost}`.
-#[derive(Clone, Debug)]
+impl Permission {
+    pub(super) fn new(vhost: &str, user: &str, configure: &str, write: &str, read: &str) -> Result<Self, AuthError> {
+        let bad = |right| move |source| bad_pattern(vhost, user, right, source);
+        Ok(Self {
+            configure: Pattern::new(configure).map_err(bad(Right::Configure))?,
+            write: Pattern::new(write).map_err(bad(Right::Write))?,
+            read: Pattern::new(read).map_err(bad(Right::Read))?,
+        })
+    }
+}
+
+/// What one user may do with which keys on one topic exchange.
+#[derive(Debug, Clone)]
 pub(super) struct TopicPermission {
-    pub(super) exchange: Arc<str>,
-    pub(super) write: Pattern,
-    pub(super) read: Pattern,
+    pub(super) write: Template,
+    pub(super) read: Template,
 }
 
-/// What one user may do in one vhost, as of one version of the users. The default allows nothing.
-#[derive(Clone, Debug, Default)]
-pub struct Access {
-    permission: Option<Permission>,
-    topics: Vec<TopicPermission>,
+impl TopicPermission {
+    pub(super) fn new(vhost: &str, user: &str, write: &str, read: &str) -> Result<Self, AuthError> {
+        let bad = |right| move |source| bad_pattern(vhost, user, right, source);
+        let known = [("username", user), ("vhost", vhost)];
+        Ok(Self {
+            write: Template::new(write, &known).map_err(bad(Right::Write))?,
+            read: Template::new(read, &known).map_err(bad(Right::Read))?,
+        })
+    }
+
+    fn has_client_id(&self) -> bool {
+        self.write.has_client_id() || self.read.has_client_id()
+    }
+
+    fn with_client_id(&self, client_id: &str) -> Self {
+        Self { write: self.write.with_client_id(client_id), read: self.read.with_client_id(client_id) }
+    }
 }
 
-impl Access {
-    /// Variables in topic patterns are filled in here, once.
-    pub(super) fn new(
-        permission: &Permission,
-        topics: &[TopicPermission],
-        user: &str,
-        vhost: &str,
-    ) -> Result<Self, AuthError> {
-        let fill = |pattern: &Pattern| {
-            let text = pattern.as_str();
-            if !text.contains('{') {
-                return Ok(pattern.clone());
+fn bad_pattern(vhost: &str, user: &str, right: Right, source: PatternError) -> AuthError {
+    AuthError::BadPattern { user: user.to_owned(), vhost: vhost.to_owned(), right, source }
+}
+
+/// A pattern with variables, as it was written and as it is matched.
+#[derive(Debug, Clone)]
+pub(super) struct Template {
+    source: Arc<str>,
+    /// `source` with user and virtual host filled in.
+    filled: Arc<str>,
+    pattern: Pattern,
+}
+
+impl Template {
+    const CLIENT_ID: &'static str = "client_id";
+
+    fn new(source: &str, known: &[(&str, &str)]) -> Result<Self, PatternError> {
+        let filled = fill(source, known);
+        // Without a client the variable is left as text, whose braces the regex syntax would misread.
+        let pattern = Pattern::new(&fill(&filled, &[(Self::CLIENT_ID, "{client_id}")]))?;
+        Ok(Self { source: source.into(), filled: filled.into(), pattern })
+    }
+
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
+    fn has_client_id(&self) -> bool {
+        self.filled.contains("{client_id}")
+    }
+
+    fn with_client_id(&self, client_id: &str) -> Self {
+        // The value is escaped, so the pattern stays valid unless the variable stands in syntax, as in a group's name.
+        let pattern = Pattern::new(&fill(&self.filled, &[(Self::CLIENT_ID, client_id)])).unwrap_or_default();
+        Self { pattern, ..self.clone() }
+    }
+}
+
+/// Replaces `{name}` by the value, escaped: a user called `.*` gets no more than others.
+fn fill(source: &str, variables: &[(&str, &str)]) -> String {
+    let mut filled = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, after)) = rest.split_once('{') {
+        filled.push_str(before);
+        let variable =
+            variables.iter().find_map(|(name, value)| Some((value, after.strip_prefix(name)?.strip_prefix('}')?)));
+        rest = match variable {
+            Some((value, after)) => {
+                filled.push_str(&Pattern::escape(value));
+                after
             }
-            Pattern::new(&text.replace("{username}", user).replace("{vhost}", vhost))
+            None => {
+                filled.push('{');
+                after
+            }
         };
-        let topics = topics.iter().map(|topic| {
-            let TopicPermission { exchange, write, read } = topic;
-            Ok(TopicPermission { exchange: exchange.clone(), write: fill(write)?, read: fill(read)? })
-        });
-        Ok(Self { permission: Some(permission.clone()), topics: topics.collect::<Result<_, AuthError>>()? })
     }
-
-    /// The default exchange is asked for as `amq.default`.
-    pub fn allows(&self, right: Right, name: &str) -> bool {
-        let Some(permission) = &self.permission else {
-            return false;
-        };
-        let pattern = match right {
-            Right::Configure => &permission.configure,
-            Right::Write => &permission.write,
-            Right::Read => &permission.read,
-        };
-        pattern.matches(name)
-    }
-
-    /// May this routing key be published to, or bound with, a topic exchange? Without an entry it may (US-3).
-    pub fn allows_topic(&self, right: Right, exchange: &str, routing_key: &str) -> bool {
-        let Some(topic) = self.topics.iter().find(|topic| *topic.exchange == *exchange) else {
-            return true;
-        };
-        match right {
-            Right::Read => topic.read.matches(routing_key),
-            Right::Write | Right::Configure => topic.write.matches(routing_key),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// FEATURES US-1.
-    #[test]
-    fn patterns_are_unanchored_and_the_empty_one_matches_nothing_usable() {
-        let matches = |pattern: &str, name: &str| Pattern::new(pattern).unwrap().matches(name);
-        assert!(matches(".*", "anything") && matches("q", "a-q-b") && matches("^amq\\.", "amq.topic"));
-        assert!(!matches("", "q") && matches("", "") && !matches("^q$", "qq"));
-        assert!(matches("^(?!secret)", "public") && !matches("^(?!secret)", "secret.1"));
-        assert!(Pattern::new("(").is_err());
-    }
-
-    #[test]
-    fn a_pattern_that_explodes_refuses() {
-        let name = "a".repeat(40) + "b";
-        assert!(!Pattern::new("^(?=(a+)+$)").unwrap().matches(&name));
-    }
+    filled.push_str(rest);
+    filled
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::auth::AuthError;
 use crate::broker::DefinitionsError;
 
 /// Why a server did not start.
@@ -35,6 +36,14 @@ pub enum Error {
         value: String,
         /// What is allowed, in words.
         expected: &'static str,
+    },
+    /// A user that cannot be created.
+    #[error("cannot create user '{user}': {source}")]
+    User {
+        /// The name.
+        user: String,
+        /// What is wrong with it.
+        source: AuthError,
     },
     /// A definitions file that cannot be read.
     #[error("cannot read definitions from {}: {source}", path.display())]

@@ -37,7 +37,7 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
     for lane in broker_lanes {
         lanes.spawn(lane.run());
     }
-    let (users, vhosts) = seed(&options, &broker);
+    let (users, vhosts) = seed(&options, &broker)?;
     import(&options.definitions, &broker).await?;
 
     let mut memory = JoinSet::new();
@@ -90,7 +90,7 @@ fn broker(options: &Options) -> (Broker, Vec<broker::Lane>) {
 }
 
 /// Creates the users and vhosts given, or RabbitMQ's defaults if nothing at all was given (US-8, DF-6).
-fn seed(options: &Options, broker: &Broker) -> (Vec<NewUser>, Vec<String>) {
+fn seed(options: &Options, broker: &Broker) -> Result<(Vec<NewUser>, Vec<String>), Error> {
     let (mut users, mut vhosts) = (options.users.clone(), options.vhosts.clone());
     if options.definitions.is_empty() {
         if users.is_empty() {
@@ -105,15 +105,14 @@ fn seed(options: &Options, broker: &Broker) -> (Vec<NewUser>, Vec<String>) {
         broker.add_vhost(vhost);
     }
     for user in &users {
-        broker.auth().put_user(&user.name, Secret::Password(&user.password), user.tags.iter().cloned());
+        let failed = |source| Error::User { user: user.name.clone(), source };
+        let (auth, tags) = (broker.auth(), user.tags.iter().cloned());
+        auth.put_user(&user.name, Secret::Password(&user.password), tags).map_err(failed)?;
         for vhost in &vhosts {
-            broker
-                .auth()
-                .set_permissions(vhost, &user.name, ".*", ".*", ".*")
-                .expect("the user was just created, and the pattern is a good one");
+            auth.set_permissions(vhost, &user.name, ".*", ".*", ".*").map_err(failed)?;
         }
     }
-    (users, vhosts)
+    Ok((users, vhosts))
 }
 
 async fn import(definitions: &[Definitions], broker: &Broker) -> Result<(), Error> {
