@@ -81,7 +81,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         loop {
             let now = Instant::now();
             let mut moved = false;
-            let was_full = self.out.is_full();
             if self.session.ended().is_none() && !self.out.is_full() {
                 moved |= self.poll_events(cx, now);
             }
@@ -107,8 +106,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             {
                 return Poll::Ready(ended.clone());
             }
-            // What was left out because of the full buffer must be polled, or nobody wakes this task for it.
-            moved |= was_full && !self.out.is_full();
             if !moved {
                 break;
             }

@@ -11,6 +11,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::perf;
+
 /// A message broker that existing RabbitMQ clients use unchanged.
 #[derive(Debug, Parser)]
 #[command(name = "lepus", version, args_conflicts_with_subcommands = true)]
@@ -25,15 +27,25 @@ struct Cli {
 enum Command {
     /// Run the broker; the default when no command is given.
     Serve(Box<serve::Args>),
+    /// Load a broker and measure it.
+    Perf(Box<perf::Args>),
 }
 
 /// Runs what the command line asks for. The exit code is 0 for success, 1 for failure and 2 for a command line that
 /// cannot be understood.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(perf::translate(std::env::args()));
     match cli.command {
         None => serve::run(cli.serve),
         Some(Command::Serve(args)) => serve::run(*args),
+        Some(Command::Perf(args)) => match perf::run(&args) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("lepus perf: {error}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 

@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn flags_are_perftests() {
-        let args = parse("-h amqp://h -x 2 -y 3 -s 1024 -u q -c 100 -a -A 10 -q 50 -f persistent -f mandatory -z 5 -ad false");
+        let args =
+            parse("-h amqp://h -x 2 -y 3 -s 1024 -u q -c 100 -a -A 10 -q 50 -f persistent -f mandatory -z 5 -ad false");
         assert_eq!((args.uri.as_str(), args.producers, args.consumers), ("amqp://h", 2, 3));
         assert_eq!((args.confirm, args.autoack, args.multi_ack_every, args.qos), (Some(100), true, 10, 50));
         assert_eq!(args.flags, ["persistent", "mandatory"]);

@@ -110,19 +110,25 @@ impl Connection {
             .into_iter()
             .map(|name| (name, Value::Bool(true)))
             .collect();
-        let properties: Table =
-            [("capabilities", Value::Table(capabilities)), ("product", "lepus perf".into()), ("connection_name", name.into())]
-                .into_iter()
-                .collect();
+        let properties: Table = [
+            ("capabilities", Value::Table(capabilities)),
+            ("product", "lepus perf".into()),
+            ("connection_name", name.into()),
+        ]
+        .into_iter()
+        .collect();
         let mut encoded = Vec::new();
         properties.encode_bare(&mut encoded);
         let response = format!("\0{}\0{}", uri.user, uri.password);
-        connection.send(0, &Method::ConnectionStartOk {
-            client_properties: RawTable(&encoded),
-            mechanism: "PLAIN",
-            response: response.as_bytes(),
-            locale: "en_US",
-        })?;
+        connection.send(
+            0,
+            &Method::ConnectionStartOk {
+                client_properties: RawTable(&encoded),
+                mechanism: "PLAIN",
+                response: response.as_bytes(),
+                locale: "en_US",
+            },
+        )?;
         let mut tuned = (0, 0);
         connection.expect(|method| match *method {
             Method::ConnectionTune { channel_max, frame_max, .. } => {
@@ -198,8 +204,8 @@ impl Connection {
     ) -> Result<bool, PerfError> {
         let mut handled = false;
         loop {
-            while let Some((frame, taken)) =
-                cut(&self.buffer[self.from..self.to], u32::MAX).map_err(|error| PerfError::Protocol(error.to_string()))?
+            while let Some((frame, taken)) = cut(&self.buffer[self.from..self.to], u32::MAX)
+                .map_err(|error| PerfError::Protocol(error.to_string()))?
             {
                 self.from += taken;
                 handled = true;
@@ -246,7 +252,8 @@ impl Connection {
 /// A close from the broker is an error wherever it comes.
 pub(super) fn check_close(method: &Method<'_>) -> Result<(), PerfError> {
     match method {
-        Method::ConnectionClose { reply_code, reply_text, .. } | Method::ChannelClose { reply_code, reply_text, .. } => {
+        Method::ConnectionClose { reply_code, reply_text, .. }
+        | Method::ChannelClose { reply_code, reply_text, .. } => {
             Err(PerfError::Closed { code: *reply_code, text: (*reply_text).to_owned() })
         }
         _ => Ok(()),

@@ -37,9 +37,6 @@ impl Process {
         let (_, fields) = stat.rsplit_once(')').ok_or_else(malformed)?;
         let fields: Vec<&str> = fields.split_whitespace().collect();
         let field = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).ok_or_else(malformed);
-        Ok(Sample {
-            cpu_s: (field(11)? + field(12)?) as f64 / TICKS_PER_S,
-            rss_bytes: field(21)? * PAGE_BYTES,
-        })
+        Ok(Sample { cpu_s: (field(11)? + field(12)?) as f64 / TICKS_PER_S, rss_bytes: field(21)? * PAGE_BYTES })
     }
 }

@@ -124,7 +124,13 @@ impl Report {
         }
         println!(
             "sent {} ({:.0}/s), received {} ({:.0}/s), confirmed {}, nacked {}, returned {} in {:.2} s",
-            self.sent, self.sent_per_s, self.received, self.received_per_s, self.confirmed, self.nacked, self.returned,
+            self.sent,
+            self.sent_per_s,
+            self.received,
+            self.received_per_s,
+            self.confirmed,
+            self.nacked,
+            self.returned,
             self.seconds
         );
         let quantiles = "min/median/75th/95th/99th/99.9th/max";
@@ -155,7 +161,11 @@ impl Report {
 pub(super) fn print_line(at: Duration, last: &Counts, counts: &Counts, over: Duration, shared: &Shared) {
     let rate = |before: u64, after: u64| (after - before) as f64 / over.as_secs_f64().max(1e-9);
     let confirmed = if counts.confirmed > 0 {
-        format!(", confirmed {:.0}/s, nacked {:.0}/s", rate(last.confirmed, counts.confirmed), rate(last.nacked, counts.nacked))
+        format!(
+            ", confirmed {:.0}/s, nacked {:.0}/s",
+            rate(last.confirmed, counts.confirmed),
+            rate(last.nacked, counts.nacked)
+        )
     } else {
         String::new()
     };
