@@ -162,6 +162,8 @@ impl Channel {
     /// Handles one frame of an open channel. channel.close and close-ok are the session's.
     pub(super) fn frame(&mut self, frame: Frame<'_>, around: &mut Surroundings<'_>) -> Result<(), Fault> {
         if frame.kind != FrameKind::Method || !self.content.is_idle() {
+            // FL-1: under an alarm a message is held up at its header, before it is all there.
+            *around.published |= frame.kind == FrameKind::Header;
             // The content is taken out so that the finished publish may borrow from it while the channel handles it.
             let mut content = std::mem::take(&mut self.content);
             let handled = match content.frame(frame) {
@@ -186,9 +188,7 @@ impl Channel {
     fn method(&mut self, method: Method<'_>, around: &mut Surroundings<'_>) -> Result<(), Fault> {
         let ids = method.ids();
         match method {
-            Method::ChannelOpen {} => {
-                Err(Fault::connection(ReplyCode::ChannelError, ids, "second 'channel.open' seen"))
-            }
+            Method::ChannelOpen {} => Err(second_open(ids)),
             Method::ChannelFlow { active: true } => self.write(around, &Method::ChannelFlowOk { active: true }),
             Method::ChannelFlow { active: false } => Err(not_implemented(ids, "active=false")),
             Method::AccessRequest { .. } => self.write(around, &Method::AccessRequestOk { ticket: 1 }),
@@ -411,7 +411,6 @@ impl Channel {
     // --- publishing ---
 
     fn publish(&mut self, complete: &Complete<'_>, around: &mut Surroundings<'_>) -> Result<(), Fault> {
-        *around.published = true;
         let size = complete.body.len() as u64;
         let max = around.message_size_max;
         if size > max {
@@ -782,6 +781,11 @@ fn complete_body<'a>(complete: &'a Complete<'a>) -> &'a [u8] {
         crate::broker::Body::Small(bytes) => bytes,
         crate::broker::Body::Large(bytes) => bytes,
     }
+}
+
+/// EC-13.
+pub(super) fn second_open(ids: (u16, u16)) -> Fault {
+    Fault::connection(ReplyCode::ChannelError, ids, "second 'channel.open' seen")
 }
 
 fn not_implemented(ids: (u16, u16), text: &str) -> Fault {

@@ -12,7 +12,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::channel::{Channel, Surroundings};
+use super::channel::{Channel, Surroundings, second_open};
 use super::handshake::{self, ClientProperties, LoggedIn, PROTOCOL_HEADER, Tuned};
 use super::outbound::Outbound;
 use super::reply::{Fault, Sin};
@@ -180,45 +180,50 @@ impl Session {
                 break;
             }
             match self.receive_one(now, rest, out) {
-                Ok(0) => break,
-                Ok(taken) => done += taken,
-                Err(fault) => {
-                    self.fail(now, fault, out);
-                    done = input.len();
-                }
+                0 => break,
+                taken => done += taken,
             }
         }
         done
     }
 
     /// One protocol header or frame; 0: more bytes are needed.
-    fn receive_one(&mut self, now: Instant, input: &[u8], out: &mut Outbound) -> Result<usize, Fault> {
+    fn receive_one(&mut self, now: Instant, input: &[u8], out: &mut Outbound) -> usize {
         let payload_max = match &self.phase {
-            Phase::Header => return Ok(self.header(input, out)),
-            Phase::Silent { .. } | Phase::Ended(_) | Phase::Closing { deaf: true, .. } => {
-                return Ok(input.len());
-            }
+            Phase::Header => return self.header(input, out),
+            Phase::Silent { .. } | Phase::Ended(_) | Phase::Closing { deaf: true, .. } => return input.len(),
             Phase::StartOk | Phase::TuneOk(_) => self.options.initial_frame_max,
             Phase::Open(_, tuned) => tuned.payload_max(),
             Phase::Running(running) => running.tuned.payload_max(),
             Phase::Finishing(_) | Phase::Closing { .. } => u32::MAX,
         };
-        let Some((frame, taken)) = cut(input, payload_max)? else {
-            return Ok(0);
-        };
-        match &mut self.phase {
-            Phase::Running(running) => {
-                if frame.channel == 0 {
-                    self.connection_frame(now, frame, out)?;
-                } else {
-                    running.channel_frame(&self.options, frame, out)?;
-                }
+        let (frame, taken) = match cut(input, payload_max) {
+            Ok(Some(cut)) => cut,
+            Ok(None) => return 0,
+            Err(error) => {
+                // Where the next frame would begin is anybody's guess.
+                self.fail(now, error.into(), out);
+                return input.len();
             }
-            Phase::Closing { .. } => self.closing_frame(frame, out),
-            Phase::Finishing(_) => {}
-            _ => self.handshake_frame(now, frame, out)?,
+        };
+        // What follows a fault is still read: the client may be closing, too (M-2).
+        if let Err(fault) = self.frame(now, frame, out) {
+            self.fail(now, fault, out);
         }
-        Ok(taken)
+        taken
+    }
+
+    fn frame(&mut self, now: Instant, frame: Frame<'_>, out: &mut Outbound) -> Result<(), Fault> {
+        match &mut self.phase {
+            Phase::Running(_) if frame.channel == 0 => self.connection_frame(frame, out),
+            Phase::Running(running) => running.channel_frame(&self.options, frame, out),
+            Phase::Closing { .. } => {
+                self.closing_frame(frame, out);
+                Ok(())
+            }
+            Phase::Finishing(_) => Ok(()),
+            _ => self.handshake_frame(now, frame, out),
+        }
     }
 
     fn header(&mut self, input: &[u8], out: &mut Outbound) -> usize {
@@ -344,7 +349,7 @@ impl Session {
 
     // --- running: channel 0 ---
 
-    fn connection_frame(&mut self, now: Instant, frame: Frame<'_>, out: &mut Outbound) -> Result<(), Fault> {
+    fn connection_frame(&mut self, frame: Frame<'_>, out: &mut Outbound) -> Result<(), Fault> {
         match frame.kind {
             FrameKind::Heartbeat => return Ok(()),
             FrameKind::Method => {}
@@ -369,7 +374,6 @@ impl Session {
                 Ok(())
             }
             _ => {
-                let _ = now;
                 let text = "unexpected method in connection state running";
                 Err(Fault::connection(ReplyCode::ChannelError, method.ids(), text))
             }
@@ -538,17 +542,14 @@ impl Running {
                 Ok(())
             }
             Some(ChannelSlot::Open(_)) => self.open_channel_frame(options, frame, out),
-            Some(ChannelSlot::Closing) => {
-                self.closing_channel_frame(frame, out);
-                Ok(())
-            }
+            Some(ChannelSlot::Closing) => self.closing_channel_frame(frame, out),
             None => self.new_channel_frame(frame, out),
         }
     }
 
-    fn closing_channel_frame(&mut self, frame: Frame<'_>, out: &mut Outbound) {
+    fn closing_channel_frame(&mut self, frame: Frame<'_>, out: &mut Outbound) -> Result<(), Fault> {
         if frame.kind != FrameKind::Method {
-            return;
+            return Ok(());
         }
         match Method::decode(frame.payload) {
             Ok(Method::ChannelCloseOk {}) => {
@@ -557,8 +558,11 @@ impl Running {
             Ok(Method::ChannelClose { .. }) => {
                 out.frames(|out| Method::ChannelCloseOk {}.encode_frame(frame.channel, out));
             }
+            // M-7: the number is free after close-ok, not before.
+            Ok(method @ Method::ChannelOpen {}) => return Err(second_open(method.ids())),
             _ => {}
         }
+        Ok(())
     }
 
     /// The first frame on a number opens the channel, or is an error; the limit is on how many are open (M-29, M-30).
