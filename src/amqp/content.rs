@@ -8,8 +8,9 @@ use crate::wire::{BASIC_CLASS, ContentHeader, Frame, FrameKind, Publish, ReplyCo
 
 /// FR-7: no body is larger, whatever the configured limit.
 const BODY_BYTES_MAX: u64 = 512 << 20;
-/// A body grows by what arrives; at most this much is set aside for it beforehand.
-const RESERVED_BYTES_MAX: u64 = 64 * 1024;
+/// A body of several frames has room set aside for as many as this of the size of its first: what is announced and
+/// never comes costs no memory.
+const RESERVED_FRAMES: u64 = 4;
 /// basic.publish, to blame.
 pub(super) const PUBLISH_IDS: (u16, u16) = (60, 40);
 
@@ -122,7 +123,7 @@ impl Content {
             return Ok(Some(self.complete(body)));
         }
         if self.body.is_empty() {
-            self.body.reserve(missing.min(RESERVED_BYTES_MAX.max(length)) as usize);
+            self.body.reserve(missing.min(length * RESERVED_FRAMES) as usize);
         }
         self.body.extend_from_slice(payload);
         if length < missing {
