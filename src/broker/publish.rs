@@ -53,7 +53,11 @@ impl<'a> Read<'a> {
         let properties = Properties::decode(raw).map_err(|_| Refusal::MalformedProperties)?;
         let expiration_ms = properties.expiration.map(parse_expiration).transpose()?;
         let more_keys = match properties.headers {
-            Some(headers) if !headers.is_empty() => more_keys(headers)?,
+            Some(headers) if !headers.is_empty() => {
+                // Else it would be the consumers that cannot read it.
+                headers.check().map_err(|_| Refusal::MalformedProperties)?;
+                more_keys(headers)?
+            }
             _ => None,
         };
         let facts = Facts {
