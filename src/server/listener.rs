@@ -37,7 +37,12 @@ impl FromStr for Address {
         let bad = || Error::Address { address: text.to_owned() };
         let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
         port.parse::<u16>().map_err(|_| bad())?;
-        if host.is_empty() { Err(bad()) } else { Ok(Self::Host(text.to_owned())) }
+        // `::1:5672` could be read in two ways.
+        let is_bracketed = host.starts_with('[') && host.ends_with(']');
+        if host.is_empty() || host.contains(':') && !is_bracketed {
+            return Err(bad());
+        }
+        Ok(Self::Host(text.to_owned()))
     }
 }
 
