@@ -163,6 +163,7 @@ impl Client {
         }
         let name = vhost;
         let vhost = broker.vhost(name).ok_or_else(|| Refusal::VhostNotFound(name.into()))?;
+        check_vhost_connections(broker, &user, &vhost)?;
         check_user_connections(broker, &user)?;
         let access_version = broker.auth().version();
         let access = broker
@@ -223,6 +224,15 @@ impl Client {
         Err(Refusal::Access { right: right.as_str(), what, user: self.user.name.to_string() })
     }
 
+    /// QU-10: a passive declare needs any of the three permissions; the refusal names configure.
+    fn check_any_right(&mut self, name: &str, what: impl FnOnce(&Vhost) -> Named) -> Result<(), Refusal> {
+        self.refresh_access();
+        if self.access.allows(Right::Read, name) || self.access.allows(Right::Write, name) {
+            return Ok(());
+        }
+        self.check(Right::Configure, name, what)
+    }
+
     fn check_queue(&mut self, right: Right, queue: &str) -> Result<(), Refusal> {
         self.check(right, queue, |vhost| vhost.queue_named(queue))
     }
@@ -255,11 +265,11 @@ impl Client {
         let name = declare.exchange;
         if declare.passive {
             check_not_default(name)?;
+            self.check_any_right(name, |vhost| vhost.exchange_named(name))?;
             self.vhost.require_exchange(name)?;
             return Ok(Answer::Now(Outcome::Done));
         }
-        let kind =
-            ExchangeType::parse(declare.kind).ok_or_else(|| Refusal::UnknownExchangeType(declare.kind.into()))?;
+        let kind = exchange_type(declare.kind)?;
         check_not_default(name)?;
         self.check_exchange(Right::Configure, name)?;
         let exists = self.vhost.exchange(name).is_some();
@@ -363,7 +373,7 @@ impl Client {
 
     /// queue.declare.
     pub fn queue_declare(&mut self, reply: Reply, declare: QueueDeclare<'_>) -> Result<Answer, Refusal> {
-        let pending = PendingDeclare {
+        let mut pending = PendingDeclare {
             reply,
             queue: declare.queue.into(),
             passive: declare.passive,
@@ -384,9 +394,11 @@ impl Client {
         let exclusive = pending.exclusive.then(|| self.mailbox.id());
         // QU-2: an exclusive queue is never durable in effect.
         let durable = pending.durable && !pending.exclusive;
+        self.apply_default_type(&mut pending, server_named);
         if let Some(existing) = self.vhost.queue(&name) {
             return self.redeclare(pending, existing, durable);
         }
+        self.check_queue_limit(&name)?;
         self.check_dead_letter(&name, &pending.arguments)?;
         let named = self.vhost.queue_named(&name);
         let options = QueueOptions::parse(
@@ -405,14 +417,28 @@ impl Client {
         Ok(Answer::Now(Outcome::Declared { queue: handle.name.clone(), messages: 0, consumers: 0 }))
     }
 
-    fn queue_declare_passive(&mut self, pending: PendingDeclare) -> Result<Answer, Refusal> {
-        let queue = self.vhost.require_queue(&pending.queue)?;
-        // QU-10: any of the three permissions will do; the refusal names configure.
-        let allowed =
-            self.check_queue(Right::Read, &queue.name).is_ok() || self.check_queue(Right::Write, &queue.name).is_ok();
-        if !allowed {
-            self.check_queue(Right::Configure, &queue.name)?;
+    /// QU-6: the vhost's default type, as if the client had asked for it, where its flags allow that type.
+    fn apply_default_type(&self, pending: &mut PendingDeclare, server_named: bool) {
+        let Some(default) = self.vhost.settings().default_queue_type else { return };
+        let flags_allow = pending.durable && !pending.exclusive && !pending.auto_delete && !server_named;
+        if pending.arguments.get("x-queue-type").is_none() && (flags_allow || *default == *"classic") {
+            pending.arguments.push("x-queue-type", (*default).into());
         }
+    }
+
+    /// EH-20.
+    fn check_queue_limit(&self, queue: &str) -> Result<(), Refusal> {
+        match self.vhost.settings().queues_max {
+            Some(limit) if self.vhost.queue_count() as u64 >= limit => {
+                Err(Refusal::QueueLimit { queue: queue.into(), vhost: self.vhost.name().to_string(), limit })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn queue_declare_passive(&mut self, pending: PendingDeclare) -> Result<Answer, Refusal> {
+        self.check_any_right(&pending.queue, |vhost| vhost.queue_named(&pending.queue))?;
+        let queue = self.vhost.require_queue(&pending.queue)?;
         let queue = self.unlocked(queue)?;
         self.ask_counts(pending, queue)
     }
@@ -459,10 +485,10 @@ impl Client {
         arguments: Table,
     ) -> Result<Answer, Refusal> {
         self.check_queue(Right::Write, queue)?;
-        let source = self.check_binding_source(exchange, key)?;
+        let source = self.check_binding_source(exchange, key)??;
         let queue = self.vhost.require_queue(queue)?;
         let queue = self.unlocked(queue)?;
-        self.vhost.bind(&source?, &Destination::Queue(queue), key, &arguments)?;
+        self.vhost.bind(&source, &Destination::Queue(queue), key, &arguments)?;
         Ok(Answer::Now(Outcome::Done))
     }
 
@@ -478,8 +504,12 @@ impl Client {
         self.check_queue(Right::Write, queue)?;
         let source = self.check_binding_source(exchange, key)?;
         if let (Ok(source), Some(queue)) = (source, self.vhost.queue(queue)) {
-            let queue = self.unlocked(queue)?;
-            self.vhost.unbind(&source, &Destination::Queue(queue), key, &arguments);
+            // Without such a binding there is nothing to keep others from.
+            let destination = Destination::Queue(queue.clone());
+            if self.vhost.has_binding(&source, &destination, key, &arguments) {
+                self.unlocked(queue)?;
+                self.vhost.unbind(&source, &destination, key, &arguments);
+            }
         }
         Ok(Answer::Now(Outcome::Done))
     }
@@ -523,6 +553,7 @@ impl Client {
                 reason: format!("\"expected integer, got {}\"", value.type_name()),
             })?,
         };
+        queue.options.check_consumer_arguments(&queue.named(), &spec.arguments)?;
         let subscription = Subscription {
             channel: spec.channel,
             consumer: spec.consumer,
@@ -619,12 +650,14 @@ impl Client {
             return Err(Refusal::InternalExchange(self.vhost.exchange_named(&exchange.name)));
         }
         let read = Read::new(publish.properties)?;
-        self.check_topic(Right::Write, &exchange, publish.routing_key)?;
-        read.check_user_id(&self.user)?;
         let mut keys = vec![publish.routing_key];
         if let Some(more) = &read.more_keys {
             keys.extend(more.keys.iter().map(String::as_str));
         }
+        for key in &keys {
+            self.check_topic(Right::Write, &exchange, key)?;
+        }
+        read.check_user_id(&self.user)?;
         let found = self.vhost.route(&exchange, &keys, read.headers);
         if read.more_keys.is_none()
             && let Some(route) = CachedRoute::new(&exchange, &found, versions)
@@ -773,6 +806,27 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.send_close(None);
     }
+}
+
+fn exchange_type(name: &str) -> Result<ExchangeType, Refusal> {
+    ExchangeType::parse(name).ok_or_else(|| {
+        if name.is_empty() {
+            Refusal::InvalidExchangeType(name.into())
+        } else {
+            Refusal::UnknownExchangeType(name.into())
+        }
+    })
+}
+
+/// US-6: max-connections of a vhost.
+fn check_vhost_connections(broker: &Broker, user: &User, vhost: &Arc<Vhost>) -> Result<(), Refusal> {
+    let Some(limit) = vhost.settings().connections_max else { return Ok(()) };
+    let open = broker.0.connections.iter().filter(|connected| Arc::ptr_eq(&connected.vhost, vhost)).count();
+    if open as u64 >= limit {
+        let (vhost, user) = (vhost.name().to_string(), user.name.to_string());
+        return Err(Refusal::VhostConnectionLimit { vhost, user, limit });
+    }
+    Ok(())
 }
 
 /// US-6: max-connections of a user.

@@ -14,7 +14,7 @@ use super::Broker;
 use super::exchange::ExchangeType;
 use super::queue::QueueOptions;
 use super::refusal::Refusal;
-use super::vhost::{Destination, ExchangeDefinition, Vhost};
+use super::vhost::{Destination, ExchangeDefinition, Vhost, VhostSettings};
 use crate::auth::{AuthError, PermissionRecord, TopicPermissionRecord, UserRecord};
 use crate::wire::{Table, Value};
 
@@ -62,7 +62,7 @@ struct Definitions {
     vhosts: Vec<VhostRecord>,
     permissions: Vec<PermissionRecord>,
     topic_permissions: Vec<TopicPermissionRecord>,
-    parameters: Vec<Json>,
+    parameters: Vec<ParameterRecord>,
     policies: Vec<Json>,
     queues: Vec<QueueRecord>,
     exchanges: Vec<ExchangeRecord>,
@@ -72,6 +72,46 @@ struct Definitions {
 #[derive(Deserialize)]
 struct VhostRecord {
     name: String,
+    /// RabbitMQ 3 spells it in one word.
+    #[serde(default, alias = "defaultqueuetype")]
+    default_queue_type: Option<String>,
+    #[serde(default)]
+    metadata: VhostMetadata,
+    #[serde(default)]
+    limits: VhostLimits,
+}
+
+#[derive(Default, Deserialize)]
+struct VhostMetadata {
+    default_queue_type: Option<String>,
+}
+
+/// As a vhost's own, and as the value of a `vhost-limits` parameter; negative is without limit.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct VhostLimits {
+    max_connections: Option<i64>,
+    max_queues: Option<i64>,
+}
+
+impl VhostLimits {
+    fn apply(&self, settings: &mut VhostSettings) {
+        let limit = |limit: i64| u64::try_from(limit).ok();
+        if let Some(max) = self.max_connections {
+            settings.connections_max = limit(max);
+        }
+        if let Some(max) = self.max_queues {
+            settings.queues_max = limit(max);
+        }
+    }
+}
+
+/// Runtime parameters; of the components only `vhost-limits` means something here.
+#[derive(Deserialize)]
+struct ParameterRecord {
+    vhost: String,
+    component: String,
+    value: Json,
 }
 
 type Arguments = serde_json::Map<String, Json>;
@@ -125,9 +165,15 @@ impl Broker {
     pub fn import_definitions(&self, json: &str) -> Result<(), DefinitionsError> {
         let definitions: Definitions = serde_json::from_str(json)?;
         self.auth().import_users(&definitions.users)?;
-        for vhost in &definitions.vhosts {
-            self.add_vhost(&vhost.name);
+        for record in &definitions.vhosts {
+            let default_type = record.default_queue_type.as_ref().or(record.metadata.default_queue_type.as_ref());
+            self.add_vhost(&record.name).change_settings(|settings| {
+                record.limits.apply(settings);
+                settings.default_queue_type =
+                    default_type.filter(|name| *name != "undefined").map(|name| name.as_str().into());
+            });
         }
+        let parameters = self.import_parameters(definitions.parameters)?;
         for record in &definitions.permissions {
             self.vhost_of(&record.vhost, || format!("a permission of user '{}'", record.user))?;
             let PermissionRecord { vhost, user, configure, write, read } = record;
@@ -147,11 +193,25 @@ impl Broker {
         for record in definitions.bindings {
             self.import_binding(record)?;
         }
-        let (policies, parameters) = (definitions.policies.len(), definitions.parameters.len());
+        let policies = definitions.policies.len();
         if policies + parameters > 0 {
             warn!(policies, parameters, "definitions have policies or parameters, which are not supported yet");
         }
         Ok(())
+    }
+
+    /// Applies limits of vhosts; gives the number of parameters that mean nothing here.
+    fn import_parameters(&self, records: Vec<ParameterRecord>) -> Result<usize, DefinitionsError> {
+        let mut left_out = 0;
+        for ParameterRecord { vhost, component, value } in records {
+            if component != "vhost-limits" {
+                left_out += 1;
+                continue;
+            }
+            let limits: VhostLimits = serde_json::from_value(value)?;
+            self.vhost_of(&vhost, || "a limit".to_owned())?.change_settings(|settings| limits.apply(settings));
+        }
+        Ok(left_out)
     }
 
     fn vhost_of(&self, vhost: &str, what: impl FnOnce() -> String) -> Result<Arc<Vhost>, DefinitionsError> {

@@ -44,7 +44,7 @@ pub use self::message::{Body, Facts, LARGE_BODY_MIN, Message};
 pub use self::publish::Publish;
 pub use self::queue::{DeadLetterTarget, Overflow, QueueOptions, QueueType};
 pub use self::refusal::{Named, Refusal};
-pub use self::vhost::{Destination, Exchange, QueueHandle, Vhost};
+pub use self::vhost::{Destination, Exchange, QueueHandle, Vhost, VhostSettings};
 
 /// How a broker is made.
 #[derive(Clone, Debug)]

@@ -103,6 +103,9 @@ pub enum Refusal {
     /// EC-21 as RabbitMQ 4.
     #[error("unknown exchange type '{0}'")]
     UnknownExchangeType(String),
+    /// The name of no type at all.
+    #[error("invalid exchange type '{0}'")]
+    InvalidExchangeType(String),
     /// EH-4.
     #[error("inequivalent arg '{argument}' for {what}: received {received} but current is {current}")]
     Inequivalent {
@@ -278,6 +281,7 @@ impl Refusal {
             | Self::InternalExchange(_)
             | Self::ExclusiveUse(_) => ReplyCode::AccessRefused,
             Self::UnknownExchangeType(_)
+            | Self::InvalidExchangeType(_)
             | Self::Inequivalent { .. }
             | Self::InUse(_)
             | Self::NotEmpty(_)

@@ -119,7 +119,9 @@ pub(super) struct ExchangeDefinition<'a> {
 
 impl Exchange {
     fn new(definition: ExchangeDefinition<'_>) -> Self {
-        let alternate = definition.arguments.get(ALTERNATE_EXCHANGE).and_then(Value::as_str).map(Arc::from);
+        // The default exchange as an alternate routes nothing, in RabbitMQ too.
+        let alternate = definition.arguments.get(ALTERNATE_EXCHANGE).and_then(Value::as_str);
+        let alternate = alternate.filter(|name| !name.is_empty()).map(Arc::from);
         Self {
             name: definition.name.into(),
             kind: definition.kind,
@@ -165,10 +167,22 @@ const PREDECLARED: [(&str, ExchangeType, bool); 7] = [
     ("amq.topic", ExchangeType::Topic, false),
 ];
 
+/// What an operator sets on a vhost.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct VhostSettings {
+    /// `max-connections`; `None` is without limit.
+    pub connections_max: Option<u64>,
+    /// `max-queues`; `None` is without limit.
+    pub queues_max: Option<u64>,
+    /// `default_queue_type`: what a queue is that names no type (QU-6).
+    pub default_queue_type: Option<Arc<str>>,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Vhost {
     name: Arc<str>,
+    settings: RwLock<VhostSettings>,
     exchanges: DashMap<Arc<str>, Arc<Exchange>, foldhash::fast::RandomState>,
     queues: DashMap<Arc<str>, Arc<QueueHandle>, foldhash::fast::RandomState>,
     /// Held over each change of exchanges, queues and bindings. Nothing waits for a lane under it.
@@ -195,6 +209,7 @@ impl Vhost {
         }
         Self {
             name: name.into(),
+            settings: RwLock::default(),
             exchanges,
             queues: DashMap::default(),
             changes: Mutex::new(()),
@@ -206,6 +221,16 @@ impl Vhost {
     /// Its name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// What the operator set.
+    pub fn settings(&self) -> VhostSettings {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets it anew; what exists beyond a lower limit stays.
+    pub fn change_settings(&self, change: impl FnOnce(&mut VhostSettings)) {
+        change(&mut self.settings.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Moves when a route computed before may be wrong.
@@ -378,6 +403,17 @@ impl Vhost {
             self.changed();
         }
         Ok(())
+    }
+
+    /// Does this binding exist?
+    pub(super) fn has_binding(
+        &self,
+        source: &Exchange,
+        destination: &Destination,
+        key: &str,
+        arguments: &Table,
+    ) -> bool {
+        source.bindings.read().unwrap_or_else(PoisonError::into_inner).contains(key, arguments, destination)
     }
 
     /// Unbinds; a binding that does not exist is fine (M-16).

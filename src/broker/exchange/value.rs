@@ -55,14 +55,14 @@ fn hash_argument(value: &Value, hasher: &mut impl Hasher) {
 /// A field value as a headers exchange compares it.
 ///
 /// RabbitMQ compares what is left of a value when its type tag is taken off, so the width of an integer and of a float
-/// makes no difference, nor whether bytes came as `S` or `x`, nor (in the binding) whether a number is a timestamp.
-/// 3.10 finds 1 and 1.0 the same, 4.x does not; 4.x multiplies the timestamps of messages by 1000 first, 3.10 does not.
-/// Here numbers keep their kind, and a timestamp is its number of seconds. Nested tables and arrays keep their types.
+/// makes no difference, nor whether bytes came as `S` or `x`. 3.10 finds 1 and 1.0 and timestamp 1 the same; 4.x does
+/// not, and its timestamps match nothing, not even themselves. Here numbers and timestamps keep their kind. Nested tables and arrays keep their types.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Comparand<'a> {
     Bool(bool),
-    /// Wide enough for `T`, the only unsigned 64-bit type.
-    Integer(i128),
+    Integer(i64),
+    /// Seconds; never the same as an integer (XT-4: no cross-type).
+    Timestamp(u64),
     /// The bits of an f64.
     Float(u64),
     Decimal(u8, u32),
@@ -115,8 +115,8 @@ impl<'a> Comparand<'a> {
             Value::U16(n) => return Self::Integer(n.into()),
             Value::I32(n) => return Self::Integer(n.into()),
             Value::U32(n) => return Self::Integer(n.into()),
-            Value::I64(n) => return Self::Integer(n.into()),
-            Value::Timestamp(seconds) => return Self::Integer(seconds.into()),
+            Value::I64(n) => return Self::Integer(n),
+            Value::Timestamp(seconds) => return Self::Timestamp(seconds),
             Value::F32(x) => return Self::Float(f64::from(x).to_bits()),
             Value::F64(x) => return Self::Float(x.to_bits()),
             Value::Decimal { scale, value } => return Self::Decimal(scale, value),

@@ -527,11 +527,11 @@ impl Queue {
             };
             return Err(Refusal::QuorumConditionalDelete { queue: self.handle.named(), flag });
         }
-        if if_unused && !self.consumers.is_empty() {
-            return Err(Refusal::InUse(self.handle.named()));
-        }
         if if_empty && !self.ready.is_empty() {
             return Err(Refusal::NotEmpty(self.handle.named()));
+        }
+        if if_unused && !self.consumers.is_empty() {
+            return Err(Refusal::InUse(self.handle.named()));
         }
         Ok(())
     }

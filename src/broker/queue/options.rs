@@ -119,6 +119,14 @@ pub struct QueueOptions {
     pub delivery_limit: Option<u32>,
 }
 
+/// Arguments of basic.consume that only other queue types know (EH-16).
+const CONSUMER_ARGUMENTS_OF_OTHERS: [(&str, &[QueueType]); 4] = [
+    ("x-consumer-timeout", &[QueueType::Quorum]),
+    ("x-stream-offset", &[]),
+    ("x-stream-filter", &[]),
+    ("x-stream-match-unfiltered", &[]),
+];
+
 /// RabbitMQ's cap on x-message-ttl, x-expires and expiration: ten years, in ms.
 pub(in crate::broker) const TTL_MS_MAX: i64 = 315_360_000_000;
 
@@ -138,8 +146,9 @@ impl QueueOptions {
         let checked = Checked { queue: name, table: &arguments };
         let queue_type = checked.queue_type()?;
         checked.check_arguments_of_other_types(queue_type)?;
-        let message_ttl_ms = checked.milliseconds("x-message-ttl", 0)?;
+        // Of several bad arguments the first in this order is told.
         let expires_ms = checked.milliseconds("x-expires", 1)?;
+        let message_ttl_ms = checked.milliseconds("x-message-ttl", 0)?;
         let length_max = checked.non_negative("x-max-length")?;
         let length_bytes_max = checked.non_negative("x-max-length-bytes")?;
         let priority_max = checked.priority_max()?;
@@ -147,6 +156,7 @@ impl QueueOptions {
         let dead_letter = checked.dead_letter()?;
         let single_active_consumer = checked.boolean("x-single-active-consumer")?;
         checked.queue_version()?;
+        checked.leader_locator()?;
         let delivery_limit = checked.delivery_limit(queue_type)?;
         if queue_type == QueueType::Quorum {
             if server_named {
@@ -176,6 +186,20 @@ impl QueueOptions {
         })
     }
 
+    /// EH-16: arguments of a consumer that this type of queue does not know.
+    pub(in crate::broker) fn check_consumer_arguments(&self, name: &Named, arguments: &Table) -> Result<(), Refusal> {
+        for (argument, types) in CONSUMER_ARGUMENTS_OF_OTHERS {
+            if arguments.get(argument).is_some() && !types.contains(&self.queue_type) {
+                return Err(Refusal::ArgumentOfOtherType {
+                    argument: argument.into(),
+                    queue: name.clone(),
+                    queue_type: self.queue_type.erlang_name(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// EH-4: is this declare the same queue? Only arguments known to the type count, integers by value across
     /// widths; a missing x-queue-type is classic.
     pub(in crate::broker) fn check_equivalent(
@@ -194,12 +218,10 @@ impl QueueOptions {
         keys.dedup();
         for key in keys {
             let (current, received) = (self.arguments.get(key), arguments.get(key));
-            if key == "x-queue-type" {
-                let same = current.unwrap_or(&classic).same_value(received.unwrap_or(&classic));
-                if same {
-                    continue;
-                }
-            }
+            let (current, received) = match key {
+                "x-queue-type" => (Some(current.unwrap_or(&classic)), Some(received.unwrap_or(&classic))),
+                _ => (current, received),
+            };
             check_same_argument(name, key, current, received)?;
         }
         Ok(())
@@ -272,7 +294,7 @@ impl Checked<'_> {
             return Ok(QueueType::Classic);
         };
         match value.as_str() {
-            Some("classic") => Ok(QueueType::Classic),
+            Some("classic" | "") => Ok(QueueType::Classic),
             Some("quorum") => Ok(QueueType::Quorum),
             Some("stream") => Err(Refusal::StreamsUnsupported),
             Some(other) => Err(self.invalid("x-queue-type", format!("\"unsupported queue type '{other}'\""))),
@@ -385,7 +407,7 @@ impl Checked<'_> {
         match self.table.get(argument) {
             None => Ok(false),
             Some(Value::Bool(b)) => Ok(*b),
-            Some(other) => Err(self.invalid(argument, format!("\"expected boolean, got {}\"", other.type_name()))),
+            Some(other) => Err(self.invalid(argument, format!("{{unacceptable_type,{}}}", other.type_name()))),
         }
     }
 
@@ -394,6 +416,17 @@ impl Checked<'_> {
         match self.integer(argument)? {
             None | Some(1 | 2) => Ok(()),
             Some(n) => Err(self.invalid(argument, format!("\"unsupported queue version '{n}'\""))),
+        }
+    }
+
+    fn leader_locator(&self) -> Result<(), Refusal> {
+        let argument = "x-queue-leader-locator";
+        let known = ["client-local", "balanced", "random", "least-leaders"];
+        match self.table.get(argument).map(Value::as_str) {
+            Some(Some(locator)) if !known.contains(&locator) => {
+                Err(self.invalid(argument, "invalid_queue_locator_arg"))
+            }
+            _ => Ok(()),
         }
     }
 

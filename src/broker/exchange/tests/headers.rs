@@ -62,23 +62,15 @@ fn modes_match_as_in_rabbitmq() {
     }
 }
 
-/// Values that are the same, a class each, and everything else is different. RabbitMQ 4.3 agrees, except that it
-/// multiplies a message's timestamp by 1000; 3.10 also finds 1 and 1.0 the same.
+/// Values that are the same, a class each, and everything else is different. RabbitMQ 4.3 agrees, except that its
+/// timestamps match nothing; 3.10 also finds 1 and 1.0 and timestamp 1 the same.
 #[test]
 fn values_compare_by_kind() {
     let bytes = |text: &str| Value::Binary(text.as_bytes().to_vec());
     let inner = |entries: [(&str, Value); 2]| Value::Table(table(entries));
     let classes = [
-        vec![
-            Value::I8(1),
-            Value::U8(1),
-            Value::I16(1),
-            Value::U16(1),
-            Value::I32(1),
-            Value::U32(1),
-            Value::I64(1),
-            Value::Timestamp(1),
-        ],
+        vec![Value::I8(1), Value::U8(1), Value::I16(1), Value::U16(1), Value::I32(1), Value::U32(1), Value::I64(1)],
+        vec![Value::Timestamp(1)],
         vec![Value::I8(-1), Value::I64(-1)],
         vec![Value::Timestamp(u64::MAX)],
         vec![Value::U8(255), Value::I64(255)],

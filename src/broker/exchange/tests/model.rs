@@ -79,7 +79,7 @@ fn headers_match(arguments: &Table, headers: Option<&Table>) -> bool {
 
 fn comparable(value: &Value) -> String {
     match value {
-        Value::Timestamp(n) => format!("integer {n}"),
+        Value::Timestamp(n) => format!("timestamp {n}"),
         Value::F32(x) => format!("float {x:?}"),
         Value::F64(x) => format!("float {x:?}"),
         Value::LongString(bytes) | Value::Binary(bytes) => format!("bytes {bytes:?}"),
