@@ -16,6 +16,7 @@ mod message;
 mod publish;
 mod queue;
 mod refusal;
+mod request;
 mod route;
 mod vhost;
 
@@ -31,7 +32,7 @@ use self::queue::Queue;
 use self::vhost::Vhosts;
 use crate::auth::Auth;
 
-pub use self::client::{Client, ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
+pub use self::client::Client;
 pub use self::definitions::DefinitionsError;
 pub use self::event::{
     Alarm, Alarms, Answer, ChannelKey, Delivery, Event, Got, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement,
@@ -44,6 +45,7 @@ pub use self::message::{Body, Facts, LARGE_BODY_MIN, Message};
 pub use self::publish::Publish;
 pub use self::queue::{DeadLetterTarget, Overflow, QueueOptions, QueueType};
 pub use self::refusal::{Named, Refusal};
+pub use self::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
 pub use self::vhost::{Destination, Exchange, QueueHandle, Vhost, VhostSettings};
 
 /// How a broker is made.
