@@ -48,6 +48,7 @@ const BANNED: &[(&str, &[&str], &str, &str)] = &[
     ("src/broker/exchange/", &[], "tokio", "routing is plain code"),
     ("src/", &["src/config/", "src/cli/", "src/perf/", "src/main.rs"], "env::var", "config reads the environment"),
     ("src/", &["src/cli/", "src/perf/"], "println!", "a library does not print"),
+    ("src/", &["src/perf/"], "thread::sleep", "on an async thread it stops every connection"),
     ("src/", &["src/cli/"], "process::exit", "a library does not end the process"),
 ];
 
@@ -58,13 +59,14 @@ const LINES_MAX: usize = 800;
 const LINES_ADVISED: usize = 500;
 
 /// Files that may name another with `#[path]`.
-const PATH_ATTRIBUTES: &[&str] = &[];
+const PATH_ATTRIBUTES: &[&str] = &["examples/oracle.rs"];
 
 /// Files that may contain unsafe code, each with a reason in its head comment.
 const UNSAFE_FILES: &[&str] = &[];
 
-/// Where tests may wait by the clock: everything else waits for a condition.
-const SLEEPERS: &[&str] = &["tests/common/mod.rs"];
+/// Where tests may wait by the clock: everything else waits for a condition. The oracle's player does what a scenario
+/// says, and some say to wait.
+const SLEEPERS: &[&str] = &["tests/common/mod.rs", "tests/oracle/answer.rs", "tests/oracle/player.rs"];
 
 /// One source file, split into lines, with comments and string contents taken out of `code`.
 struct Source {
@@ -137,6 +139,9 @@ fn nothing_is_left_over() {
         for (index, text) in source.text.lines().enumerate() {
             if let Some(word) = in_text.iter().find(|word| text.contains(*word)) {
                 findings.add(&source, index + 1, format!("`{word}`: do it, or leave it out"));
+            }
+            if ["<<<<<<<", "=======", ">>>>>>>"].iter().any(|mark| text.starts_with(mark)) {
+                findings.add(&source, index + 1, "a conflict is left over".to_owned());
             }
         }
         for (line, code) in source.numbered() {

@@ -166,7 +166,7 @@ impl<'a> Consumer<'a> {
 
     fn look_at(&mut self, body: &[u8], latency: &mut Option<hdrhistogram::Histogram<u64>>) {
         if self.timed
-            && self.received % self.sample_every == 0
+            && self.received.is_multiple_of(self.sample_every)
             && let Some(sent_ns) = body.first_chunk().map(|ns| u64::from_be_bytes(*ns))
         {
             Meter::record(latency, self.shared.now_ns().saturating_sub(sent_ns));

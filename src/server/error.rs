@@ -43,7 +43,7 @@ pub enum Error {
         /// The name.
         user: String,
         /// What is wrong with it.
-        source: AuthError,
+        source: Box<AuthError>,
     },
     /// A definitions file that cannot be read.
     #[error("cannot read definitions from {}: {source}", path.display())]
@@ -59,7 +59,7 @@ pub enum Error {
         /// The file they came from, if any.
         origin: Option<PathBuf>,
         /// What is wrong with them.
-        source: DefinitionsError,
+        source: Box<DefinitionsError>,
     },
 }
 

@@ -105,7 +105,7 @@ fn seed(options: &Options, broker: &Broker) -> Result<(Vec<NewUser>, Vec<String>
         broker.add_vhost(vhost);
     }
     for user in &users {
-        let failed = |source| Error::User { user: user.name.clone(), source };
+        let failed = |source| Error::User { user: user.name.clone(), source: Box::new(source) };
         let (auth, tags) = (broker.auth(), user.tags.iter().cloned());
         auth.put_user(&user.name, Secret::Password(&user.password), tags).map_err(failed)?;
         for vhost in &vhosts {
@@ -125,7 +125,7 @@ async fn import(definitions: &[Definitions], broker: &Broker) -> Result<(), Erro
                 (Some(path.clone()), json)
             }
         };
-        broker.import_definitions(&json).map_err(|source| Error::Definitions { origin, source })?;
+        broker.import_definitions(&json).map_err(|source| Error::Definitions { origin, source: Box::new(source) })?;
     }
     Ok(())
 }
