@@ -432,7 +432,7 @@ impl Channel {
             return Ok(());
         }
         let routed = around.client.publish(publish).map_err(refused)?;
-        let unroutable = routed.lanes == 0;
+        let unroutable = !routed.is_routed;
         if unroutable && mandatory {
             self.return_unroutable(address, properties, complete_body(complete), around);
         }
@@ -441,10 +441,10 @@ impl Channel {
         };
         let Some(number) = confirm else { return Ok(()) };
         match (unroutable, mandatory) {
-            (false, _) => confirms.wait(number, routed.lanes),
+            (false, _) if routed.lanes > 0 => confirms.wait(number, routed.lanes),
             // PC-3: the ack comes right behind its return.
             (true, true) => around.out.frames(|out| wire::write_ack(out, self.key.number, number, false)),
-            (true, false) => confirms.ack(number),
+            _ => confirms.ack(number),
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ mod message;
 mod publish;
 mod queue;
 mod refusal;
+mod reply_to;
 mod request;
 mod route;
 mod vhost;
@@ -29,6 +30,7 @@ use dashmap::DashMap;
 use self::client::OPERATION_BYTES;
 use self::lane::{LaneHandle, Op};
 use self::queue::Queue;
+use self::reply_to::Requesters;
 use self::vhost::Vhosts;
 use crate::auth::Auth;
 
@@ -83,6 +85,7 @@ struct Shared {
     system: Arc<Mailbox>,
     connections: DashMap<ConnectionId, Connected, foldhash::fast::RandomState>,
     alarms: AtomicU8,
+    requesters: Requesters,
     started: Instant,
 }
 
@@ -104,6 +107,7 @@ impl Broker {
             system: Arc::new(Mailbox::new(ConnectionId(0))),
             connections: DashMap::default(),
             alarms: AtomicU8::new(0),
+            requesters: Requesters::default(),
             started: Instant::now(),
         }));
         let handles: Vec<LaneHandle> = (0..lanes).map(|_| Lane::handle()).collect();

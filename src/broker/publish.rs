@@ -4,6 +4,7 @@ use super::event::ChannelKey;
 use super::message::{Body, Facts};
 use super::queue::TTL_MS_MAX;
 use super::refusal::Refusal;
+use super::reply_to::REPLY_TO;
 use crate::auth::User;
 use crate::wire::{Properties, RawTable, Table};
 
@@ -80,8 +81,32 @@ impl<'a> Read<'a> {
         }
     }
 
-    /// The properties without BCC.
-    pub(super) fn without_bcc(&self) -> Result<Vec<u8>, Refusal> {
+    /// A direct reply is wanted (DR-2).
+    pub(super) fn wants_reply(&self) -> bool {
+        self.properties.reply_to == Some(REPLY_TO.as_bytes())
+    }
+
+    /// A route found by the key alone is the route, and the properties are handed on as they are.
+    pub(super) fn is_plain(&self) -> bool {
+        self.more_keys.is_none() && !self.wants_reply()
+    }
+
+    /// The properties as they are handed on, if that is not as they came: without BCC, and with the name replies are
+    /// to go to.
+    pub(super) fn rewritten(&self, reply_to: Option<&str>) -> Result<Option<Vec<u8>>, Refusal> {
+        let has_bcc = self.more_keys.as_ref().is_some_and(|more| more.has_bcc);
+        let raw = if has_bcc { Some(self.without_bcc()?) } else { None };
+        let Some(name) = reply_to else { return Ok(raw) };
+        let properties = match &raw {
+            Some(raw) => Properties::decode(raw).map_err(|_| Refusal::MalformedProperties)?,
+            None => self.properties,
+        };
+        let mut rewritten = Vec::new();
+        Properties { reply_to: Some(name.as_bytes()), ..properties }.encode(&mut rewritten);
+        Ok(Some(rewritten))
+    }
+
+    fn without_bcc(&self) -> Result<Vec<u8>, Refusal> {
         let headers = self.headers.unwrap_or_default().parse().map_err(|_| Refusal::MalformedProperties)?;
         let mut kept = Table::default();
         for (key, value) in headers.iter().filter(|(key, _)| *key != b"BCC") {

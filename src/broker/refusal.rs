@@ -247,6 +247,18 @@ pub enum Refusal {
         /// The connection's user.
         user: String,
     },
+    /// EH-24.
+    #[error("reply consumer cannot acknowledge")]
+    ReplyConsumerAcks,
+    /// EH-24.
+    #[error("reply consumer already set")]
+    ReplyConsumerSet,
+    /// EH-24.
+    #[error("fast reply consumer does not exist")]
+    NoReplyConsumer,
+    /// EH-32.
+    #[error("cannot bind or unbind to a volatile (direct reply-to) queue")]
+    VolatileQueue,
     /// EH-29 and other refusals of binding arguments, whose text the exchange type gives.
     #[error("{0}")]
     Binding(String),
@@ -277,6 +289,7 @@ impl Refusal {
             | Self::TopicAccess { .. }
             | Self::ReservedPrefix { .. }
             | Self::DefaultExchange
+            | Self::VolatileQueue
             | Self::SystemExchange(_)
             | Self::InternalExchange(_)
             | Self::ExclusiveUse(_) => ReplyCode::AccessRefused,
@@ -294,6 +307,9 @@ impl Refusal {
             | Self::HeaderType { .. }
             | Self::InvalidExpiration { .. }
             | Self::UserId { .. }
+            | Self::ReplyConsumerAcks
+            | Self::ReplyConsumerSet
+            | Self::NoReplyConsumer
             | Self::Binding(_) => ReplyCode::PreconditionFailed,
             Self::MalformedProperties => ReplyCode::SyntaxError,
         }

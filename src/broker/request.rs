@@ -79,6 +79,8 @@ pub struct ConsumeSpec<'a> {
 pub struct Routed {
     /// How many lanes will answer with [`super::Event::Confirm`]; 0: it was routed nowhere.
     pub lanes: u16,
+    /// False: it was routed nowhere (mandatory: return it). A direct reply is routed and answered by no lane.
+    pub is_routed: bool,
 }
 
 /// A publish that is routed and held back until its transaction commits.
@@ -91,7 +93,7 @@ pub struct Prepared {
 impl Prepared {
     /// False: it goes nowhere (mandatory: return it at the commit).
     pub fn is_routed(&self) -> bool {
-        self.targets.lanes() > 0
+        self.targets.is_routed()
     }
 
     /// The message.

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::event::{QueueId, QueueKey};
 use super::exchange::ExchangeType;
+use super::reply_to::Requester;
 use super::vhost::{Destination, Exchange, QueueHandle, Vhost};
 use crate::wire::RawTable;
 
@@ -27,16 +28,23 @@ pub(super) enum Targets {
     One(QueueKey),
     /// By lane.
     Many(Arc<[LaneTargets]>),
+    /// Straight to whoever asked; nobody if the requester is gone.
+    Reply(Option<Arc<Requester>>),
 }
 
 impl Targets {
     /// How many lanes will confirm.
     pub(super) fn lanes(&self) -> u16 {
         match self {
-            Self::Nowhere => 0,
+            Self::Nowhere | Self::Reply(_) => 0,
             Self::One(_) => 1,
             Self::Many(lanes) => lanes.len() as u16,
         }
+    }
+
+    /// It goes somewhere, be it to a requester that is gone (DR-6).
+    pub(super) fn is_routed(&self) -> bool {
+        !matches!(self, Self::Nowhere)
     }
 
     pub(super) fn new(found: &Found) -> Self {

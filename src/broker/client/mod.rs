@@ -1,26 +1,28 @@
 //! The door of a protocol session to the broker: one [`Client`] for each connection. Requests are checked here, in
 //! RabbitMQ's order; what queues must do is gathered in a batch for each lane and handed over by [`Client::flush`].
 
+mod publish;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::event::{Alarms, Answer, ChannelKey, Event, Outcome, OwnerKey, QueueKey, Reply, Settlement, Source};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::event::{Alarms, Answer, ChannelKey, Event, Outcome, OwnerKey, QueueKey, Reply, Settlement};
 use super::exchange::ExchangeType;
-use super::lane::{ConfirmTo, Countdown, Op};
+use super::lane::{Countdown, Op};
 use super::mailbox::{Mailbox, lane_bit};
-use super::message::Message;
-use super::publish::{Publish, Read};
 use super::queue::{QueueOptions, Subscription};
 use super::refusal::{Named, Refusal};
-use super::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
-use super::route::{CachedRoute, RouteCache, Targets, Versions};
+use super::reply_to::{self, OwnRequesters, REPLY_TO, Requesters};
+use super::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, QueueDeclare};
+use super::route::RouteCache;
 use super::vhost::{ALTERNATE_EXCHANGE, Destination, Exchange, ExchangeDefinition, QueueHandle, Vhost};
 use super::{Broker, Connected};
 use crate::auth::{Access, Right, User};
 use crate::wire::{Table, Value};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// What an operation costs in a lane's inbox beside a message, for the connection's share.
 pub(super) const OPERATION_BYTES: usize = 64;
@@ -57,6 +59,7 @@ pub struct Client {
     batches: Box<[PendingBatch]>,
     routes: RouteCache,
     declares: HashMap<u64, Box<PendingDeclare>, foldhash::fast::RandomState>,
+    requesters: OwnRequesters,
     scratch: Vec<u8>,
     closed: bool,
 }
@@ -92,6 +95,7 @@ impl Client {
             access_version,
             routes: RouteCache::default(),
             declares: HashMap::default(),
+            requesters: OwnRequesters::default(),
             scratch: Vec::new(),
             closed: false,
         })
@@ -281,6 +285,9 @@ impl Client {
 
     /// queue.declare.
     pub fn queue_declare(&mut self, reply: Reply, declare: QueueDeclare<'_>) -> Result<Answer, Refusal> {
+        if let Some(answer) = self.declare_reply_queue(declare.queue) {
+            return answer.map(Answer::Now);
+        }
         let mut pending = PendingDeclare {
             reply,
             queue: declare.queue.into(),
@@ -392,6 +399,7 @@ impl Client {
         key: &str,
         arguments: Table,
     ) -> Result<Answer, Refusal> {
+        check_bindable(queue)?;
         self.check_queue(Right::Write, queue)?;
         let source = self.check_binding_source(exchange, key)??;
         let queue = self.vhost.require_queue(queue)?;
@@ -409,6 +417,7 @@ impl Client {
         key: &str,
         arguments: Table,
     ) -> Result<Answer, Refusal> {
+        check_bindable(queue)?;
         self.check_queue(Right::Write, queue)?;
         let source = self.check_binding_source(exchange, key)?;
         if let (Ok(source), Some(queue)) = (source, self.vhost.queue(queue)) {
@@ -451,6 +460,9 @@ impl Client {
 
     /// basic.consume.
     pub fn consume(&mut self, reply: Reply, spec: ConsumeSpec<'_>) -> Result<Answer, Refusal> {
+        if spec.queue == REPLY_TO {
+            return self.consume_replies(spec.channel, spec.consumer, spec.no_ack).map(Answer::Now);
+        }
         self.check_queue(Right::Read, spec.queue)?;
         let queue = self.unlocked(self.vhost.require_queue(spec.queue)?)?;
         let priority = match spec.arguments.get("x-priority") {
@@ -477,6 +489,10 @@ impl Client {
 
     /// basic.cancel of a consumer of this connection.
     pub fn cancel(&mut self, reply: Reply, queue: QueueKey, owner: OwnerKey) -> Answer {
+        if reply_to::is_place(queue) {
+            self.forget_requester(reply.channel);
+            return Answer::Now(Outcome::Cancelled);
+        }
         self.push(queue.lane, Op::Cancel { queue: queue.id, owner, reply });
         Answer::Later
     }
@@ -501,110 +517,16 @@ impl Client {
 
     /// Requeues all unacked of the channel and drops its consumers.
     pub fn channel_closed(&mut self, channel: ChannelKey) {
+        self.forget_requester(channel);
         self.push_to_touched(|| Op::ChannelClosed { channel });
     }
 
-    // --- publishing ---
-
-    /// basic.publish.
-    pub fn publish(&mut self, publish: Publish<'_>) -> Result<Routed, Refusal> {
-        let confirm = publish.confirm.map(|sequence| ConfirmTo { channel: publish.channel, sequence });
-        let Prepared { targets, message } = self.prepare(publish)?;
-        let lanes = targets.lanes();
-        self.push_publish(targets, message, confirm);
-        Ok(Routed { lanes })
+    pub(in crate::broker) fn reply_parts(&mut self) -> (&mut OwnRequesters, &Requesters, &Arc<Mailbox>) {
+        (&mut self.requesters, &self.broker.0.requesters, &self.mailbox)
     }
 
-    fn push_publish(&mut self, targets: Targets, message: Message, confirm: Option<ConfirmTo>) {
-        let bytes = message.memory_bytes();
-        match targets {
-            Targets::Nowhere => {}
-            Targets::One(key) => {
-                let batch = &mut self.batches[usize::from(key.lane)];
-                batch.bytes += bytes;
-                batch.operations.push(Op::Publish { queue: key.id, message, confirm });
-            }
-            Targets::Many(lanes) => {
-                for targets in lanes.iter() {
-                    let batch = &mut self.batches[usize::from(targets.lane)];
-                    batch.bytes += bytes;
-                    let queues = targets.queues.clone();
-                    batch.operations.push(Op::PublishMany { queues, message: message.clone(), confirm });
-                }
-            }
-        }
-    }
-
-    /// Checks and routes a publish without sending it (RO-1 is the order of the checks).
-    pub fn prepare(&mut self, publish: Publish<'_>) -> Result<Prepared, Refusal> {
-        let versions = Versions { vhost: self.vhost.version(), auth: self.broker.auth().version() };
-        if let Some(targets) = self.routes.get(publish.address, versions) {
-            let targets = targets.clone();
-            let read = Read::new(publish.properties)?;
-            if read.more_keys.is_none() {
-                read.check_user_id(&self.user)?;
-                let message =
-                    Message::new(publish.address, publish.properties, publish.body, read.facts, &mut self.scratch);
-                return Ok(Prepared { targets, message });
-            }
-        }
-        self.prepare_anew(publish, versions)
-    }
-
-    fn prepare_anew(&mut self, publish: Publish<'_>, versions: Versions) -> Result<Prepared, Refusal> {
-        self.check_exchange(Right::Write, publish.exchange)?;
-        let exchange = self.vhost.require_exchange(publish.exchange)?;
-        if exchange.internal {
-            return Err(Refusal::InternalExchange(self.vhost.exchange_named(&exchange.name)));
-        }
-        let read = Read::new(publish.properties)?;
-        let mut keys = vec![publish.routing_key];
-        if let Some(more) = &read.more_keys {
-            keys.extend(more.keys.iter().map(String::as_str));
-        }
-        for key in &keys {
-            self.check_topic(Right::Write, &exchange, key)?;
-        }
-        read.check_user_id(&self.user)?;
-        let found = self.vhost.route(&exchange, &keys, read.headers);
-        if read.more_keys.is_none()
-            && let Some(route) = CachedRoute::new(&exchange, &found, versions)
-        {
-            self.routes.insert(publish.address, route);
-        }
-        let without_bcc;
-        let properties = match &read.more_keys {
-            Some(more) if more.has_bcc => {
-                without_bcc = read.without_bcc()?;
-                &without_bcc
-            }
-            _ => publish.properties,
-        };
-        let message = Message::new(publish.address, properties, publish.body, read.facts, &mut self.scratch);
-        Ok(Prepared { targets: Targets::new(&found), message })
-    }
-
-    /// tx.commit.
-    pub fn commit(&mut self, reply: Reply, publishes: Vec<Prepared>, settlements: Vec<(Source, Settlement)>) -> Answer {
-        // What was sent before goes before.
-        self.flush();
-        for Prepared { targets, message } in publishes {
-            self.push_publish(targets, message, None);
-        }
-        for (source, how) in settlements {
-            let Source { queue, owner, number } = source;
-            self.settle(queue, owner, number, number, how);
-        }
-        let lanes = self.batches.iter().filter(|batch| !batch.operations.is_empty()).count();
-        if lanes == 0 {
-            return Answer::Now(Outcome::Committed { all_accepted: true });
-        }
-        let countdown = Countdown::new(Some(reply), lanes);
-        for batch in self.batches.iter_mut().filter(|batch| !batch.operations.is_empty()) {
-            let operations = std::mem::take(&mut batch.operations);
-            batch.operations.push(Op::Commit { operations, countdown: countdown.clone() });
-        }
-        Answer::Later
+    pub(in crate::broker) fn queue_not_found(&self, name: &str) -> Refusal {
+        Refusal::NotFound(self.vhost.queue_named(name))
     }
 
     // --- batches and events ---
@@ -701,6 +623,7 @@ impl Client {
             return false;
         }
         self.broker.0.connections.remove(&self.mailbox.id());
+        self.forget_requesters();
         self.flush();
         let lanes = self.batches.iter().filter(|batch| batch.touched).count();
         let countdown = Countdown::new(reply, lanes);
@@ -747,6 +670,11 @@ fn check_user_connections(broker: &Broker, user: &User) -> Result<(), Refusal> {
         return Err(Refusal::UserConnectionLimit { user: user.name.to_string(), limit });
     }
     Ok(())
+}
+
+/// EH-32.
+fn check_bindable(queue: &str) -> Result<(), Refusal> {
+    if reply_to::is_opaque_name(queue) { Err(Refusal::VolatileQueue) } else { Ok(()) }
 }
 
 /// EH-9.

@@ -1,0 +1,134 @@
+//! A client's publishes: checked, routed, and put into the batches of the lanes they go to.
+
+use super::Client;
+use crate::auth::Right;
+use crate::broker::event::{Answer, Outcome, Reply, Settlement, Source};
+use crate::broker::lane::{ConfirmTo, Countdown, Op};
+use crate::broker::message::Message;
+use crate::broker::publish::{Publish, Read};
+use crate::broker::refusal::Refusal;
+use crate::broker::reply_to::ReplyRoute;
+use crate::broker::request::{Prepared, Routed};
+use crate::broker::route::{CachedRoute, Targets, Versions};
+
+impl Client {
+    /// basic.publish.
+    pub fn publish(&mut self, publish: Publish<'_>) -> Result<Routed, Refusal> {
+        let confirm = publish.confirm.map(|sequence| ConfirmTo { channel: publish.channel, sequence });
+        let Prepared { targets, message } = self.prepare(publish)?;
+        let routed = Routed { lanes: targets.lanes(), is_routed: targets.is_routed() };
+        self.push_publish(targets, message, confirm);
+        Ok(routed)
+    }
+
+    fn push_publish(&mut self, targets: Targets, message: Message, confirm: Option<ConfirmTo>) {
+        let bytes = message.memory_bytes();
+        match targets {
+            Targets::Nowhere | Targets::Reply(None) => {}
+            Targets::Reply(Some(requester)) => requester.deliver(message),
+            Targets::One(key) => {
+                let batch = &mut self.batches[usize::from(key.lane)];
+                batch.bytes += bytes;
+                batch.operations.push(Op::Publish { queue: key.id, message, confirm });
+            }
+            Targets::Many(lanes) => {
+                for targets in lanes.iter() {
+                    let batch = &mut self.batches[usize::from(targets.lane)];
+                    batch.bytes += bytes;
+                    let queues = targets.queues.clone();
+                    batch.operations.push(Op::PublishMany { queues, message: message.clone(), confirm });
+                }
+            }
+        }
+    }
+
+    /// Checks and routes a publish without sending it (RO-1 is the order of the checks).
+    pub fn prepare(&mut self, publish: Publish<'_>) -> Result<Prepared, Refusal> {
+        if publish.exchange.is_empty()
+            && let Some(reply) = self.broker.0.requesters.find(publish.routing_key)
+        {
+            return self.prepare_reply(&publish, reply);
+        }
+        let versions = Versions { vhost: self.vhost.version(), auth: self.broker.auth().version() };
+        if let Some(targets) = self.routes.get(publish.address, versions) {
+            let targets = targets.clone();
+            let read = Read::new(publish.properties)?;
+            if read.is_plain() {
+                read.check_user_id(&self.user)?;
+                let message =
+                    Message::new(publish.address, publish.properties, publish.body, read.facts, &mut self.scratch);
+                return Ok(Prepared { targets, message });
+            }
+        }
+        self.prepare_anew(publish, versions)
+    }
+
+    fn prepare_anew(&mut self, publish: Publish<'_>, versions: Versions) -> Result<Prepared, Refusal> {
+        self.check_exchange(Right::Write, publish.exchange)?;
+        let exchange = self.vhost.require_exchange(publish.exchange)?;
+        if exchange.internal {
+            return Err(Refusal::InternalExchange(self.vhost.exchange_named(&exchange.name)));
+        }
+        let read = Read::new(publish.properties)?;
+        let reply_name = match read.wants_reply() {
+            true => Some(self.requesters.get(publish.channel).ok_or(Refusal::NoReplyConsumer)?.name()),
+            false => None,
+        };
+        let mut keys = vec![publish.routing_key];
+        if let Some(more) = &read.more_keys {
+            keys.extend(more.keys.iter().map(String::as_str));
+        }
+        for key in &keys {
+            self.check_topic(Right::Write, &exchange, key)?;
+        }
+        read.check_user_id(&self.user)?;
+        let found = self.vhost.route(&exchange, &keys, read.headers);
+        if read.more_keys.is_none()
+            && let Some(route) = CachedRoute::new(&exchange, &found, versions)
+        {
+            self.routes.insert(publish.address, route);
+        }
+        let rewritten = read.rewritten(reply_name.as_deref())?;
+        let properties = rewritten.as_deref().unwrap_or(publish.properties);
+        let message = Message::new(publish.address, properties, publish.body, read.facts, &mut self.scratch);
+        Ok(Prepared { targets: Targets::new(&found), message })
+    }
+
+    /// A direct reply: it needs write on the default exchange like any publish there (DR-10).
+    fn prepare_reply(&mut self, publish: &Publish<'_>, reply: ReplyRoute) -> Result<Prepared, Refusal> {
+        self.check_exchange(Right::Write, publish.exchange)?;
+        let read = Read::new(publish.properties)?;
+        read.check_user_id(&self.user)?;
+        let targets = match reply {
+            ReplyRoute::Malformed => Targets::Nowhere,
+            ReplyRoute::Gone => Targets::Reply(None),
+            ReplyRoute::To(requester) => Targets::Reply(Some(requester)),
+        };
+        let body = publish.body.clone();
+        let message = Message::new(publish.address, publish.properties, body, read.facts, &mut self.scratch);
+        Ok(Prepared { targets, message })
+    }
+
+    /// tx.commit.
+    pub fn commit(&mut self, reply: Reply, publishes: Vec<Prepared>, settlements: Vec<(Source, Settlement)>) -> Answer {
+        // What was sent before goes before.
+        self.flush();
+        for Prepared { targets, message } in publishes {
+            self.push_publish(targets, message, None);
+        }
+        for (source, how) in settlements {
+            let Source { queue, owner, number } = source;
+            self.settle(queue, owner, number, number, how);
+        }
+        let lanes = self.batches.iter().filter(|batch| !batch.operations.is_empty()).count();
+        if lanes == 0 {
+            return Answer::Now(Outcome::Committed { all_accepted: true });
+        }
+        let countdown = Countdown::new(Some(reply), lanes);
+        for batch in self.batches.iter_mut().filter(|batch| !batch.operations.is_empty()) {
+            let operations = std::mem::take(&mut batch.operations);
+            batch.operations.push(Op::Commit { operations, countdown: countdown.clone() });
+        }
+        Answer::Later
+    }
+}

@@ -1,0 +1,151 @@
+//! Direct reply-to: replies go straight from the replier to the channel that asked, past every queue. A requester
+//! consumes from the pseudo-queue; its requests carry an opaque name in place of the pseudo-queue's, and what is
+//! published under that name is put into its mailbox.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dashmap::DashMap;
+
+use super::client::Client;
+use super::event::{ChannelKey, Delivery, Event, Outcome, OwnerKey, QueueId, QueueKey, Source};
+use super::mailbox::Mailbox;
+use super::message::Message;
+use super::refusal::Refusal;
+
+/// The pseudo-queue.
+pub(super) const REPLY_TO: &str = "amq.rabbitmq.reply-to";
+/// What every opaque name begins with.
+const PREFIX: &str = "amq.rabbitmq.reply-to.";
+/// Where the pseudo-queue's consumers are said to be; no lane has this number.
+const PLACE: QueueKey = QueueKey { lane: u16::MAX, id: QueueId(u64::MAX) };
+
+/// What is random in a name.
+type Token = [u8; 16];
+
+/// A channel that consumes from the pseudo-queue.
+#[derive(Debug)]
+pub(super) struct Requester {
+    token: Token,
+    mailbox: Arc<Mailbox>,
+    channel: ChannelKey,
+    consumer: u32,
+}
+
+impl Requester {
+    /// The name its requests carry (DR-2).
+    pub(super) fn name(&self) -> String {
+        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(self.token))
+    }
+
+    /// Hands a reply over. One for a client that does not read its socket is dropped: replies wait nowhere.
+    pub(super) fn deliver(&self, message: Message) {
+        if self.mailbox.is_full() {
+            return;
+        }
+        let bytes = message.memory_bytes();
+        let source = Source { queue: PLACE, owner: OwnerKey(0), number: 0 };
+        let Self { channel, consumer, .. } = *self;
+        let delivery = Delivery { channel, consumer, source, redelivered: false, counted: false, message };
+        self.mailbox.put(&mut vec![Event::Deliver(delivery)], bytes);
+    }
+}
+
+/// All requesters of a broker, whatever their vhost.
+#[derive(Debug, Default)]
+pub(super) struct Requesters {
+    by_token: DashMap<Token, Arc<Requester>, foldhash::fast::RandomState>,
+}
+
+/// Where a publish to an opaque name leads.
+#[derive(Clone, Debug)]
+pub(super) enum ReplyRoute {
+    /// Not a name this broker made up: unroutable.
+    Malformed,
+    /// The requester is gone: the reply is taken and dropped (DR-7).
+    Gone,
+    /// Here it is.
+    To(Arc<Requester>),
+}
+
+impl Requesters {
+    /// `None` if the name is not an opaque one.
+    pub(super) fn find(&self, name: &str) -> Option<ReplyRoute> {
+        let encoded = name.strip_prefix(PREFIX)?;
+        let decoded = URL_SAFE_NO_PAD.decode(encoded).ok().and_then(|bytes| Token::try_from(bytes).ok());
+        let Some(token) = decoded else { return Some(ReplyRoute::Malformed) };
+        let requester = self.by_token.get(&token).map(|requester| requester.value().clone());
+        Some(requester.map_or(ReplyRoute::Gone, ReplyRoute::To))
+    }
+}
+
+/// The requesters of one connection, by channel.
+#[derive(Debug, Default)]
+pub(super) struct OwnRequesters(HashMap<ChannelKey, Arc<Requester>, foldhash::fast::RandomState>);
+
+impl OwnRequesters {
+    pub(super) fn get(&self, channel: ChannelKey) -> Option<&Arc<Requester>> {
+        self.0.get(&channel)
+    }
+}
+
+/// Is this place the pseudo-queue's?
+pub(super) fn is_place(queue: QueueKey) -> bool {
+    queue == PLACE
+}
+
+impl Client {
+    /// basic.consume from the pseudo-queue (DR-1); it needs no permission.
+    pub(super) fn consume_replies(
+        &mut self,
+        channel: ChannelKey,
+        consumer: u32,
+        no_ack: bool,
+    ) -> Result<Outcome, Refusal> {
+        if !no_ack {
+            return Err(Refusal::ReplyConsumerAcks);
+        }
+        let (own, requesters, mailbox) = self.reply_parts();
+        if own.0.contains_key(&channel) {
+            return Err(Refusal::ReplyConsumerSet);
+        }
+        let requester = Arc::new(Requester { token: rand::random(), mailbox: mailbox.clone(), channel, consumer });
+        requesters.by_token.insert(requester.token, requester.clone());
+        own.0.insert(channel, requester);
+        Ok(Outcome::Consuming { queue: PLACE, owner: OwnerKey(0) })
+    }
+
+    /// The channel gets no more replies (DR-9).
+    pub(super) fn forget_requester(&mut self, channel: ChannelKey) {
+        let (own, requesters, _) = self.reply_parts();
+        if let Some(requester) = own.0.remove(&channel) {
+            requesters.by_token.remove(&requester.token);
+        }
+    }
+
+    pub(super) fn forget_requesters(&mut self) {
+        let (own, requesters, _) = self.reply_parts();
+        for (_, requester) in own.0.drain() {
+            requesters.by_token.remove(&requester.token);
+        }
+    }
+
+    /// queue.declare of a name that stands for no queue (DR-5); `None`: it is an ordinary one.
+    pub(super) fn declare_reply_queue(&mut self, name: &str) -> Option<Result<Outcome, Refusal>> {
+        let found = Ok(Outcome::Declared { queue: name.into(), messages: 0, consumers: 1 });
+        if name == REPLY_TO {
+            return Some(found);
+        }
+        match self.reply_parts().1.find(name)? {
+            ReplyRoute::To(_) => Some(found),
+            ReplyRoute::Malformed | ReplyRoute::Gone => Some(Err(self.queue_not_found(name))),
+        }
+    }
+}
+
+/// Names a volatile queue: nothing can be bound to it (EH-32).
+pub(super) fn is_opaque_name(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
