@@ -110,12 +110,12 @@ static void (*cleanup_of_scenario)(const char *prefix);
 
 static void run_cleanup(void) { cleanup_of_scenario(scenario_prefix); }
 
-int run_scenarios(const char *client, const struct scenario *scenarios, size_t count, void (*cleanup)(const char *prefix)) {
+int run_scenarios(const char *client, const char *version, const struct scenario *scenarios, size_t count, void (*cleanup)(const char *prefix)) {
   uint32_t random = 0;
   if (getrandom(&random, sizeof random, 0) != sizeof random) {
     return 2;
   }
-  printf("plan");
+  printf("client %s %s\nplan", client, version);
   for (size_t i = 0; i < count; i++) {
     if (is_chosen(scenarios[i].name)) {
       printf(" %s", scenarios[i].name);

@@ -13,7 +13,7 @@ struct scenario {
 };
 
 /* Exit code of the program. `cleanup(prefix)` runs once for each scenario; what it declared is called `prefix`.q1, `prefix`.x1 and so on. */
-int run_scenarios(const char *client, const struct scenario *scenarios, size_t count, void (*cleanup)(const char *prefix));
+int run_scenarios(const char *client, const char *version, const struct scenario *scenarios, size_t count, void (*cleanup)(const char *prefix));
 
 /* Fresh names of the running scenario. */
 const char *queue_name(void);

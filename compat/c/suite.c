@@ -695,5 +695,5 @@ int main(void) {
       {"wrong_password_refused", wrong_password_refused},
       {"heartbeat_idle", heartbeat_idle},
   };
-  return run_scenarios("rabbitmq-c", scenarios, sizeof scenarios / sizeof *scenarios, cleanup);
+  return run_scenarios("rabbitmq-c", amqp_version(), scenarios, sizeof scenarios / sizeof *scenarios, cleanup);
 }

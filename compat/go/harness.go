@@ -33,7 +33,13 @@ type suite struct {
 	names              int
 }
 
-func newSuite(client string) *suite {
+func newSuite(client, module string) *suite {
+	build, _ := debug.ReadBuildInfo()
+	for _, dependency := range build.Deps {
+		if dependency.Path == module {
+			fmt.Println("client", client, dependency.Version)
+		}
+	}
 	address, err := url.Parse(os.Getenv("AMQP_URL"))
 	must(err)
 	vhost := strings.TrimPrefix(address.Path, "/")

@@ -15,7 +15,7 @@ import (
 )
 
 // The scenarios in amqp091-go.
-var s = newSuite("go")
+var s = newSuite("go", "github.com/rabbitmq/amqp091-go")
 
 func main() {
 	os.Exit(s.main([]scenario{

@@ -33,7 +33,8 @@ final class Harness {
     private final Map<String, Scenario> scenarios = new LinkedHashMap<>();
     private int names;
 
-    Harness(String client) {
+    Harness(String client, String version) {
+        System.out.println("client " + client + " " + version);
         String path = Objects.requireNonNullElse(URI.create(url).getPath(), "");
         vhost = path.length() > 1 ? path.substring(1) : "/";
         byte[] random = new byte[4];

@@ -14,6 +14,7 @@ import com.rabbitmq.client.RpcClient;
 import com.rabbitmq.client.RpcClientParams;
 import com.rabbitmq.client.RpcServer;
 import com.rabbitmq.client.ShutdownSignalException;
+import com.rabbitmq.client.impl.ClientVersion;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -30,7 +31,7 @@ import java.util.stream.IntStream;
 
 /** The scenarios in RabbitMQ's Java client. */
 final class Suite {
-    private static final Harness suite = new Harness("java");
+    private static final Harness suite = new Harness("java", ClientVersion.VERSION);
     private static final CancelCallback IGNORE_CANCEL = tag -> { };
 
     private record Received(String who, long tag, boolean redelivered, String body) { }

@@ -12,7 +12,8 @@ const CAPABILITIES = [
 ];
 
 class Suite {
-  constructor(client) {
+  constructor(client, version) {
+    console.log(`client ${client} ${version}`);
     this.url = process.env.AMQP_URL;
     this.vhost = decodeURIComponent(new URL(this.url).pathname.slice(1)) || '/';
     this.prefix = `compat.${client}.${crypto.randomBytes(4).toString('hex')}`;

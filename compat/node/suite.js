@@ -2,10 +2,14 @@
 // The scenarios in amqplib's promise API. It has no transactions.
 
 const assert = require('node:assert/strict');
+const fs = require('node:fs');
+const path = require('node:path');
 const amqp = require('amqplib');
 const { Suite, checkServer, eventually, fiveMebibytes, sleep } = require('./harness.js');
 
-const suite = new Suite('amqplib');
+// The package does not export its package.json.
+const { version } = JSON.parse(fs.readFileSync(path.join(path.dirname(require.resolve('amqplib')), 'package.json'), 'utf8'));
+const suite = new Suite('amqplib', version);
 
 /** Calls `use` with a connection and closes it after. */
 async function connected(use, options = '') {

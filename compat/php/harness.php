@@ -25,8 +25,9 @@ final class Suite
     private array $scenarios = [];
     private int $names = 0;
 
-    public function __construct(string $client)
+    public function __construct(string $client, string $version)
     {
+        echo "client $client $version\n";
         $this->address = parse_url((string) getenv('AMQP_URL'));
         $path = rawurldecode(substr($this->address['path'] ?? '/', 1));
         $this->vhost = $path === '' ? '/' : $path;

@@ -14,9 +14,10 @@ use PhpAmqpLib\Exception\AMQPConnectionClosedException;
 use PhpAmqpLib\Exception\AMQPProtocolChannelException;
 use PhpAmqpLib\Exception\AMQPTimeoutException;
 use PhpAmqpLib\Message\AMQPMessage;
+use PhpAmqpLib\Package;
 use PhpAmqpLib\Wire\AMQPTable;
 
-$suite = new Suite('php-amqplib');
+$suite = new Suite('php-amqplib', Package::VERSION);
 
 /** With the client's own defaults: SASL mechanism AMQPLAIN among them. */
 function connect(?string $password = null, int $heartbeat = 0, string $mechanism = 'AMQPLAIN'): AMQPStreamConnection

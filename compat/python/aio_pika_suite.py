@@ -9,7 +9,7 @@ from aio_pika import ExchangeType, Message
 
 from harness import Suite, check, check_server, describe, equal, five_mebibytes, with_password
 
-suite = Suite("aio-pika")
+suite = Suite("aio-pika", aio_pika.__version__)
 
 
 def connect(**parameters):

@@ -19,6 +19,8 @@ app.conf.update(
     event_exchange=f"{prefix}.events",
     event_queue_prefix=f"{prefix}.events",
     task_track_started=True,
+    # Every process that sends a task declares a result queue, and those of the workers are never consumed: they go by x-expires.
+    result_expires=60,
     worker_prefetch_multiplier=2,
     broker_connection_retry_on_startup=False,
     broker_pool_limit=4,

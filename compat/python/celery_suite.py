@@ -11,9 +11,11 @@ import sys
 import tempfile
 import time
 
+import celery
+
 from harness import Suite, check, equal, eventually
 
-suite = Suite("celery")
+suite = Suite("celery", celery.__version__)
 here = pathlib.Path(__file__).parent
 results = tempfile.TemporaryDirectory(prefix="compat-celery-")
 
@@ -183,7 +185,7 @@ def warm_shutdown():
 
 
 def cleanup(_queues, _exchanges):
-    """Queues of workers delete themselves; the exchanges of pidbox and events and the task queues stay."""
+    """Queues of workers delete themselves or expire; the exchanges of pidbox and events and the task queues stay."""
     for worker in workers.values():
         if worker.process.poll() is None:
             worker.stop()

@@ -1,6 +1,7 @@
 """Runs scenarios one after another and reports each on its own line, as `compat/run` expects.
 
-    plan NAME NAME ...            before the first one: what must report
+    client NAME VERSION           the client library in use
+    plan NAME NAME ...            before the first scenario: what must report
     ok NAME SECONDS
     FAIL NAME SECONDS REASON      the reason is one line; the trace goes to standard error
 
@@ -35,7 +36,8 @@ CAPABILITIES = (
 
 
 class Suite:
-    def __init__(self, client):
+    def __init__(self, client, version):
+        print("client", client, version)
         self.url = os.environ["AMQP_URL"]
         self.vhost = unquote(urlsplit(self.url).path[1:]) or "/"
         self.prefix = f"compat.{client}.{secrets.token_hex(4)}"

@@ -4,11 +4,12 @@ import socket
 import time
 
 import amqp
+import kombu
 from kombu import Connection, Consumer, Exchange, Producer, Queue, binding
 
 from harness import Suite, check, check_server, equal, eventually, five_mebibytes, with_password
 
-suite = Suite("kombu")
+suite = Suite("kombu", kombu.__version__)
 
 
 def connect(url=suite.url, **options):

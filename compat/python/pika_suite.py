@@ -8,7 +8,7 @@ from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError, 
 
 from harness import Suite, check, check_server, equal, eventually, five_mebibytes, with_password
 
-suite = Suite("pika")
+suite = Suite("pika", pika.__version__)
 
 
 def connect(url=suite.url, **parameters):

@@ -18,7 +18,8 @@ class Failure < StandardError; end
 class Suite
   attr_reader :url, :vhost, :queues, :exchanges
 
-  def initialize(client)
+  def initialize(client, version)
+    puts "client #{client} #{version}"
     @url = ENV.fetch('AMQP_URL')
     path = URI.parse(@url).path.to_s.delete_prefix('/')
     @vhost = path.empty? ? '/' : URI.decode_www_form_component(path)

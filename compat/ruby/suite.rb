@@ -7,7 +7,7 @@ require 'logger'
 require 'stringio'
 require_relative 'harness'
 
-SUITE = Suite.new('bunny')
+SUITE = Suite.new('bunny', Bunny::VERSION)
 
 # With a block, closes the connection after it.
 def connect(url = SUITE.url, logger: Logger.new(File::NULL), **options)
