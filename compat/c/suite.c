@@ -359,6 +359,22 @@ static void requeue_order_and_redelivered(void) {
   hang_up(c);
 }
 
+/* Waits for a delivery and notes its consumer, by channel, and its body. */
+static void take_turn(connection c, amqp_envelope_t *envelope, char *turns, char *order, int *seen) {
+  next_delivery(c, envelope, "the next one for who has acked");
+  turns[*seen] = envelope->channel == 2 ? 'A' : 'B';
+  order[*seen] = *(char *)envelope->message.body.bytes;
+  *seen += 1;
+}
+
+static void ack_turn(connection c, amqp_envelope_t *envelope) {
+  sent(amqp_basic_ack(c, envelope->channel, envelope->delivery_tag, 0), "ack");
+  /* A round trip, so that the acks of both channels reach the queue in this order. */
+  amqp_basic_qos(c, envelope->channel, 0, 1, 0);
+  rpc_ok(c, "basic.qos");
+  amqp_destroy_envelope(envelope);
+}
+
 static void prefetch_round_robin(void) {
   /* Channel 1 publishes, channels 2 and 3 consume. */
   connection c = dial(0, 3);
@@ -369,30 +385,24 @@ static void prefetch_round_robin(void) {
     consume(c, channel, queue, "", false);
   }
   amqp_envelope_t held[2];
+  char turns[17] = {0}, order[17] = {0};
+  int seen = 0;
   for (int i = 0; i < 2; i++) {
     publish_each(c, 1, queue, i == 0 ? "0" : "1");
-    next_delivery(c, &held[i], "one delivery for each consumer");
+    take_turn(c, &held[i], turns, order, &seen);
   }
   publish_each(c, 1, queue, "2345");
   expect_counts(c, 1, queue, 4, 2, "the rest waits for credit");
-  char turns[17] = {0}, order[17] = {0};
-  for (int i = 0; i < 16; i++) {
-    if (i >= 6) {
-      publish_each(c, 1, queue, (char[]){(char)('0' + i), '\0'});
-    }
-    amqp_envelope_t envelope;
-    if (i < 2) {
-      envelope = held[i];
-    } else {
-      next_delivery(c, &envelope, "delivery");
-    }
-    turns[i] = envelope.channel == 2 ? 'A' : 'B';
-    order[i] = *(char *)envelope.message.body.bytes;
-    sent(amqp_basic_ack(c, envelope.channel, envelope.delivery_tag, 0), "ack");
-    /* A round trip, so that the acks of both channels reach the queue in this order. */
-    amqp_basic_qos(c, envelope.channel, 0, 1, 0);
-    rpc_ok(c, "basic.qos");
-    amqp_destroy_envelope(&envelope);
+  for (int i = 0; i < 4; i++) {
+    ack_turn(c, &held[i % 2]);
+    take_turn(c, &held[i % 2], turns, order, &seen);
+  }
+  ack_turn(c, &held[0]);
+  ack_turn(c, &held[1]);
+  while (seen < 16) {
+    publish_each(c, 1, queue, (char[]){(char)('0' + seen), '\0'});
+    take_turn(c, &held[0], turns, order, &seen);
+    ack_turn(c, &held[0]);
   }
   check(memcmp(turns, "ABABAB", 6) == 0, "the backlog goes to whoever has acked: %s", turns);
   /* Which of the two is next when both have waited for credit is the broker's choice. */

@@ -204,7 +204,10 @@ const scenarios = {
       }
       send(publisher, queue, ...'2345');
       await expectCounts(publisher, queue, [4, 2], 'the rest waits for credit');
-      for (let i = 0; i < 6; i += 1) await ack(i);
+      for (let i = 0; i < 6; i += 1) {
+        await ack(i);
+        await eventually(() => log.length > Math.min(i + 2, 5), 'the next one for who has acked');
+      }
       for (let i = 6; i < 16; i += 1) {
         send(publisher, queue, String(i));
         await ack(i);

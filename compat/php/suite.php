@@ -241,6 +241,8 @@ $suite->scenario('prefetch_round_robin', function () {
         $message->ack();
         // A round trip, so that the acks of both channels reach the queue in this order.
         $channels[$who]->basic_qos(0, 1, false);
+        // The next one for who has acked, while there is a backlog.
+        $delivery(min($i + 2, max($i, 5)));
     }
     $turns = implode('', array_column($log, 0));
     // Which of the two is next when both have waited for credit is the broker's choice.

@@ -195,6 +195,7 @@ async def prefetch_round_robin():
         await expect_counts(publisher, name, (4, 2), "the rest waits for credit")
         for i in range(6):
             await ack(i)
+            await delivery(min(i + 2, 5))
         for i in range(6, 16):
             await publish(publisher, queue, str(i))
             await ack(i)

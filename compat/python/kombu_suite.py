@@ -182,6 +182,7 @@ def prefetch_round_robin():
         expect_counts(publisher, queue, (4, 2), "the rest waits for credit")
         for i in range(6):
             ack(i)
+            drain(connection, lambda: len(log) > min(i + 2, 5), "the next one for who has acked")
         for i in range(6, 16):
             publish(publisher, queue, str(i))
             ack(i)

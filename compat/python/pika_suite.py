@@ -188,8 +188,8 @@ def prefetch_round_robin():
         publish(2, 6)
         expect_counts(publisher, queue, (4, 2), "the rest waits for credit")
         for i in range(6):
-            pump(connection, lambda: len(log) > i, f"delivery {i}")
             ack(log[i])
+            pump(connection, lambda: len(log) > min(i + 2, 5), "the next one for who has acked")
         for i in range(6, 16):
             publish(i, i + 1)
             pump(connection, lambda: len(log) > i, f"delivery {i}")
