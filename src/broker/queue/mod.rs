@@ -236,7 +236,7 @@ impl Queue {
             return;
         };
         *in_turn = false;
-        if fx.is_stalled(owner.conn) {
+        if !has_credit(subscription, &owner.unacked) || fx.is_stalled(owner.conn) {
             return;
         }
         let counted = if subscription.no_ack {
@@ -264,10 +264,10 @@ impl Queue {
             entry.deliveries += 1;
             owner.unacked.push(owner.delivered, entry);
         }
-        if has_credit(subscription, &owner.unacked) {
-            *in_turn = true;
-            self.turns.join(key, subscription.priority);
-        }
+        // As in RabbitMQ a consumer keeps its turn when its credit is used up, and loses it only if it has none when
+        // its turn comes.
+        *in_turn = true;
+        self.turns.join(key, subscription.priority);
         fx.deliver(owner.conn, delivery);
     }
 

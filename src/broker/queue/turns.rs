@@ -1,17 +1,18 @@
-//! Whose turn it is: consumers with credit, highest priority first, in strict rotation among equals.
+//! Whose turn it is: highest priority first, in strict rotation among equals.
 
 use std::collections::VecDeque;
 
 use crate::broker::event::OwnerKey;
 
-/// Consumers of one priority that could take a message now, next one first.
+/// Consumers of one priority that are to be offered a message, next one first.
 #[derive(Debug)]
 struct Group {
     priority: i64,
     waiting: VecDeque<OwnerKey>,
 }
 
-/// Consumers that can take a message. One without credit is not in here; it joins at the end when it has credit again.
+/// Consumers to be offered messages. One that had no credit when its turn came is not in here; it joins at the end when
+/// it has credit again.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     /// By priority, highest first. Groups stay when empty: a queue sees few distinct priorities.
