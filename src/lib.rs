@@ -1,4 +1,4 @@
-//! Lepus: a message broker that existing RabbitMQ clients use unchanged.
+#![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod amqp;
 pub mod auth;

@@ -159,7 +159,7 @@ async fn auto_delete_goes_with_the_last_binding() {
     assert_eq!(raw.expect_channel_close(1).await.text, "NOT_FOUND - no exchange 'x' in vhost '/'");
 }
 
-/// FEATURES M-11, EH-1, EH-2: both ends of a binding must exist; taking away one that is not there succeeds.
+/// FEATURES M-11, M-16, EH-1, EH-2: both ends of a binding must exist; taking away one that is not there succeeds.
 #[tokio::test]
 async fn bindings_need_both_ends() {
     let server = start().await;

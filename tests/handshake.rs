@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use crate::common::raw::{self, Args, Close, Fields, Raw, Tune, id, open};
 use crate::common::{builder, start};
 
@@ -108,7 +110,7 @@ async fn other_headers_are_answered_with_ours() {
     }
 }
 
-/// FEATURES HS-4, HS-13: everything at once, in one segment or byte by byte.
+/// FEATURES HS-4, HS-13, M-1, SA-1: everything at once, in one segment or byte by byte.
 #[tokio::test]
 async fn the_client_may_send_everything_at_once_or_bit_by_bit() {
     let server = start().await;
@@ -148,8 +150,9 @@ async fn amqplain_logs_in() {
 /// FEATURES HS-9, SA-6: a failed login is told at once to a client that understands.
 #[tokio::test]
 async fn a_failed_login_is_told_to_those_who_understand() {
-    let server = start().await;
-    for response in [&b"\0guest\0wrong"[..], b"\0nobody\0guest", b"\0guest\0"] {
+    let server = &start().await;
+    // All at once: the broker hangs up three seconds later.
+    join_all([&b"\0guest\0wrong"[..], b"\0nobody\0guest", b"\0guest\0"].map(|response| async move {
         let mut raw = Raw::connect(server.amqp_addr()).await;
         raw.send(b"AMQP\x00\x00\x09\x01").await;
         raw.expect(0, id::START).await;
@@ -159,22 +162,29 @@ async fn a_failed_login_is_told_to_those_who_understand() {
             .to_owned();
         assert_eq!(raw.close_method(0, id::CLOSE).await, Close { code: 403, text, method: (0, 0) });
         raw.expect_end().await;
-    }
+    }))
+    .await;
 }
 
-/// FEATURES HS-9, HS-10: to others there is only the end.
+/// FEATURES HS-9, HS-10, SA-1: to others there is only the end; so it is for responses that make no sense.
 #[tokio::test]
 async fn a_failed_login_of_others_just_ends() {
-    let server = start().await;
-    let cases: [(&[u8], &[u8]); 4] =
-        [(b"PLAIN", b"\0guest\0wrong"), (b"CRAM-MD5", b"x"), (b"PLAIN", b"guest guest"), (b"AMQPLAIN", b"\xff\xff")];
-    for (mechanism, response) in cases {
+    let server = &start().await;
+    let cases: [(&[u8], &[u8]); 5] = [
+        (b"PLAIN", b"\0guest\0wrong"),
+        (b"PLAIN", b"guest guest"),
+        (b"PLAIN", b"admin\0guest\0guest"),
+        (b"CRAM-MD5", b"x"),
+        (b"AMQPLAIN", b"\xff\xff"),
+    ];
+    join_all(cases.map(|(mechanism, response)| async move {
         let mut raw = Raw::connect(server.amqp_addr()).await;
         raw.send(b"AMQP\x00\x00\x09\x01").await;
         raw.expect(0, id::START).await;
         raw.start_ok(Args::new(), mechanism, response).await;
         assert_eq!(raw.next().await, None);
-    }
+    }))
+    .await;
 }
 
 /// FEATURES HS-6: a tune-ok beyond what was offered ends the connection; 4096 is the least.

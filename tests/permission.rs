@@ -150,6 +150,33 @@ async fn topic_permissions_check_keys() {
     assert_eq!(raw.expect_channel_close(1).await, Close { code: 403, text, method: id::QUEUE_BIND });
 }
 
+/// FEATURES RO-1: what is wrong with a publish is found in this order, whatever else is wrong with it.
+#[tokio::test]
+async fn a_publish_is_checked_in_order() {
+    let topic = r#"{"user": "app", "vhost": "/", "exchange": "amq.topic", "write": "^only$", "read": ".*"}"#;
+    let server = server(".*", "^(amq[.]topic|inner|missing)$", ".*", topic).await;
+    let mut raw = app(&server).await;
+    raw.call(1, id::EXCHANGE_DECLARE, args::exchange_declare("inner", "fanout", 8), id::EXCHANGE_DECLARE_OK).await;
+    let headers = Args::new().field("CC", b'S', &Args::new().longstr(b"not an array").0);
+    let all_wrong = Args::new().short(0x2110).table(headers.clone()).shortstr(b"soon").shortstr(b"somebody").0;
+    let no_expiration = Args::new().short(0x2010).table(headers).shortstr(b"somebody").0;
+    let user_only = Args::new().short(0x0010).shortstr(b"somebody").0;
+    let cases = [
+        ("forbidden", &all_wrong, "ACCESS_REFUSED - write access to exchange 'forbidden'"),
+        ("missing", &all_wrong, "NOT_FOUND - no exchange 'missing'"),
+        ("inner", &all_wrong, "ACCESS_REFUSED - cannot publish to internal exchange 'inner'"),
+        ("amq.topic", &all_wrong, "PRECONDITION_FAILED - invalid expiration 'soon'"),
+        ("amq.topic", &no_expiration, "PRECONDITION_FAILED - invalid message: {unacceptable_type_in_header,\"CC\""),
+        ("amq.topic", &user_only, "ACCESS_REFUSED - write access to topic 'key'"),
+    ];
+    for (exchange, properties, text) in cases {
+        raw.send(&raw::publish_with(1, args::publish(exchange, "key", 0), properties, b"")).await;
+        let close = raw.expect_channel_close(1).await;
+        assert!(close.text.starts_with(text), "{exchange}: {}", close.text);
+        raw.channel(1).await;
+    }
+}
+
 /// FEATURES US-8: users given to the builder may do everything on its vhosts.
 #[tokio::test]
 async fn users_of_the_builder_may_do_everything() {

@@ -1,5 +1,7 @@
 //! A channel: its state, and what each of its methods does.
 
+mod settling;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use super::confirm::Confirms;
 use super::content::{Complete, Content, PUBLISH_IDS};
 use super::outbound::Outbound;
 use super::reply::Fault;
-use super::tx::{Commit, Tx};
+use super::tx::Tx;
 use super::unacked::{Held, Unacked};
 use crate::broker::{
     Answer, ChannelKey, Client, ConsumeSpec, Delivery, ExchangeDeclare, Got, Limiter, Outcome, OwnerKey, Publish,
@@ -656,117 +658,6 @@ impl Channel {
         Ok(())
     }
 
-    // --- settling ---
-
-    fn settle(
-        &mut self,
-        tag: u64,
-        multiple: bool,
-        how: Settlement,
-        ids: (u16, u16),
-        around: &mut Surroundings<'_>,
-    ) -> Result<(), Fault> {
-        let unknown = || Fault::channel(ReplyCode::PreconditionFailed, ids, format!("unknown delivery tag {tag}"));
-        let taken = self.unacked.take(tag, multiple).ok_or_else(unknown)?;
-        if let Mode::Tx(tx) = &mut self.mode {
-            tx.settle(taken, how);
-            return Ok(());
-        }
-        self.settle_all(taken.iter().map(|(_, held)| held), how, around);
-        Ok(())
-    }
-
-    /// Runs of one owner go as one range.
-    fn settle_all<'h>(&self, held: impl Iterator<Item = &'h Held>, how: Settlement, around: &mut Surroundings<'_>) {
-        let mut run: Option<(crate::broker::Source, u64)> = None;
-        let mut counted = 0;
-        for held in held {
-            let source = held.source;
-            counted += u32::from(held.counted);
-            match &mut run {
-                Some((first, last))
-                    if first.queue == source.queue && first.owner == source.owner && source.number == *last + 1 =>
-                {
-                    *last += 1;
-                }
-                run => {
-                    if let Some((first, last)) = run.replace((source, source.number)) {
-                        around.client.settle(first.queue, first.owner, first.number, last, how);
-                    }
-                }
-            }
-        }
-        if let Some((first, last)) = run {
-            around.client.settle(first.queue, first.owner, first.number, last, how);
-        }
-        self.release(counted, around);
-    }
-
-    /// Makes room in the channel-wide prefetch.
-    fn release(&self, counted: u32, around: &mut Surroundings<'_>) {
-        if counted > 0 {
-            self.limiter.release(counted);
-            around.client.resume(self.key);
-        }
-    }
-
-    fn recover(&mut self, requeue: bool, ids: (u16, u16), around: &mut Surroundings<'_>) -> Result<(), Fault> {
-        if !requeue {
-            return Err(not_implemented(ids, "requeue=false"));
-        }
-        let taken = self.unacked.take(0, true).unwrap_or_default();
-        self.settle_all(taken.iter().map(|(_, held)| held), Settlement::Nack { requeue: true }, around);
-        Ok(())
-    }
-
-    // --- transactions ---
-
-    fn tx_select(&mut self, ids: (u16, u16), around: &mut Surroundings<'_>) -> Result<(), Fault> {
-        match self.mode {
-            Mode::Confirm(_) => {
-                let text = "cannot switch from confirm to tx mode";
-                return Err(Fault::channel(ReplyCode::PreconditionFailed, ids, text));
-            }
-            Mode::Tx(_) => {}
-            Mode::Plain => self.mode = Mode::Tx(Tx::default()),
-        }
-        self.write(around, &Method::TxSelectOk {})
-    }
-
-    fn tx_commit(&mut self, ids: (u16, u16), around: &mut Surroundings<'_>) -> Result<(), Fault> {
-        let Mode::Tx(tx) = &mut self.mode else {
-            return Err(not_transactional(ids));
-        };
-        let Commit { publishes, returned, settlements, counted } = tx.take_commit();
-        // TX-2: what goes nowhere is returned now, before commit-ok.
-        for message in returned {
-            let number = self.key.number;
-            let code = ReplyCode::NoRoute;
-            around.out.frames(|out| {
-                wire::write_return(out, number, code as u16, code.constant_name(), message.address());
-            });
-            around.out.content(number, &message, around.frame_max);
-        }
-        self.release(counted, around);
-        self.request(ids, Request::Commit, around, |client, reply| Ok(client.commit(reply, publishes, settlements)))
-    }
-
-    fn committed(&mut self, all_accepted: bool, around: &mut Surroundings<'_>) -> Result<(), Fault> {
-        if !all_accepted {
-            return Err(Fault::channel(ReplyCode::PreconditionFailed, (90, 20), "partial tx completion"));
-        }
-        self.write(around, &Method::TxCommitOk {})
-    }
-
-    fn tx_rollback(&mut self, ids: (u16, u16), around: &mut Surroundings<'_>) -> Result<(), Fault> {
-        let Mode::Tx(tx) = &mut self.mode else {
-            return Err(not_transactional(ids));
-        };
-        let taken = tx.take_rollback();
-        self.unacked.restore(taken);
-        self.write(around, &Method::TxRollbackOk {})
-    }
-
     /// Gives back memory that an idle channel does not need.
     pub(super) fn release_memory(&mut self) {
         self.content.release_memory();
@@ -790,10 +681,6 @@ pub(super) fn second_open(ids: (u16, u16)) -> Fault {
 
 fn not_implemented(ids: (u16, u16), text: &str) -> Fault {
     Fault::connection(ReplyCode::NotImplemented, ids, text)
-}
-
-fn not_transactional(ids: (u16, u16)) -> Fault {
-    Fault::channel(ReplyCode::PreconditionFailed, ids, "channel is not transactional")
 }
 
 /// FR-9: RabbitMQ drops the connection at a table it cannot read; a close method is kinder.

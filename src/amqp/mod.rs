@@ -7,6 +7,7 @@ mod confirm;
 mod content;
 mod driver;
 mod handshake;
+mod heartbeat;
 mod outbound;
 mod reply;
 mod session;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::channel::{Channel, Surroundings, second_open};
 use super::handshake::{self, ClientProperties, LoggedIn, PROTOCOL_HEADER, Tuned};
+use super::heartbeat::Heartbeats;
 use super::outbound::Outbound;
 use super::reply::{Fault, Sin};
 use super::{Options, Peer};
@@ -74,32 +75,6 @@ enum Phase {
         ended: Ended,
     },
     Ended(Ended),
-}
-
-/// Whether both sides are alive (HS-7).
-#[derive(Debug)]
-struct Heartbeats {
-    interval: Duration,
-    next_send: Instant,
-    sent: bool,
-    next_check: Instant,
-    received: bool,
-    /// Checks in a row that found nothing received.
-    missed: u32,
-}
-
-impl Heartbeats {
-    fn new(seconds: u16, now: Instant) -> Option<Self> {
-        let interval = Duration::from_secs(seconds.into());
-        (seconds > 0).then(|| Self {
-            interval,
-            next_send: now + interval / 2,
-            sent: false,
-            next_check: now + interval,
-            received: true,
-            missed: 0,
-        })
-    }
 }
 
 struct Running {
@@ -172,7 +147,7 @@ impl Session {
         if let Phase::Running(running) = &mut self.phase
             && let Some(heartbeats) = &mut running.heartbeats
         {
-            heartbeats.received = true;
+            heartbeats.received();
         }
         while self.wants_input() {
             let rest = &input[done..];
@@ -488,9 +463,7 @@ impl Session {
     pub fn next_timeout(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Header | Phase::StartOk | Phase::TuneOk(_) | Phase::Open(..) => Some(self.handshake_until),
-            Phase::Running(running) => {
-                running.heartbeats.as_ref().map(|heartbeats| heartbeats.next_send.min(heartbeats.next_check))
-            }
+            Phase::Running(running) => running.heartbeats.as_ref().map(Heartbeats::next_timeout),
             Phase::Closing { until, .. } | Phase::Silent { until, .. } => Some(*until),
             Phase::Finishing(_) | Phase::Ended(_) => None,
         }
@@ -499,7 +472,11 @@ impl Session {
     /// Does what is due. `sent`: something was written to the socket since the last call.
     pub fn timeout(&mut self, now: Instant, sent: bool, out: &mut Outbound) {
         if let Phase::Running(running) = &mut self.phase {
-            if running.beat(now, sent, out) {
+            // FL-2: nobody listens to a blocked connection, so its silence means nothing.
+            let listens = !running.blocked;
+            if let Some(heartbeats) = &mut running.heartbeats
+                && heartbeats.beat(now, sent, listens, out)
+            {
                 self.phase = Phase::Ended(Ended::HeartbeatTimeout);
             }
             return;
@@ -779,28 +756,5 @@ impl Running {
             }
         }
         self.client.flush();
-    }
-
-    // --- heartbeats ---
-
-    /// Sends a heartbeat if nothing else was sent for half the interval. True: the peer is gone (HS-7).
-    fn beat(&mut self, now: Instant, sent: bool, out: &mut Outbound) -> bool {
-        let Some(heartbeats) = &mut self.heartbeats else {
-            return false;
-        };
-        heartbeats.sent |= sent;
-        if heartbeats.next_send <= now {
-            if !mem::take(&mut heartbeats.sent) {
-                out.frames(wire::write_heartbeat);
-            }
-            heartbeats.next_send = now + heartbeats.interval / 2;
-        }
-        if heartbeats.next_check <= now {
-            // FL-2: nobody listens to a blocked connection, so its silence means nothing.
-            let alive = mem::take(&mut heartbeats.received) || self.blocked;
-            heartbeats.missed = if alive { 0 } else { heartbeats.missed + 1 };
-            heartbeats.next_check = now + heartbeats.interval;
-        }
-        heartbeats.missed >= 2
     }
 }

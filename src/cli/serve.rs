@@ -65,7 +65,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "SECONDS")]
     handshake_timeout: Option<u64>,
 
-    /// Cluster name shown to clients [default: rabbit@<hostname>]
+    /// Cluster name shown to clients; "rabbit@" and the host name if not given
     #[arg(long, value_name = "NAME")]
     cluster_name: Option<String>,
 

@@ -1,7 +1,7 @@
 //! Configuration: the environment turned into [`crate::server::Options`].
 //!
 //! Owns RabbitMQ's names of settings and how their values are written. It reads what it is given and touches nothing
-//! else: the caller hands in the environment, so that a test can hand in another. Start reading in [`env`].
+//! else: the caller hands in the environment, so that a test can hand in another. Start reading in [`mod@env`].
 
 pub mod env;
 mod error;

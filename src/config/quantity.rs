@@ -25,7 +25,7 @@ pub fn bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// Reads a memory watermark: a fraction such as `0.6`, or a number of [`bytes`].
+/// Reads a memory watermark: a fraction such as `0.6`, or a number of [`bytes()`].
 pub fn watermark(text: &str) -> Option<Watermark> {
     match text.trim().parse::<f64>() {
         Ok(fraction) if fraction > 0.0 && fraction <= 1.0 => Some(Watermark::Fraction(fraction)),

@@ -510,7 +510,7 @@ impl Client {
         self.push(queue.lane, Op::Settle { queue: queue.id, owner, first, last, how });
     }
 
-    /// The channel's [`Limiter`] has room again, or its limit changed: lanes look at its consumers anew.
+    /// The channel's [`super::Limiter`] has room again, or its limit changed: lanes look at its consumers anew.
     pub fn resume(&mut self, channel: ChannelKey) {
         self.push_to_touched(|| Op::Resume { channel: Some(channel) });
     }
