@@ -7,6 +7,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod perf;
+pub mod replicate;
 pub mod server;
 pub mod wire;
 

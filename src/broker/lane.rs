@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 use super::Broker;
 use super::effects::{ConnKey, Effects};
 use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement};
+use super::held::{Answering, Held};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
 use super::queue::{Queue, Subscription};
 use super::refusal::Refusal;
 use super::vhost::QueueHandle;
+use crate::replicate::{Position, Record, Replicator};
 
 /// A turn hands events out after this many operations, so that a long inbox delays nobody.
 const OPERATIONS_A_FLUSH: usize = 1024;
@@ -188,6 +190,10 @@ pub struct Lane {
     conns: HashMap<ConnectionId, Conn, foldhash::fast::RandomState>,
     timers: BinaryHeap<Reverse<(u64, QueueId)>>,
     fx: Effects,
+    replicator: Box<dyn Replicator>,
+    /// Where the log ends, as far as this lane appended to it.
+    appended: Position,
+    held: Held,
     /// In whose name the lane sends messages to other lanes.
     own_mailbox: Arc<Mailbox>,
 }
@@ -206,7 +212,7 @@ impl Lane {
         LaneHandle { inbox: Arc::default() }
     }
 
-    pub(super) fn new(index: u16, inbox: LaneHandle, broker: Broker) -> Self {
+    pub(super) fn new(index: u16, inbox: LaneHandle, broker: Broker, replicator: Box<dyn Replicator>) -> Self {
         Self {
             index,
             inbox,
@@ -216,6 +222,9 @@ impl Lane {
             conns: HashMap::default(),
             timers: BinaryHeap::new(),
             fx: Effects::new(index),
+            appended: replicator.durable(),
+            replicator,
+            held: Held::default(),
         }
     }
 
@@ -265,6 +274,7 @@ impl Lane {
             from.worked(bytes);
         }
         self.ring(now_ms);
+        self.give_what_is_durable();
         self.fx.flush();
         if closed {
             return Turn::Ended;
@@ -328,15 +338,25 @@ impl Lane {
             Op::Resume { channel } => self.resume(conn, from.id(), channel, now_ms),
             Op::ChannelClosed { channel } => self.channel_closed(from.id(), channel, now_ms),
             Op::ConnectionClosed { countdown } => self.connection_closed(conn, from.id(), &countdown, now_ms),
-            Op::Commit { operations, countdown } => self.commit(conn, operations, &countdown, now_ms),
+            Op::Commit { operations, countdown } => self.commit(conn, operations, countdown, now_ms),
         }
         self.follow_up(now_ms);
     }
 
     /// A queue that is gone has no say: the message counts as accepted (PC-6).
-    fn publish(&mut self, queue: QueueId, message: Message, now_ms: u64) -> bool {
-        match self.queues.get_mut(&queue) {
-            Some(queue) => queue.publish(message, now_ms, &mut self.fx),
+    fn publish(&mut self, id: QueueId, message: Message, now_ms: u64) -> bool {
+        match self.queues.get_mut(&id) {
+            Some(queue) => {
+                if queue.handle().options.durable && message.facts().persistent {
+                    self.appended = self.replicator.append(Record::Enqueue {
+                        queue: id.0,
+                        address: message.address(),
+                        properties: message.properties(),
+                        body: message.body(),
+                    });
+                }
+                queue.publish(message, now_ms, &mut self.fx)
+            }
             None => true,
         }
     }
@@ -366,8 +386,38 @@ impl Lane {
     }
 
     fn confirm(&mut self, conn: ConnKey, confirm: Option<ConfirmTo>, accepted: bool) {
-        if let Some(ConfirmTo { channel, sequence }) = confirm {
-            self.fx.confirm(conn, channel, sequence, accepted);
+        if let Some(to) = confirm {
+            self.answer(Answering::Confirm { conn, to, accepted });
+        }
+    }
+
+    /// Answers for what was appended so far: now if it is durable, else when it is.
+    fn answer(&mut self, answering: Answering) {
+        if self.appended <= self.replicator.durable() {
+            self.give(answering);
+        } else {
+            self.held.push(self.appended, answering);
+        }
+    }
+
+    fn give(&mut self, answering: Answering) {
+        match answering {
+            Answering::Confirm { conn, to, accepted } => self.fx.confirm(conn, to.channel, to.sequence, accepted),
+            Answering::Commit { conn, countdown } => {
+                if countdown.finished()
+                    && let Some(reply) = countdown.reply
+                {
+                    let all_accepted = !countdown.refused.load(Ordering::Acquire);
+                    self.fx.done(conn, reply, Ok(Outcome::Committed { all_accepted }));
+                }
+            }
+        }
+    }
+
+    fn give_what_is_durable(&mut self) {
+        let durable = self.replicator.durable();
+        while let Some(answering) = self.held.pop(durable) {
+            self.give(answering);
         }
     }
 
@@ -545,10 +595,11 @@ impl Lane {
         {
             self.fx.done(conn, reply, Ok(Outcome::Closed));
         }
+        self.held.forget(conn);
         self.fx.detach(conn);
     }
 
-    fn commit(&mut self, conn: ConnKey, operations: Vec<Op>, countdown: &Countdown, now_ms: u64) {
+    fn commit(&mut self, conn: ConnKey, operations: Vec<Op>, countdown: Arc<Countdown>, now_ms: u64) {
         for operation in operations {
             let accepted = match operation {
                 Op::Publish { queue, message, .. } => self.publish(queue, message, now_ms),
@@ -566,12 +617,7 @@ impl Lane {
                 countdown.refused.store(true, Ordering::Release);
             }
         }
-        if countdown.finished()
-            && let Some(reply) = countdown.reply
-        {
-            let all_accepted = !countdown.refused.load(Ordering::Acquire);
-            self.fx.done(conn, reply, Ok(Outcome::Committed { all_accepted }));
-        }
+        self.answer(Answering::Commit { conn, countdown });
     }
 
     /// What queues asked for beyond themselves: deleting some, dead-lettering, timers.

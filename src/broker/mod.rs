@@ -9,6 +9,7 @@ mod definitions;
 mod effects;
 mod event;
 pub mod exchange;
+mod held;
 mod lane;
 mod limiter;
 mod mailbox;
@@ -33,6 +34,7 @@ use self::queue::Queue;
 use self::reply_to::Requesters;
 use self::vhost::Vhosts;
 use crate::auth::Auth;
+use crate::replicate::{Local, Replicator};
 
 pub use self::client::Client;
 pub use self::definitions::DefinitionsError;
@@ -96,6 +98,15 @@ pub struct Broker(Arc<Shared>);
 impl Broker {
     /// A broker with no vhosts, and its lanes, which somebody must run: [`Lane::run`] or [`Lane::turn`].
     pub fn new(options: Options, auth: Auth) -> (Self, Vec<Lane>) {
+        Self::with_replicators(options, auth, || Box::new(Local::default()))
+    }
+
+    /// As [`Self::new`], with what keeps each lane's outcomes.
+    pub fn with_replicators(
+        options: Options,
+        auth: Auth,
+        mut replicator: impl FnMut() -> Box<dyn Replicator>,
+    ) -> (Self, Vec<Lane>) {
         let lanes = options.lanes.max(1);
         let broker = Self(Arc::new(Shared {
             options,
@@ -111,8 +122,10 @@ impl Broker {
             started: Instant::now(),
         }));
         let handles: Vec<LaneHandle> = (0..lanes).map(|_| Lane::handle()).collect();
-        let lanes =
-            (0..).zip(&handles).map(|(index, handle)| Lane::new(index, handle.clone(), broker.clone())).collect();
+        let lanes = (0..)
+            .zip(&handles)
+            .map(|(index, handle)| Lane::new(index, handle.clone(), broker.clone(), replicator()))
+            .collect();
         let _ = broker.0.lanes.set(handles);
         (broker, lanes)
     }
