@@ -8,6 +8,8 @@ mod method;
 mod properties;
 mod reply_code;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use self::content::{
     BASIC_CLASS, ContentHeader, Publish, address_parts, body_payload_max, write_ack, write_body_frame_head,
