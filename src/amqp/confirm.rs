@@ -1,6 +1,7 @@
 //! Publisher confirms of one channel: which publishes are open, and how their acks and nacks are put together.
 
 use std::collections::VecDeque;
+use std::mem;
 
 use crate::wire::{write_ack, write_nack};
 
@@ -12,6 +13,35 @@ struct Open {
     refused: bool,
 }
 
+/// Numbers without a gap.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: u64,
+    last: u64,
+}
+
+/// Publishes that are answered and not told to the client yet.
+#[derive(Debug, Default)]
+struct Answered(Vec<Run>);
+
+impl Answered {
+    fn push(&mut self, number: u64) {
+        match self.0.last_mut() {
+            Some(run) if run.last + 1 == number => run.last = number,
+            _ => self.0.push(Run { first: number, last: number }),
+        }
+    }
+
+    fn sorted(&mut self) -> Vec<Run> {
+        let mut runs = mem::take(&mut self.0);
+        runs.sort_unstable_by_key(|run| run.first);
+        runs
+    }
+}
+
+/// How many answered slots the table of open publishes may keep for the next ones.
+const KEPT_OPEN: usize = 64;
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Confirms {
@@ -19,11 +49,10 @@ pub(super) struct Confirms {
     last: u64,
     /// Number of the first of `open`.
     open_first: u64,
-    /// `None` is answered.
+    /// `None` is answered; the first one never is.
     open: VecDeque<Option<Open>>,
-    /// Answered and not told to the client yet.
-    acked: Vec<u64>,
-    nacked: Vec<u64>,
+    acked: Answered,
+    nacked: Answered,
 }
 
 impl Confirms {
@@ -53,18 +82,16 @@ impl Confirms {
     /// A lane answered publishes `first..=last`.
     pub(super) fn settled(&mut self, first: u64, last: u64, accepted: bool) {
         for number in first..=last {
-            let Some(index) = number.checked_sub(self.open_first) else {
-                continue;
-            };
-            let Some(slot) = usize::try_from(index).ok().and_then(|index| self.open.get_mut(index)) else {
+            let index = number.checked_sub(self.open_first).and_then(|index| usize::try_from(index).ok());
+            let Some(slot) = index.and_then(|index| self.open.get_mut(index)) else {
                 continue;
             };
             let Some(open) = slot else { continue };
             open.lanes_left = open.lanes_left.saturating_sub(1);
             open.refused |= !accepted;
             if open.lanes_left == 0 {
-                let list = if open.refused { &mut self.nacked } else { &mut self.acked };
-                list.push(number);
+                let answered = if open.refused { &mut self.nacked } else { &mut self.acked };
+                answered.push(number);
                 *slot = None;
             }
         }
@@ -72,41 +99,41 @@ impl Confirms {
             self.open.pop_front();
             self.open_first += 1;
         }
-        if self.open.is_empty() && self.open.capacity() > 64 {
+        if self.open.is_empty() && self.open.capacity() > KEPT_OPEN {
             self.open = VecDeque::new();
         }
     }
 
     /// Something is to be told.
     pub(super) fn is_pending(&self) -> bool {
-        !self.acked.is_empty() || !self.nacked.is_empty()
+        !self.acked.0.is_empty() || !self.nacked.0.is_empty()
     }
 
-    /// Writes what is answered (PC-4): acks below every open publish and every nack go as one with multiple, the rest
-    /// one by one; then nacks by the same rule.
+    /// Writes what is answered, as RabbitMQ does (PC-4): acks below every open publish and every nack go as one with
+    /// multiple, the rest one by one; then nacks by the same rule. A lone ack never has multiple, a lone nack may.
     pub(super) fn write(&mut self, channel: u16, out: &mut Vec<u8>) {
-        let mut acked = std::mem::take(&mut self.acked);
-        let mut nacked = std::mem::take(&mut self.nacked);
-        acked.sort_unstable();
-        nacked.sort_unstable();
-        let open = self.open.front().map(|_| self.open_first);
-        write_coalesced(&acked, &nacked, open, |tag, multiple| write_ack(out, channel, tag, multiple));
-        write_coalesced(&nacked, &acked, open, |tag, multiple| write_nack(out, channel, tag, multiple, false));
+        let (acked, nacked) = (self.acked.sorted(), self.nacked.sorted());
+        let open = if self.open.is_empty() { u64::MAX } else { self.open_first };
+        let before = |others: &[Run]| others.first().map_or(open, |run| run.first.min(open));
+        match acked[..] {
+            [Run { first, last }] if first == last => write_ack(out, channel, first, false),
+            _ => write_runs(&acked, before(&nacked), |tag, multiple| write_ack(out, channel, tag, multiple)),
+        }
+        // The requeue bit means nothing here; RabbitMQ leaves it at its default.
+        write_runs(&nacked, before(&acked), |tag, multiple| write_nack(out, channel, tag, multiple, true));
     }
 }
 
-/// Numbers are sorted; `open` is the lowest that is not answered.
-fn write_coalesced(numbers: &[u64], others: &[u64], open: Option<u64>, mut write: impl FnMut(u64, bool)) {
-    if let [only] = numbers {
-        return write(*only, false);
+/// Numbers below `cutoff` go together.
+fn write_runs(runs: &[Run], cutoff: u64, mut write: impl FnMut(u64, bool)) {
+    let together = runs.iter().take_while(|run| run.first < cutoff).last();
+    if let Some(run) = together {
+        write(run.last.min(cutoff - 1), true);
     }
-    let cutoff = [others.first().copied(), open].into_iter().flatten().min().unwrap_or(u64::MAX);
-    let (together, alone) = numbers.split_at(numbers.partition_point(|number| *number < cutoff));
-    if let Some(last) = together.last() {
-        write(*last, true);
-    }
-    for number in alone {
-        write(*number, false);
+    for run in runs {
+        for number in run.first.max(cutoff)..=run.last {
+            write(number, false);
+        }
     }
 }
 
@@ -174,6 +201,22 @@ mod tests {
         assert_eq!(written(&mut confirms), [("ack", 2, true), ("ack", 4, false), ("nack", 3, false)]);
     }
 
+    /// As RabbitMQ 4.3 and 3.10 were heard to do.
+    #[test]
+    fn a_lone_nack_has_multiple() {
+        let mut confirms = Confirms::default();
+        publish(&mut confirms, 1);
+        publish(&mut confirms, 1);
+        confirms.settled(1, 1, true);
+        assert_eq!(written(&mut confirms), [("ack", 1, false)]);
+        confirms.settled(2, 2, false);
+        assert_eq!(written(&mut confirms), [("nack", 2, true)]);
+        publish(&mut confirms, 1);
+        publish(&mut confirms, 1);
+        confirms.settled(4, 4, false);
+        assert_eq!(written(&mut confirms), [("nack", 4, false)]);
+    }
+
     #[test]
     fn publishes_that_go_nowhere_leave_no_gap() {
         let mut confirms = Confirms::default();
@@ -184,5 +227,49 @@ mod tests {
         confirms.settled(4, 4, true);
         confirms.settled(1, 1, true);
         assert_eq!(written(&mut confirms), [("ack", 4, true)]);
+    }
+
+    /// Whatever lanes answer in whatever order, the client's reading of acks and nacks is the truth: each publish is
+    /// told once, and `multiple` covers only what has been told the same, or before.
+    #[test]
+    fn every_publish_is_told_once_and_truly() {
+        use rand::rngs::StdRng;
+        use rand::{Rng, SeedableRng};
+
+        for seed in 0..200 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let mut confirms = Confirms::default();
+            // What each lane still has to answer, in order; and the truth.
+            let mut lanes: Vec<VecDeque<u64>> = vec![VecDeque::new(); 3];
+            let (mut refused, mut told) = (Vec::new(), Vec::new());
+            for _ in 0..60 {
+                for _ in 0..random.random_range(0..5) {
+                    let chosen: Vec<usize> = (0..3).filter(|_| random.random_bool(0.4)).collect();
+                    let number = publish(&mut confirms, chosen.len() as u16);
+                    chosen.iter().for_each(|lane| lanes[*lane].push_back(number));
+                    refused.push(false);
+                    told.push(false);
+                }
+                for _ in 0..random.random_range(0..6) {
+                    if let Some(number) = lanes[random.random_range(0..3)].pop_front() {
+                        let accepted = random.random_bool(0.8);
+                        refused[number as usize - 1] |= !accepted;
+                        confirms.settled(number, number, accepted);
+                    }
+                }
+                for (what, tag, multiple) in written(&mut confirms) {
+                    let from = if multiple { 0 } else { tag as usize - 1 };
+                    for index in from..tag as usize {
+                        let is_open = lanes.iter().flatten().any(|open| *open as usize == index + 1);
+                        assert!(told[index] || (!is_open && refused[index] == (what == "nack")), "seed {seed}");
+                        assert!(multiple || !told[index], "seed {seed}");
+                        told[index] = true;
+                    }
+                }
+            }
+            assert!(!confirms.is_pending());
+            let open: Vec<bool> = (1..=told.len() as u64).map(|n| lanes.iter().flatten().any(|o| *o == n)).collect();
+            assert!(told.iter().zip(open).all(|(told, open)| *told != open), "seed {seed}");
+        }
     }
 }

@@ -2,15 +2,18 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::heartbeat::Traffic;
 use super::outbound::{Outbound, PIECES_MAX};
 use super::session::{Ended, Session};
 use super::{Options, Peer};
@@ -18,32 +21,43 @@ use crate::broker::{Broker, Event};
 
 /// One read takes at most this much.
 const READ_BYTES_MAX: usize = 256 * 1024;
-/// A connection lets others run after this many reads in a row.
-const READS_A_POLL: usize = 4;
+/// What is read although nobody wants it yet, so that heartbeats and the end of the stream are noticed.
+const HELD_BYTES_MAX: usize = 16 * 1024;
+/// A connection lets others run after this many turns.
+const TURNS_A_POLL: usize = 4;
+/// The buffer that frames are written into is kept for the next connection up to this size.
+const WRITE_BUFFER_KEPT: usize = 1024 * 1024;
+/// How long the last words may take to be sent.
+const LINGER: Duration = Duration::from_secs(3);
 
 thread_local! {
     /// Where sockets are read into. It belongs to the thread and not to the connection, so that an idle connection
     /// has no read buffer; what is left of a frame is kept by the connection.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Where frames are written into, for the same reason; what the socket does not take is kept by the connection.
+    static WRITE_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A stream of bytes to and from a client.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// Makes the close that comes next an abortive one, if the transport knows such a thing: the peer sees a reset.
+    fn abort(&mut self) {}
+}
+
+impl Transport for TcpStream {
+    fn abort(&mut self) {
+        // Nothing is lost if it fails: the peer sees an orderly end.
+        let _ = socket2::SockRef::from(&*self).set_linger(Some(Duration::ZERO));
+    }
 }
 
 /// Serves a connection to its end. `handshake` is dropped as soon as the connection is open, or over: whoever bounds
 /// the handshakes hands in what stands for one.
 pub async fn serve<S, H>(stream: S, peer: Peer, broker: Broker, options: Arc<Options>, handshake: H) -> Ended
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
 {
-    let session = Session::new(broker, options, peer, Instant::now());
-    let mut driver = Driver {
-        stream,
-        session,
-        out: Outbound::default(),
-        remainder: Vec::new(),
-        events: Vec::new(),
-        timer: None,
-        sent: false,
-        flush_needed: false,
-    };
+    let mut driver = Driver::new(stream, Session::new(broker, options, peer, Instant::now()));
     let mut handshake = Some(handshake);
     let ended = poll_fn(|cx| {
         let polled = driver.poll(cx);
@@ -54,8 +68,13 @@ where
     })
     .await;
     drop(handshake);
-    // What the session said last is on its way; the peer sees the end behind it.
-    let _ = poll_fn(|cx| Pin::new(&mut driver.stream).poll_shutdown(cx)).await;
+    if ended.is_abrupt() {
+        driver.stream.abort();
+    } else {
+        // What the session said last is on its way; the peer sees the end behind it.
+        let shutdown = poll_fn(|cx| Pin::new(&mut driver.stream).poll_shutdown(cx));
+        let _ = tokio::time::timeout(LINGER, shutdown).await;
+    }
     ended
 }
 
@@ -64,65 +83,107 @@ struct Driver<S> {
     stream: S,
     session: Session,
     out: Outbound,
-    /// The beginning of a frame whose end has not come.
+    /// What was read and not handled: the beginning of a frame whose end has not come, or what nobody wants yet.
     remainder: Vec<u8>,
+    /// There may be whole frames in it.
+    is_held: bool,
     events: Vec<Event>,
     /// Set for the session's next timeout, or earlier.
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
-    /// Something was written since the session last asked.
-    sent: bool,
+    traffic: Traffic,
     /// The stream may hold back what was written (TLS does).
     flush_needed: bool,
+    /// The session is over; its last words must be sent by then.
+    linger_until: Option<Instant>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+impl<S: Transport> Driver<S> {
+    fn new(stream: S, session: Session) -> Self {
+        Self {
+            stream,
+            session,
+            out: Outbound::default(),
+            remainder: Vec::new(),
+            is_held: false,
+            events: Vec::new(),
+            timer: None,
+            traffic: Traffic::default(),
+            flush_needed: false,
+            linger_until: None,
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        let mut reads = 0;
-        loop {
+        WRITE_BUFFER.with_borrow_mut(|buffer| {
+            self.out.lend(buffer);
+            let polled = self.poll_turns(cx);
+            self.out.give_back(buffer);
+            if buffer.capacity() > WRITE_BUFFER_KEPT {
+                *buffer = Vec::new();
+            }
+            polled
+        })
+    }
+
+    fn poll_turns(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        for _ in 0..TURNS_A_POLL {
             let now = Instant::now();
+            // Whatever is left out because there is no room for its answers must be polled once there is, or nobody
+            // wakes this task for it.
             let mut moved = false;
-            if self.session.ended().is_none() && !self.out.is_full() {
+            let was_full = self.out.is_full();
+            if !was_full {
                 moved |= self.poll_events(cx, now);
             }
-            if self.session.wants_input() && !self.out.is_full() && !self.is_congested() {
-                match self.poll_read(cx, now) {
-                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ended::Disconnected),
-                    Poll::Ready(Ok(_)) => {
-                        reads += 1;
-                        moved = true;
-                    }
-                    Poll::Pending => {}
-                }
+            match self.poll_input(cx, now) {
+                Poll::Ready(Ok(())) => moved = true,
+                Poll::Ready(Err(_)) => return Poll::Ready(self.disconnected()),
+                Poll::Pending => {}
             }
             self.poll_timer(cx, now);
-            let was_full = self.out.is_full();
             if self.poll_write(cx).is_err() {
-                return Poll::Ready(Ended::Disconnected);
+                return Poll::Ready(self.disconnected());
             }
-            // What was held back for want of room has room now, and nobody else would wake us for it.
             moved |= was_full && !self.out.is_full();
-            if let Some(ended) = self.session.ended()
-                && self.out.is_empty()
-            {
-                return Poll::Ready(ended.clone());
+            match self.poll_ended(now) {
+                Poll::Ready(Some(ended)) => return Poll::Ready(ended),
+                Poll::Ready(None) => {}
+                Poll::Pending => moved = true,
             }
             if !moved {
-                break;
-            }
-            if reads == READS_A_POLL {
-                cx.waker().wake_by_ref();
-                break;
+                return Poll::Pending;
             }
         }
-        if self.out.is_empty() {
-            self.out.release_memory();
-        }
+        cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn is_congested(&mut self) -> bool {
-        self.session.client().is_some_and(|client| client.is_congested())
+    // --- the end ---
+
+    /// The socket is gone; the session may have ended before.
+    fn disconnected(&self) -> Ended {
+        self.session.ended().cloned().unwrap_or(Ended::Disconnected)
     }
+
+    /// The end, once the last words are sent; `None` as long as there is none. Pending: it has come just now.
+    fn poll_ended(&mut self, now: Instant) -> Poll<Option<Ended>> {
+        let Some(ended) = self.session.ended() else {
+            return Poll::Ready(None);
+        };
+        // Who does not read any more is not waited for.
+        if self.out.is_empty() || matches!(ended, Ended::HeartbeatTimeout) {
+            return Poll::Ready(Some(ended.clone()));
+        }
+        match self.linger_until {
+            None => {
+                self.linger_until = Some(now + LINGER);
+                Poll::Pending
+            }
+            Some(until) => Poll::Ready((until <= now).then(|| ended.clone())),
+        }
+    }
+
+    // --- what the broker says ---
 
     fn poll_events(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(client) = self.session.client() else {
@@ -135,74 +196,111 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             self.session.event(now, event, &mut self.out);
         }
         self.session.flush(&mut self.out);
-        // Frames that waited behind an answer may have been followed by others.
-        self.handle_remainder(now);
         true
     }
 
-    fn handle_remainder(&mut self, now: Instant) {
-        if self.remainder.is_empty() || !self.session.wants_input() {
-            return;
-        }
-        let input = std::mem::take(&mut self.remainder);
-        let done = self.session.receive(now, &input, &mut self.out);
-        self.remainder = input;
-        self.remainder.drain(..done);
-        self.session.flush(&mut self.out);
-    }
+    // --- bytes in ---
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<std::io::Result<usize>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            scratch.resize(READ_BYTES_MAX, 0);
-            // A frame that has begun goes first, so that frames are always in one piece.
-            let kept = self.remainder.len().min(READ_BYTES_MAX / 2);
-            if self.remainder.len() > kept {
-                return self.poll_read_large(cx, now, scratch);
+    fn poll_input(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<()>> {
+        if self.session.ended().is_some() {
+            return Poll::Pending;
+        }
+        if !self.session.wants_input() || self.out.is_full() {
+            return self.poll_hold(cx);
+        }
+        if self.session.client().is_some_and(|client| client.is_congested()) {
+            // That is soon over; until then nobody listens, so silence means nothing.
+            self.traffic.received = true;
+            return Poll::Pending;
+        }
+        if mem::take(&mut self.is_held) {
+            self.handle_remainder(now);
+            return Poll::Ready(Ok(()));
+        }
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            // What is left of a frame goes first, so that frames are always in one piece.
+            let kept = if self.remainder.len() <= READ_BYTES_MAX { self.remainder.len() } else { 0 };
+            buffer.resize(buffer.len().max(kept + READ_BYTES_MAX), 0);
+            let mut read = ReadBuf::new(&mut buffer[kept..kept + READ_BYTES_MAX]);
+            ready!(self.poll_read(cx, &mut read))?;
+            if kept < self.remainder.len() {
+                // A frame too large to be moved with every read.
+                self.remainder.extend_from_slice(read.filled());
+                self.handle_remainder(now);
+                return Poll::Ready(Ok(()));
             }
-            scratch[..kept].copy_from_slice(&self.remainder);
-            let mut buffer = ReadBuf::new(&mut scratch[kept..]);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-            let read = buffer.filled().len();
-            if read == 0 {
-                return Poll::Ready(Ok(0));
-            }
-            let input = &scratch[..kept + read];
-            let done = self.session.receive(now, input, &mut self.out);
+            let end = kept + read.filled().len();
+            buffer[..kept].copy_from_slice(&self.remainder);
+            let done = self.handle(now, &buffer[..end]);
             self.remainder.clear();
-            self.remainder.extend_from_slice(&input[done..]);
-            if self.remainder.is_empty() && self.remainder.capacity() > 0 {
+            self.remainder.extend_from_slice(&buffer[done..end]);
+            if self.remainder.is_empty() {
                 self.remainder = Vec::new();
             }
-            self.session.flush(&mut self.out);
-            Poll::Ready(Ok(read))
+            Poll::Ready(Ok(()))
         })
     }
 
-    /// A frame too large for the scratch buffer, or input that the session would not take yet.
-    fn poll_read_large(
-        &mut self,
-        cx: &mut Context<'_>,
-        now: Instant,
-        scratch: &mut [u8],
-    ) -> Poll<std::io::Result<usize>> {
-        let mut buffer = ReadBuf::new(scratch);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-        let read = buffer.filled().len();
-        self.remainder.extend_from_slice(buffer.filled());
-        if read > 0 {
-            self.handle_remainder(now);
+    fn handle_remainder(&mut self, now: Instant) {
+        let mut input = mem::take(&mut self.remainder);
+        let done = self.handle(now, &input);
+        input.drain(..done);
+        if !input.is_empty() {
+            self.remainder = input;
         }
-        Poll::Ready(Ok(read))
+    }
+
+    /// Hands input to the session; gives the bytes it is done with.
+    fn handle(&mut self, now: Instant, input: &[u8]) -> usize {
+        let done = self.session.receive(now, input, &mut self.out);
+        self.session.flush(&mut self.out);
+        self.is_held = done < input.len() && !self.session.wants_input();
+        done
+    }
+
+    /// Reads a little although nobody wants it yet.
+    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let room = HELD_BYTES_MAX.saturating_sub(self.remainder.len());
+        if room == 0 {
+            // Nobody listens, so silence means nothing.
+            self.traffic.received = true;
+            return Poll::Pending;
+        }
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(buffer.len().max(room), 0);
+            let mut read = ReadBuf::new(&mut buffer[..room]);
+            ready!(self.poll_read(cx, &mut read))?;
+            self.remainder.extend_from_slice(read.filled());
+            self.is_held = true;
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// The end of the stream is an error here.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if buffer.filled().is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.traffic.received = true;
+        Poll::Ready(Ok(()))
+    }
+
+    // --- time ---
+
+    fn next_timeout(&self) -> Option<Instant> {
+        self.linger_until.or_else(|| self.session.next_timeout())
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) {
-        while let Some(next) = self.session.next_timeout() {
+        while let Some(next) = self.next_timeout() {
             if next <= now {
-                let sent = std::mem::take(&mut self.sent);
-                self.session.timeout(now, sent, &mut self.out);
-                if self.session.ended().is_some() {
+                if self.linger_until.is_some() {
                     return;
                 }
+                self.session.timeout(now, mem::take(&mut self.traffic), &mut self.out);
+                // Memory of a burst long ago.
+                self.events = Vec::new();
                 continue;
             }
             // A timer that rings early is set anew then, so activity costs nothing.
@@ -217,24 +315,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 return;
             }
             self.timer = None;
-            if next > Instant::now() {
-                continue;
+            if next <= Instant::now() {
+                // Due since this turn began.
+                cx.waker().wake_by_ref();
+                return;
             }
-            cx.waker().wake_by_ref();
-            return;
         }
         self.timer = None;
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+    // --- bytes out ---
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while !self.out.is_empty() {
             let mut slices = [IoSlice::new(&[]); PIECES_MAX];
             let filled = self.out.slices(&mut slices);
             match Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..filled]) {
-                Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(written)) => {
                     self.out.advance(written);
-                    self.sent = true;
+                    self.traffic.sent = true;
                     self.flush_needed = true;
                 }
                 Poll::Ready(Err(error)) => return Err(error),

@@ -1,36 +1,46 @@
 //! From the protocol header to an open vhost.
+//!
+//! ```text
+//! client          | header        start-ok      tune-ok         open
+//! server          |        start          tune                        open-ok
+//! step            | Header StartOk        TuneOk        Open          (opened)
+//! ```
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::Options;
-use super::reply::Fault;
-use crate::auth::{Mechanism, User};
-use crate::wire::{FRAME_OVERHEAD, Method, RawTable, ReplyCode, Table, Value};
+use super::closing::CLOSE_TIMEOUT_MAX;
+use super::outbound::Outbound;
+use super::reply::{Fault, Ids, Sin};
+use super::{Options, Peer};
+use crate::auth::{Mechanism, Refused, User};
+use crate::broker::{Broker, Client, ConnectionInfo};
+use crate::wire::{FRAME_OVERHEAD, Frame, FrameKind, Method, RawTable, ReplyCode, Table, TableError, Value};
 
 /// What a server answers to a header it does not accept: the version it speaks.
-pub(super) const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\x00\x00\x09\x01";
+const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\x00\x00\x09\x01";
 /// Smallest frame_max a client may ask for (0-9-1 spec 4.2.3; RabbitMQ 4.1 raised it to 8192).
-pub(super) const FRAME_MAX_MIN: u32 = 4096;
+const FRAME_MAX_MIN: u32 = 4096;
 /// RabbitMQ's version whose behaviour this is: clients switch features on it.
 const RABBITMQ_VERSION: &str = "4.3.6";
 
 /// HS-1: 0-9-1, and the headers of 0-9 and 0-8 that RabbitMQ takes for it.
-pub(super) fn accepts(header: &[u8; 8]) -> bool {
+fn accepts(header: &[u8; 8]) -> bool {
     [PROTOCOL_HEADER, *b"AMQP\x01\x01\x00\x09", *b"AMQP\x01\x01\x08\x00"].contains(header)
 }
 
 /// PR-1, PR-2.
-pub(super) fn write_start(options: &Options, out: &mut Vec<u8>) {
+fn write_start(options: &Options, out: &mut Vec<u8>) {
     let capabilities = [
-        "authentication_failure_close",
-        "basic.nack",
-        "connection.blocked",
-        "consumer_cancel_notify",
-        "consumer_priorities",
-        "direct_reply_to",
-        "exchange_exchange_bindings",
-        "per_consumer_qos",
         "publisher_confirms",
+        "exchange_exchange_bindings",
+        "basic.nack",
+        "consumer_cancel_notify",
+        "connection.blocked",
+        "consumer_priorities",
+        "authentication_failure_close",
+        "per_consumer_qos",
+        "direct_reply_to",
     ];
     let capabilities: Table = capabilities.into_iter().map(|name| (name, Value::Bool(true))).collect();
     let information = "Lepus: a RabbitMQ-compatible broker. Licensed under the Apache License 2.0";
@@ -61,20 +71,206 @@ pub(super) fn write_start(options: &Options, out: &mut Vec<u8>) {
     .encode_frame(0, out);
 }
 
+const START_OK_IDS: Ids = (10, 11);
+const TUNE_IDS: Ids = (10, 30);
+const OPEN_IDS: Ids = (10, 40);
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Handshake {
+    step: Step,
+    /// It must be over by then (HS-8).
+    until: Instant,
+}
+
+#[derive(Debug)]
+enum Step {
+    Header,
+    StartOk,
+    TuneOk(LoggedIn),
+    Open(LoggedIn, Tuned),
+}
+
+/// Logged in.
+#[derive(Clone, Debug)]
+struct LoggedIn {
+    user: Arc<User>,
+    properties: ClientProperties,
+}
+
+/// What a header or frame led to.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// The next is awaited.
+    Next,
+    /// A protocol that is not spoken here; the answer is written (HS-2).
+    BadHeader,
+    /// The login failed; what is to be told of it is written (HS-9, HS-10).
+    LoginRefused(Refused),
+    /// open-ok is written.
+    Opened(Opened),
+}
+
+/// A connection that is open.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) client: Box<Client>,
+    pub(super) tuned: Tuned,
+    pub(super) properties: ClientProperties,
+}
+
+/// What it meets: the broker, how sessions behave, who is at the other end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Server<'a> {
+    pub(super) broker: &'a Broker,
+    pub(super) options: &'a Options,
+    pub(super) peer: &'a Peer,
+}
+
+impl Handshake {
+    pub(super) fn new(until: Instant) -> Self {
+        Self { step: Step::Header, until }
+    }
+
+    /// When it must be over.
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// The protocol header has not come yet; frames come after it.
+    pub(super) fn awaits_header(&self) -> bool {
+        matches!(self.step, Step::Header)
+    }
+
+    /// Whoever is logged in is told what is wrong; for others there is silence only.
+    pub(super) fn is_logged_in(&self) -> bool {
+        matches!(self.step, Step::TuneOk(_) | Step::Open(..))
+    }
+
+    /// Largest payload accepted now.
+    pub(super) fn payload_max(&self, options: &Options) -> u32 {
+        match &self.step {
+            Step::Open(_, tuned) => tuned.payload_max(),
+            _ => options.initial_frame_max,
+        }
+    }
+
+    /// The first eight bytes.
+    pub(super) fn header(&mut self, header: &[u8; 8], options: &Options, out: &mut Outbound) -> Progress {
+        if !accepts(header) {
+            out.frames(|out| out.extend_from_slice(&PROTOCOL_HEADER));
+            return Progress::BadHeader;
+        }
+        out.frames(|out| write_start(options, out));
+        self.step = Step::StartOk;
+        Progress::Next
+    }
+
+    /// A frame after the header.
+    pub(super) fn frame(
+        &mut self,
+        frame: Frame<'_>,
+        server: Server<'_>,
+        out: &mut Outbound,
+    ) -> Result<Progress, Fault> {
+        if frame.kind == FrameKind::Heartbeat {
+            return Ok(Progress::Next);
+        }
+        if frame.kind != FrameKind::Method || frame.channel != 0 {
+            return Err(Fault::unexpected_frame((0, 0), "unexpected frame in handshake"));
+        }
+        let unreadable = |error| Fault::unreadable(frame.kind, frame.payload, &error);
+        let method = Method::decode(frame.payload).map_err(unreadable)?;
+        match (&self.step, method) {
+            (Step::StartOk, Method::ConnectionStartOk { client_properties, mechanism, response, .. }) => {
+                let properties = ClientProperties::read(client_properties)?;
+                Ok(self.login(properties, mechanism, response, server, out))
+            }
+            // php-amqplib may send tune-ok twice.
+            (
+                Step::TuneOk(logged_in) | Step::Open(logged_in, _),
+                Method::ConnectionTuneOk { channel_max, frame_max, heartbeat },
+            ) => {
+                let tuned = Tuned::agree(server.options, channel_max, frame_max, heartbeat)?;
+                self.step = Step::Open(logged_in.clone(), tuned);
+                Ok(Progress::Next)
+            }
+            (Step::Open(logged_in, tuned), Method::ConnectionOpen { virtual_host }) => {
+                open(logged_in, *tuned, virtual_host, server, out).map(Progress::Opened)
+            }
+            (step, method) => {
+                let state = match step {
+                    Step::Header | Step::StartOk => "starting",
+                    Step::TuneOk(_) => "tuning",
+                    Step::Open(..) => "opening",
+                };
+                let text = format!("unexpected method in connection state {state}");
+                Err(Fault::connection(ReplyCode::ChannelError, method.ids(), text))
+            }
+        }
+    }
+
+    fn login(
+        &mut self,
+        properties: ClientProperties,
+        mechanism: &str,
+        response: &[u8],
+        server: Server<'_>,
+        out: &mut Outbound,
+    ) -> Progress {
+        let known = Mechanism::parse(mechanism).ok_or(Refused::Malformed);
+        let from_loopback = server.peer.is_loopback();
+        match known.and_then(|mechanism| server.broker.auth().authenticate(mechanism, response, from_loopback)) {
+            Ok(user) => {
+                let Options { channel_max, frame_max, heartbeat_s, .. } = *server.options;
+                let tune = Method::ConnectionTune { channel_max, frame_max, heartbeat: heartbeat_s };
+                out.frames(|out| tune.encode_frame(0, out));
+                self.step = Step::TuneOk(LoggedIn { user, properties });
+                Progress::Next
+            }
+            Err(refused) => {
+                if properties.authentication_failure_close && refused != Refused::Malformed {
+                    let text = format!(
+                        "Login was refused using authentication mechanism {mechanism}. For details see the broker \
+                         logfile."
+                    );
+                    let sin = Sin::new(ReplyCode::AccessRefused, (0, 0), text);
+                    out.frames(|out| sin.connection_close(out));
+                }
+                Progress::LoginRefused(refused)
+            }
+        }
+    }
+}
+
+fn open(
+    logged_in: &LoggedIn,
+    tuned: Tuned,
+    vhost: &str,
+    server: Server<'_>,
+    out: &mut Outbound,
+) -> Result<Opened, Fault> {
+    let LoggedIn { user, properties } = logged_in.clone();
+    let info =
+        ConnectionInfo { name: server.peer.connection_name(), user_provided_name: properties.connection_name.clone() };
+    let client =
+        Client::open(server.broker, user, vhost, info).map_err(|refusal| Fault::refused(&refusal, OPEN_IDS))?;
+    out.frames(|out| Method::ConnectionOpenOk {}.encode_frame(0, out));
+    Ok(Opened { client: Box::new(client), tuned, properties })
+}
+
 /// What the client said of itself (PR-3, PR-4).
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClientProperties {
-    pub(super) authentication_failure_close: bool,
+    authentication_failure_close: bool,
     pub(super) consumer_cancel_notify: bool,
     pub(super) connection_blocked: bool,
     pub(super) connection_name: Option<String>,
 }
 
 impl ClientProperties {
-    pub(super) fn read(raw: RawTable<'_>) -> Result<Self, Fault> {
-        let ids = (10, 11);
-        let malformed =
-            |error: crate::wire::TableError| Fault::connection(ReplyCode::SyntaxError, ids, error.to_string());
+    fn read(raw: RawTable<'_>) -> Result<Self, Fault> {
+        let malformed = |error: TableError| Fault::connection(ReplyCode::SyntaxError, START_OK_IDS, error.to_string());
         let properties = raw.parse().map_err(malformed)?;
         let capability = |name: &str| match properties.get("capabilities") {
             Some(Value::Table(capabilities)) => capabilities.get(name) == Some(&Value::Bool(true)),
@@ -89,13 +285,6 @@ impl ClientProperties {
     }
 }
 
-/// Logged in.
-#[derive(Clone, Debug)]
-pub(super) struct LoggedIn {
-    pub(super) user: Arc<User>,
-    pub(super) properties: ClientProperties,
-}
-
 /// Limits both sides have agreed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Tuned {
@@ -108,10 +297,18 @@ pub(super) struct Tuned {
 
 impl Tuned {
     /// Checks tune-ok (HS-6). RabbitMQ goes silent where it fails; 4.x's source has this close method for it.
-    pub(super) fn agree(options: &Options, channel_max: u16, frame_max: u32, heartbeat_s: u16) -> Result<Self, Fault> {
+    fn agree(options: &Options, channel_max: u16, frame_max: u32, heartbeat_s: u16) -> Result<Self, Fault> {
         check("frame_max", FRAME_MAX_MIN, options.frame_max, frame_max)?;
         check("channel_max", 0, options.channel_max.into(), channel_max.into())?;
         Ok(Self { frame_max, channel_max, heartbeat_s })
+    }
+
+    /// How long close-ok is waited for.
+    pub(super) fn close_timeout(self) -> Duration {
+        match self.heartbeat_s {
+            0 => CLOSE_TIMEOUT_MAX,
+            seconds => CLOSE_TIMEOUT_MAX.min(Duration::from_secs(seconds.into())),
+        }
     }
 
     /// Largest payload accepted: the whole frame_max, 8 more than the specification allows (FR-2).
@@ -125,7 +322,7 @@ fn check(field: &str, min: u32, server: u32, client: u32) -> Result<(), Fault> {
         let detail = if client == 0 && field == "channel_max" { " (no limit)" } else { "" };
         let text =
             format!("negotiated {field} = {client}{detail} is {relation} than the {bound} allowed value ({limit})");
-        Err(Fault::connection(ReplyCode::NotAllowed, (10, 30), text))
+        Err(Fault::connection(ReplyCode::NotAllowed, TUNE_IDS, text))
     };
     if client != 0 && client < min {
         return failed("lower", "minimum", min);

@@ -3,6 +3,7 @@
 //! at [`Session::receive`].
 
 mod channel;
+mod closing;
 mod confirm;
 mod content;
 mod driver;
@@ -10,7 +11,10 @@ mod handshake;
 mod heartbeat;
 mod outbound;
 mod reply;
+mod running;
 mod session;
+#[cfg(test)]
+mod tests;
 mod tx;
 mod unacked;
 
@@ -19,7 +23,8 @@ use std::time::Duration;
 
 use crate::wire::Table;
 
-pub use self::driver::serve;
+pub use self::driver::{Transport, serve};
+pub use self::heartbeat::Traffic;
 pub use self::outbound::Outbound;
 pub use self::session::{Ended, Session};
 

@@ -1,66 +1,58 @@
-//! What is to be written to the socket: small frames in one buffer, large bodies by reference between them.
+//! What is to be written to the socket: frames in one buffer, large bodies by reference between them.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::mem;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::broker::Message;
 use crate::wire::{FRAME_END, body_payload_max, write_body_frame_head, write_content, write_content_header};
 
 /// Bodies of at least this many bytes are not copied for each consumer.
 const SHARED_BODY_MIN: usize = 32 * 1024;
-/// Above this many bytes the session takes no more deliveries.
+/// Above this many bytes nothing is added that can wait.
 const FULL_BYTES: usize = 256 * 1024;
-/// A drained buffer larger than this is given back.
-const KEPT_CAPACITY: usize = 4 * 1024;
 /// How many pieces one vectored write takes.
 pub(super) const PIECES_MAX: usize = 64;
 
+/// A large body, or the piece of it that goes into one frame.
 #[derive(Debug)]
-enum Piece {
-    Own(Vec<u8>),
-    Shared(Bytes),
-}
-
-impl Piece {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Own(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
-        }
-    }
+struct Shared {
+    /// It goes before the byte of `own` with this index.
+    at: usize,
+    bytes: Bytes,
 }
 
 /// See the module's documentation.
+///
+/// ```text
+/// own     | method header body-head | end body-head | end method ... |
+/// shared                            ^ bytes         ^ bytes
+/// ```
 #[derive(Debug, Default)]
 pub struct Outbound {
-    /// Written before `tail`, in order.
-    pieces: VecDeque<Piece>,
-    tail: Vec<u8>,
-    /// Bytes of the first piece (or of `tail`, if there are no pieces) that are written already.
-    written: usize,
-    /// Bytes in all, without what is written.
-    len: usize,
+    own: Vec<u8>,
+    /// Bytes of `own` that are written already.
+    own_written: usize,
+    shared: VecDeque<Shared>,
+    shared_len: usize,
 }
 
 impl Outbound {
     /// Lets `write` append frames.
     pub(super) fn frames<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        let before = self.tail.len();
-        let result = write(&mut self.tail);
-        self.len += self.tail.len() - before;
-        result
+        write(&mut self.own)
     }
 
     /// Appends header and body frames of a message.
     pub(super) fn content(&mut self, channel: u16, message: &Message, frame_max: u32) {
         match message.body_shared() {
             Some(body) if body.len() >= SHARED_BODY_MIN => {
-                self.frames(|out| write_content_header(out, channel, message.properties(), body.len() as u64));
+                write_content_header(&mut self.own, channel, message.properties(), body.len() as u64);
                 self.shared_body(channel, body, frame_max);
             }
-            _ => self.frames(|out| write_content(out, channel, message.properties(), message.body(), frame_max)),
+            _ => write_content(&mut self.own, channel, message.properties(), message.body(), frame_max),
         }
     }
 
@@ -69,71 +61,101 @@ impl Outbound {
         let mut from = 0;
         while from < body.len() {
             let to = body.len().min(from.saturating_add(piece_max));
-            self.frames(|out| write_body_frame_head(out, channel, to - from));
-            self.pieces.push_back(Piece::Own(std::mem::take(&mut self.tail)));
-            self.pieces.push_back(Piece::Shared(body.slice(from..to)));
-            self.len += to - from;
-            self.frames(|out| out.push(FRAME_END));
+            write_body_frame_head(&mut self.own, channel, to - from);
+            self.shared.push_back(Shared { at: self.own.len(), bytes: body.slice(from..to) });
+            self.own.push(FRAME_END);
             from = to;
         }
+        self.shared_len += body.len();
+    }
+
+    /// Bytes to write.
+    pub fn len(&self) -> usize {
+        self.own.len() - self.own_written + self.shared_len
     }
 
     /// Nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// So much to write that nothing should be added that can wait.
     pub fn is_full(&self) -> bool {
-        self.len >= FULL_BYTES
+        self.len() >= FULL_BYTES
     }
 
     /// The next bytes, for a vectored write. Gives how many slices are filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; PIECES_MAX]) -> usize {
         let mut filled = 0;
-        let mut skip = self.written;
-        for bytes in self.pieces.iter().map(Piece::bytes).chain([self.tail.as_slice()]) {
-            let rest = &bytes[skip.min(bytes.len())..];
-            skip = 0;
-            if rest.is_empty() {
-                continue;
+        let mut fill = |bytes: &'a [u8]| {
+            if !bytes.is_empty()
+                && let Some(slice) = slices.get_mut(filled)
+            {
+                *slice = IoSlice::new(bytes);
+                filled += 1;
             }
-            slices[filled] = IoSlice::new(rest);
-            filled += 1;
-            if filled == PIECES_MAX {
-                break;
-            }
+        };
+        let mut from = self.own_written;
+        // A piece and what stands before it.
+        for shared in self.shared.iter().take(PIECES_MAX) {
+            fill(&self.own[from..shared.at]);
+            fill(&shared.bytes);
+            from = shared.at;
+        }
+        if self.shared.len() <= PIECES_MAX {
+            fill(&self.own[from..]);
         }
         filled
     }
 
     /// `n` bytes were written.
-    pub fn advance(&mut self, n: usize) {
-        self.len -= n;
-        self.written += n;
-        while let Some(first) = self.pieces.front() {
-            let length = first.bytes().len();
-            if self.written < length {
+    pub fn advance(&mut self, mut n: usize) {
+        while let Some(shared) = self.shared.front_mut() {
+            let before = n.min(shared.at - self.own_written);
+            self.own_written += before;
+            n -= before;
+            let within = n.min(shared.bytes.len());
+            shared.bytes.advance(within);
+            self.shared_len -= within;
+            n -= within;
+            if self.own_written < shared.at || !shared.bytes.is_empty() {
                 return;
             }
-            self.written -= length;
-            self.pieces.pop_front();
+            self.shared.pop_front();
         }
-        if self.written == self.tail.len() {
-            self.written = 0;
-            if self.tail.capacity() > KEPT_CAPACITY {
-                self.tail = Vec::new();
-            } else {
-                self.tail.clear();
-            }
+        self.own_written += n;
+        if self.own_written == self.own.len() {
+            self.own.clear();
+            self.own_written = 0;
         }
     }
 
-    /// Gives back memory that an idle connection does not need.
-    pub fn release_memory(&mut self) {
-        if self.is_empty() {
-            self.tail = Vec::new();
-            self.pieces = VecDeque::new();
+    /// Takes a buffer to write into, if it has none with something in it.
+    pub(super) fn lend(&mut self, buffer: &mut Vec<u8>) {
+        if self.own.is_empty() {
+            mem::swap(&mut self.own, buffer);
+        }
+    }
+
+    /// Gives the buffer back, unless most of it is waiting to be written: what is left of a little is kept in a
+    /// buffer of its own size, and of nothing in none.
+    pub(super) fn give_back(&mut self, buffer: &mut Vec<u8>) {
+        let rest = self.own.len() - self.own_written;
+        if self.shared.is_empty() {
+            self.shared = VecDeque::new();
+        }
+        if rest > 0 && self.own.capacity() <= 2 * rest {
+            return;
+        }
+        let rest = self.own[self.own_written..].to_vec();
+        for shared in &mut self.shared {
+            shared.at -= self.own_written;
+        }
+        self.own_written = 0;
+        let mut used = mem::replace(&mut self.own, rest);
+        used.clear();
+        if used.capacity() > buffer.capacity() {
+            *buffer = used;
         }
     }
 }
@@ -184,5 +206,67 @@ mod tests {
                 assert_eq!(pieces.concat(), body);
             }
         }
+    }
+
+    /// Whatever the socket takes at a time, and whenever the buffer is lent and given back, bytes come out once and in
+    /// order.
+    #[test]
+    fn partial_writes_lose_and_repeat_nothing() {
+        use rand::rngs::StdRng;
+        use rand::{Rng, SeedableRng};
+
+        for seed in 0..100 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let (mut out, mut plain) = (Outbound::default(), Vec::new());
+            let (mut buffer, mut written) = (Vec::new(), Vec::new());
+            for round in 0..50_u8 {
+                out.lend(&mut buffer);
+                for _ in 0..random.random_range(0..4) {
+                    let length = [0, 10, 5000, SHARED_BODY_MIN, 100_000][random.random_range(0..5)];
+                    let body = vec![round; length];
+                    let message = Message::new(
+                        b"\0\0",
+                        b"\0\0",
+                        Body::Large(Bytes::from(body.clone())),
+                        Facts::default(),
+                        &mut Vec::new(),
+                    );
+                    out.content(1, &message, 8192);
+                    write_content(&mut plain, 1, b"\0\0", &body, 8192);
+                }
+                for _ in 0..random.random_range(0..4) {
+                    let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+                    let filled = out.slices(&mut slices);
+                    let all: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
+                    let n = random.random_range(0..=all.len());
+                    written.extend(&all[..n]);
+                    out.advance(n);
+                }
+                out.give_back(&mut buffer);
+                assert!(buffer.is_empty());
+                assert_eq!(out.len(), plain.len() - written.len());
+            }
+            written.extend(drain(&mut out, usize::MAX));
+            assert!(written == plain, "seed {seed}");
+            out.give_back(&mut buffer);
+            assert_eq!(out.own.capacity() + out.shared.capacity(), 0);
+        }
+    }
+
+    /// A connection that has nothing to write has no buffer; one that a slow reader keeps waiting has what it needs.
+    #[test]
+    fn buffers_are_given_back() {
+        let (mut out, mut buffer) = (Outbound::default(), Vec::with_capacity(100_000));
+        out.lend(&mut buffer);
+        out.frames(|own| own.extend([1; 1000]));
+        out.advance(1000);
+        out.give_back(&mut buffer);
+        assert!(buffer.capacity() >= 100_000 && out.own.capacity() == 0);
+        out.lend(&mut buffer);
+        out.frames(|own| own.extend([1; 1000]));
+        out.advance(900);
+        out.give_back(&mut buffer);
+        assert!(buffer.capacity() >= 100_000 && out.own.capacity() == 100);
+        assert_eq!(out.len(), 100);
     }
 }

@@ -6,11 +6,20 @@ use crate::broker::{Message, Prepared, Settlement, Source};
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Tx {
+    /// And whether it is mandatory.
     publishes: Vec<(Prepared, bool)>,
-    settlements: Vec<(Vec<(u64, Held)>, Settlement)>,
+    settlements: Vec<Settled>,
+}
+
+#[derive(Debug)]
+struct Settled {
+    tag: u64,
+    held: Held,
+    how: Settlement,
 }
 
 /// What a commit carries out.
+#[derive(Debug)]
 pub(super) struct Commit {
     pub(super) publishes: Vec<Prepared>,
     /// Mandatory messages that go nowhere.
@@ -25,25 +34,25 @@ impl Tx {
         self.publishes.push((prepared, mandatory));
     }
 
-    pub(super) fn settle(&mut self, taken: Vec<(u64, Held)>, how: Settlement) {
-        self.settlements.push((taken, how));
+    pub(super) fn settle(&mut self, tag: u64, held: Held, how: Settlement) {
+        self.settlements.push(Settled { tag, held, how });
     }
 
+    /// Ends the transaction; the next one begins.
     pub(super) fn take_commit(&mut self) -> Commit {
         let Self { publishes, settlements } = std::mem::take(self);
         let is_returned = |(prepared, mandatory): &&(Prepared, bool)| *mandatory && !prepared.is_routed();
         let returned = publishes.iter().filter(is_returned).map(|(prepared, _)| prepared.message().clone()).collect();
-        let held = || settlements.iter().flat_map(|(taken, how)| taken.iter().map(move |(_, held)| (held, *how)));
         Commit {
             returned,
-            counted: held().map(|(held, _)| u32::from(held.counted)).sum(),
-            settlements: held().map(|(held, how)| (held.source, how)).collect(),
+            counted: settlements.iter().map(|settled| u32::from(settled.held.counted)).sum(),
+            settlements: settlements.iter().map(|settled| (settled.held.source, settled.how)).collect(),
             publishes: publishes.into_iter().map(|(prepared, _)| prepared).collect(),
         }
     }
 
     /// Forgets everything; gives what was settled, to be unacked again (TX-3).
-    pub(super) fn take_rollback(&mut self) -> Vec<(u64, Held)> {
-        std::mem::take(self).settlements.into_iter().flat_map(|(taken, _)| taken).collect()
+    pub(super) fn take_rollback(&mut self) -> impl Iterator<Item = (u64, Held)> + use<> {
+        std::mem::take(self).settlements.into_iter().map(|settled| (settled.tag, settled.held))
     }
 }

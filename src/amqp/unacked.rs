@@ -26,8 +26,10 @@ pub(super) struct Unacked {
     len: usize,
 }
 
-/// The deque is looked over for stragglers once it is this long and mostly empty.
-const SPARSE_LEN_MIN: usize = 64;
+/// The deque is looked over for stragglers once it spans so many tags and is mostly empty.
+const SPARSE_SPAN_MIN: u64 = 64;
+/// An empty deque of at most this capacity is kept.
+const KEPT_LEN: usize = 16;
 
 impl Unacked {
     /// The tag of a delivery that needs no ack.
@@ -39,21 +41,26 @@ impl Unacked {
     /// Keeps a delivery; gives its tag.
     pub(super) fn push(&mut self, held: Held) -> u64 {
         let tag = self.next_tag();
-        if self.recent.len() >= SPARSE_LEN_MIN && self.recent.len() > 4 * self.len {
-            let first = self.recent_first;
-            let left = self.recent.drain(..).enumerate();
-            self.stragglers.extend(left.filter_map(|(index, held)| Some((first + index as u64, held?))));
+        // Up to the new one; tags of no-ack deliveries in between count.
+        let span = tag - self.recent_first;
+        if !self.recent.is_empty() && span >= SPARSE_SPAN_MIN && span > 4 * self.len as u64 {
+            self.move_stragglers();
         }
         if self.recent.is_empty() {
             self.recent_first = tag;
         }
-        // Tags of no-ack deliveries in between have no entry.
         while self.recent_first + (self.recent.len() as u64) < tag {
             self.recent.push_back(None);
         }
         self.recent.push_back(Some(held));
         self.len += 1;
         tag
+    }
+
+    fn move_stragglers(&mut self) {
+        let first = self.recent_first;
+        let left = self.recent.drain(..).enumerate();
+        self.stragglers.extend(left.filter_map(|(index, held)| Some((first + index as u64, held?))));
     }
 
     /// Unacked deliveries of consumers; all of them count in the channel's limiter from now on.
@@ -81,25 +88,21 @@ impl Unacked {
             _ => self.stragglers.remove(&tag)?,
         };
         self.len -= 1;
-        if self.len == 0 && self.recent.capacity() > 64 {
-            self.recent = VecDeque::new();
-        }
+        self.trim();
         Some(held)
     }
 
-    /// Takes out what an ack, nack or reject names: one tag, or with `multiple` all up to it, tag 0 meaning all.
-    /// `None`: the tag is unknown (EH-13).
-    pub(super) fn take(&mut self, tag: u64, multiple: bool) -> Option<Vec<(u64, Held)>> {
+    /// Takes out what an ack, nack or reject names, and hands it to `each` in order of tags: one tag, or with
+    /// `multiple` all up to it, tag 0 meaning all. False: the tag is unknown (EH-13).
+    pub(super) fn take(&mut self, tag: u64, multiple: bool, mut each: impl FnMut(u64, Held)) -> bool {
         if !multiple {
-            return self.take_one(tag).map(|held| vec![(tag, held)]);
+            return self.take_one(tag).map(|held| each(tag, held)).is_some();
         }
-        if tag == 0 {
-            return Some(self.take_up_to(u64::MAX));
+        if tag != 0 && !self.contains(tag) {
+            return false;
         }
-        if tag > self.last_tag || !self.contains(tag) {
-            return None;
-        }
-        Some(self.take_up_to(tag))
+        self.take_up_to(if tag == 0 { u64::MAX } else { tag }, each);
+        true
     }
 
     fn contains(&self, tag: u64) -> bool {
@@ -108,17 +111,31 @@ impl Unacked {
         in_recent.is_some_and(Option::is_some) || self.stragglers.contains_key(&tag)
     }
 
-    fn take_up_to(&mut self, tag: u64) -> Vec<(u64, Held)> {
-        let later = tag.checked_add(1).map(|next| self.stragglers.split_off(&next)).unwrap_or_default();
-        let mut taken: Vec<(u64, Held)> = std::mem::replace(&mut self.stragglers, later).into_iter().collect();
+    fn take_up_to(&mut self, tag: u64, mut each: impl FnMut(u64, Held)) {
+        while let Some(first) = self.stragglers.first_entry()
+            && *first.key() <= tag
+        {
+            let (tag, held) = first.remove_entry();
+            self.len -= 1;
+            each(tag, held);
+        }
         while self.recent_first <= tag
             && let Some(held) = self.recent.pop_front()
         {
-            taken.extend(held.map(|held| (self.recent_first, held)));
+            if let Some(held) = held {
+                self.len -= 1;
+                each(self.recent_first, held);
+            }
             self.recent_first += 1;
         }
-        self.len -= taken.len();
-        taken
+        self.trim();
+    }
+
+    /// An idle channel keeps little.
+    fn trim(&mut self) {
+        if self.len == 0 && self.recent.capacity() > KEPT_LEN {
+            self.recent = VecDeque::new();
+        }
     }
 
     /// Puts back what a rolled back transaction took out.
@@ -128,9 +145,7 @@ impl Unacked {
             self.len += 1;
         }
         // Restored tags may lie among the recent ones: then those become stragglers too, so that order is kept.
-        let first = self.recent_first;
-        let recent = std::mem::take(&mut self.recent).into_iter().enumerate();
-        self.stragglers.extend(recent.filter_map(|(index, held)| Some((first + index as u64, held?))));
+        self.move_stragglers();
     }
 }
 
@@ -144,19 +159,23 @@ mod tests {
         Held { source, to_consumer: true, counted: false }
     }
 
-    fn tags(taken: Option<Vec<(u64, Held)>>) -> Vec<u64> {
-        taken.unwrap().into_iter().map(|(tag, _)| tag).collect()
+    fn take(unacked: &mut Unacked, tag: u64, multiple: bool) -> Option<Vec<u64>> {
+        let mut tags = Vec::new();
+        unacked.take(tag, multiple, |tag, _| tags.push(tag)).then_some(tags)
     }
 
     /// FEATURES EH-13, traps 2 and 3.
     #[test]
     fn unknown_tags_are_found_out() {
         let mut unacked = Unacked::default();
-        assert_eq!(tags(unacked.take(0, true)), [0_u64; 0]);
-        assert!(unacked.take(0, false).is_none() && unacked.take(5, true).is_none());
+        assert_eq!(take(&mut unacked, 0, true), Some(vec![]));
+        assert_eq!(take(&mut unacked, 0, false), None);
+        assert_eq!(take(&mut unacked, 5, true), None);
         unacked.push(held(1));
-        assert_eq!(tags(unacked.take(1, false)), [1]);
-        assert!(unacked.take(1, false).is_none());
+        assert_eq!(take(&mut unacked, 2, true), None);
+        assert_eq!(take(&mut unacked, 1, false), Some(vec![1]));
+        assert_eq!(take(&mut unacked, 1, false), None);
+        assert_eq!(take(&mut unacked, 1, true), None);
     }
 
     /// FEATURES DL-1, DL-2.
@@ -168,9 +187,10 @@ mod tests {
         }
         unacked.next_tag();
         assert_eq!(unacked.push(held(6)), 7);
-        assert_eq!(tags(unacked.take(2, false)), [2]);
-        assert_eq!(tags(unacked.take(4, true)), [1, 3, 4]);
-        assert_eq!(tags(unacked.take(0, true)), [5, 7]);
+        assert_eq!(take(&mut unacked, 2, false), Some(vec![2]));
+        assert_eq!(take(&mut unacked, 6, true), None);
+        assert_eq!(take(&mut unacked, 4, true), Some(vec![1, 3, 4]));
+        assert_eq!(take(&mut unacked, 0, true), Some(vec![5, 7]));
         assert_eq!(unacked.len, 0);
     }
 
@@ -181,10 +201,11 @@ mod tests {
         for n in 1..=4 {
             unacked.push(held(n));
         }
-        let taken = unacked.take(3, true).unwrap();
+        let mut taken = Vec::new();
+        assert!(unacked.take(3, true, |tag, held| taken.push((tag, held))));
         unacked.restore(taken);
         assert_eq!(unacked.push(held(5)), 5);
-        assert_eq!(tags(unacked.take(5, true)), [1, 2, 3, 4, 5]);
+        assert_eq!(take(&mut unacked, 5, true), Some(vec![1, 2, 3, 4, 5]));
     }
 
     #[test]
@@ -193,10 +214,62 @@ mod tests {
         for n in 1..=100_000 {
             let tag = unacked.push(held(n));
             if n != 7 {
-                assert_eq!(tags(unacked.take(tag, false)), [tag]);
+                assert_eq!(take(&mut unacked, tag, false), Some(vec![tag]));
             }
         }
-        assert!(unacked.recent.len() <= SPARSE_LEN_MIN + 1);
-        assert_eq!(tags(unacked.take(0, true)), [7]);
+        assert!(unacked.recent.len() as u64 <= SPARSE_SPAN_MIN + 1);
+        assert_eq!(take(&mut unacked, 0, true), Some(vec![7]));
+        assert!(unacked.recent.capacity() <= KEPT_LEN);
+    }
+
+    #[test]
+    fn tags_of_no_ack_deliveries_cost_nothing() {
+        let mut unacked = Unacked::default();
+        unacked.push(held(1));
+        (0..1_000_000).for_each(|_| _ = unacked.next_tag());
+        assert_eq!(unacked.push(held(2)), 1_000_002);
+        assert!(unacked.recent.capacity() < 1000);
+        assert_eq!(take(&mut unacked, 0, true), Some(vec![1, 1_000_002]));
+    }
+
+    /// Against the plain model: a sorted map.
+    #[test]
+    fn any_order_of_operations_finds_each_once() {
+        use rand::rngs::StdRng;
+        use rand::{Rng, SeedableRng};
+
+        for seed in 0..100 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let (mut unacked, mut model) = (Unacked::default(), BTreeMap::new());
+            for n in 1..1000 {
+                match random.random_range(0..8) {
+                    0..4 => {
+                        model.insert(unacked.push(held(n)), held(n));
+                    }
+                    4 => {
+                        unacked.next_tag();
+                    }
+                    _ => {
+                        let (tag, multiple) = (random.random_range(0..n + 2), random.random_bool(0.1));
+                        let mut expected = BTreeMap::new();
+                        let known = model.contains_key(&tag) || (tag == 0 && multiple);
+                        if known && multiple {
+                            let later = if tag == 0 { BTreeMap::new() } else { model.split_off(&(tag + 1)) };
+                            expected = std::mem::replace(&mut model, later);
+                        } else if let Some(held) = model.remove(&tag) {
+                            expected.insert(tag, held);
+                        }
+                        let mut taken = Vec::new();
+                        assert_eq!(unacked.take(tag, multiple, |tag, held| taken.push((tag, held))), known);
+                        assert_eq!(taken, expected.clone().into_iter().collect::<Vec<_>>(), "seed {seed}");
+                        if random.random_bool(0.2) {
+                            unacked.restore(taken);
+                            model.extend(expected);
+                        }
+                    }
+                }
+                assert_eq!(unacked.len, model.len());
+            }
+        }
     }
 }

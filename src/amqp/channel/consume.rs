@@ -1,0 +1,251 @@
+//! Consumers and what is delivered to them; basic.get.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::{Request, State, Surroundings, table};
+use crate::amqp::outbound::Outbound;
+use crate::amqp::reply::{Fault, Ids};
+use crate::amqp::unacked::Held;
+use crate::broker::{ConsumeSpec, Delivery, Got, OwnerKey, QueueKey, Refusal};
+use crate::wire::{self, Method, ReplyCode};
+
+/// The consumers of a channel, by slot and by tag. The broker names them by slot; no slot is used twice, so that what
+/// was on its way to a consumer that is gone does not reach another.
+#[derive(Debug, Default)]
+pub(super) struct Consumers {
+    slots: HashMap<u32, Consumer, foldhash::fast::RandomState>,
+    slots_used: u32,
+    by_tag: HashMap<Tag, u32, foldhash::quality::RandomState>,
+}
+
+#[derive(Debug)]
+struct Consumer {
+    tag: Tag,
+    no_ack: bool,
+    /// Known once the broker has answered.
+    place: Option<(QueueKey, OwnerKey)>,
+}
+
+/// A consumer tag, kept as deliveries want it: `length u8 | text`.
+#[derive(Clone, Debug)]
+pub(super) struct Tag(Arc<[u8]>);
+
+impl Tag {
+    fn new(text: &str) -> Self {
+        // Read from a short string, or made here.
+        Self([text.len() as u8].into_iter().chain(text.bytes()).collect())
+    }
+
+    /// M-18.
+    fn made_by_server() -> Self {
+        Self::new(&format!("amq.ctag-{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>())))
+    }
+
+    fn shortstr(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn text(&self) -> &str {
+        self.0.get(1..).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Tag {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Tag {}
+
+impl Hash for Tag {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text().hash(state);
+    }
+}
+
+impl Borrow<str> for Tag {
+    fn borrow(&self) -> &str {
+        self.text()
+    }
+}
+
+impl Consumers {
+    fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn has_tag(&self, tag: &str) -> bool {
+        self.by_tag.contains_key(tag)
+    }
+
+    fn add(&mut self, tag: Tag, no_ack: bool) -> u32 {
+        // A channel never consumes 2^32 times.
+        let slot = self.slots_used;
+        self.slots_used = slot.wrapping_add(1);
+        self.slots.insert(slot, Consumer { tag: tag.clone(), no_ack, place: None });
+        self.by_tag.insert(tag, slot);
+        slot
+    }
+
+    /// The slot of a consumer and its place at the broker.
+    fn find(&self, tag: &str) -> Option<(u32, (QueueKey, OwnerKey))> {
+        let slot = *self.by_tag.get(tag)?;
+        Some((slot, self.slots.get(&slot)?.place?))
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) -> Option<Tag> {
+        let consumer = self.slots.remove(&slot)?;
+        self.by_tag.remove(&consumer.tag);
+        Some(consumer.tag)
+    }
+}
+
+impl State {
+    /// M-17, QO-1, QO-2.
+    pub(super) fn qos(&mut self, method: Method<'_>, around: &mut Surroundings<'_>) -> Result<(), Fault> {
+        let ids = method.ids();
+        let Method::BasicQos { prefetch_size, prefetch_count, global } = method else {
+            return Ok(());
+        };
+        if prefetch_size != 0 {
+            return Err(Fault::not_implemented(ids, format!("prefetch_size!=0 ({prefetch_size})")));
+        }
+        if global {
+            let outstanding = self.unacked.count_all();
+            self.limiter.set(prefetch_count, outstanding);
+            around.client.resume(self.key);
+        } else {
+            self.prefetch = prefetch_count;
+        }
+        self.write(around, &Method::BasicQosOk {})
+    }
+
+    /// M-18.
+    pub(super) fn consume(&mut self, method: Method<'_>, around: &mut Surroundings<'_>) -> Result<(), Fault> {
+        let ids = method.ids();
+        let Method::BasicConsume { queue, consumer_tag, no_ack, exclusive, nowait, arguments, .. } = method else {
+            return Ok(());
+        };
+        if self.consumers.has_tag(consumer_tag) {
+            let text = format!("attempt to reuse consumer tag '{consumer_tag}'");
+            return Err(Fault::connection(ReplyCode::NotAllowed, ids, text));
+        }
+        if let Some(max) = around.consumer_max
+            && self.consumers.len() >= max as usize
+        {
+            return Err(Fault::refused(&Refusal::ConsumerLimit(max), ids));
+        }
+        let queue = self.queue_name(queue, ids)?;
+        let arguments = table(arguments, ids)?;
+        let tag = if consumer_tag.is_empty() { Tag::made_by_server() } else { Tag::new(consumer_tag) };
+        let slot = self.consumers.add(tag, no_ack);
+        let spec = ConsumeSpec {
+            queue: &queue,
+            channel: self.key,
+            consumer: slot,
+            no_ack,
+            exclusive,
+            prefetch: self.prefetch,
+            limiter: self.limiter.clone(),
+            arguments,
+        };
+        self.request(ids, Request::Consume { slot, nowait }, around, |client, reply| client.consume(reply, spec))
+    }
+
+    pub(super) fn consuming(
+        &mut self,
+        slot: u32,
+        nowait: bool,
+        place: (QueueKey, OwnerKey),
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), Fault> {
+        let Some(consumer) = self.consumers.slots.get_mut(&slot) else {
+            return Ok(());
+        };
+        consumer.place = Some(place);
+        let tag = consumer.tag.clone();
+        self.write_unless(nowait, around, &Method::BasicConsumeOk { consumer_tag: tag.text() })
+    }
+
+    /// M-19: of an unknown tag, too.
+    pub(super) fn cancel(
+        &mut self,
+        tag: &str,
+        nowait: bool,
+        ids: Ids,
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), Fault> {
+        let Some((slot, (queue, owner))) = self.consumers.find(tag) else {
+            return self.write_unless(nowait, around, &Method::BasicCancelOk { consumer_tag: tag });
+        };
+        let request = Request::Cancel { slot, tag: tag.into(), nowait };
+        self.request(ids, request, around, |client, reply| Ok(client.cancel(reply, queue, owner)))
+    }
+
+    pub(super) fn cancelled_by_broker(&mut self, slot: u32, takes_cancel: bool, out: &mut Outbound) {
+        if let Some(tag) = self.consumers.remove(slot)
+            && takes_cancel
+        {
+            let cancel = Method::BasicCancel { consumer_tag: tag.text(), nowait: true };
+            out.frames(|out| cancel.encode_frame(self.key.number, out));
+        }
+    }
+
+    pub(super) fn deliver(&mut self, delivery: &Delivery, out: &mut Outbound, frame_max: u32) {
+        let Some(consumer) = self.consumers.slots.get(&delivery.consumer) else {
+            return;
+        };
+        let tag = if consumer.no_ack {
+            self.unacked.next_tag()
+        } else {
+            self.unacked.push(Held { source: delivery.source, to_consumer: true, counted: delivery.counted })
+        };
+        let (number, message) = (self.key.number, &delivery.message);
+        out.frames(|out| {
+            wire::write_deliver(out, number, consumer.tag.shortstr(), tag, delivery.redelivered, message.address());
+        });
+        out.content(number, message, frame_max);
+    }
+
+    /// M-22.
+    pub(super) fn get(
+        &mut self,
+        queue: &str,
+        no_ack: bool,
+        ids: Ids,
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), Fault> {
+        let queue = self.queue_name(queue, ids)?;
+        self.request(ids, Request::Get { no_ack }, around, |client, reply| client.get(reply, &queue, no_ack))
+    }
+
+    pub(super) fn got(
+        &mut self,
+        no_ack: bool,
+        got: Option<Box<Got>>,
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), Fault> {
+        let Some(got) = got else {
+            return self.write(around, &Method::BasicGetEmpty {});
+        };
+        let Got { delivery, remaining } = *got;
+        let tag = if no_ack {
+            self.unacked.next_tag()
+        } else {
+            self.unacked.push(Held { source: delivery.source, to_consumer: false, counted: false })
+        };
+        let (number, message) = (self.key.number, &delivery.message);
+        around.out.frames(|out| {
+            wire::write_get_ok(out, number, tag, delivery.redelivered, message.address(), remaining);
+        });
+        around.out.content(number, message, around.frame_max);
+        Ok(())
+    }
+}

@@ -1,0 +1,346 @@
+//! A channel: its state, and what each of its methods does. Start reading at [`Channel::frame`].
+
+mod backlog;
+mod consume;
+mod exchange;
+mod publish;
+mod queue;
+mod settle;
+
+use std::sync::Arc;
+
+use super::content::{Content, Part};
+use super::outbound::Outbound;
+use super::reply::{Fault, Ids};
+use super::running::second_open;
+use super::unacked::Unacked;
+use crate::broker::{Answer, ChannelKey, Client, Delivery, Limiter, Outcome, Refusal, Reply, Settlement};
+use crate::wire::{Frame, Method, RawTable, ReplyCode, Table};
+
+use self::consume::Consumers;
+use self::publish::Mode;
+
+pub(super) use self::backlog::Backlog;
+
+/// What a channel needs of its connection while it handles something.
+pub(super) struct Surroundings<'a> {
+    pub(super) client: &'a mut Client,
+    pub(super) out: &'a mut Outbound,
+    pub(super) frame_max: u32,
+    /// Largest body in bytes.
+    pub(super) message_size_max: u64,
+    /// Consumers at once.
+    pub(super) consumer_max: Option<u32>,
+    /// Tickets are unique within a connection.
+    pub(super) next_ticket: &'a mut u64,
+}
+
+/// What the connection should know of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Handled {
+    /// Nothing.
+    Done,
+    /// The client closes the channel.
+    Closed,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Channel {
+    content: Content,
+    state: State,
+}
+
+/// Everything but the content under way, so that a complete publish can be handled where it lies.
+#[derive(Debug)]
+struct State {
+    key: ChannelKey,
+    mode: Mode,
+    unacked: Unacked,
+    consumers: Consumers,
+    /// basic.qos with global=false: for consumers that start from now on (QO-1).
+    prefetch: u16,
+    /// basic.qos with global=true.
+    limiter: Arc<Limiter>,
+    /// The queue an empty name stands for (M-13).
+    last_queue: Option<Arc<str>>,
+    waiting: Option<Box<Waiting>>,
+    backlog: Backlog,
+}
+
+/// What the channel waits for.
+#[derive(Debug)]
+struct Waiting {
+    ticket: u64,
+    request: Request,
+    /// To blame if it is refused.
+    ids: Ids,
+}
+
+/// What is needed for an answer.
+#[derive(Debug)]
+enum Request {
+    /// One with no content in its answer: exchange.*, queue.bind and unbind. `None`: nowait.
+    Simple {
+        ok: Option<Method<'static>>,
+    },
+    QueueDeclare {
+        nowait: bool,
+    },
+    QueueDelete {
+        nowait: bool,
+    },
+    QueuePurge {
+        nowait: bool,
+    },
+    Consume {
+        slot: u32,
+        nowait: bool,
+    },
+    Cancel {
+        slot: u32,
+        tag: Box<str>,
+        nowait: bool,
+    },
+    Get {
+        no_ack: bool,
+    },
+    Commit,
+}
+
+impl Channel {
+    pub(super) fn new(key: ChannelKey) -> Self {
+        let state = State {
+            key,
+            mode: Mode::default(),
+            unacked: Unacked::default(),
+            consumers: Consumers::default(),
+            prefetch: 0,
+            limiter: Arc::new(Limiter::new()),
+            last_queue: None,
+            waiting: None,
+            backlog: Backlog::default(),
+        };
+        Self { content: Content::default(), state }
+    }
+
+    pub(super) fn key(&self) -> ChannelKey {
+        self.state.key
+    }
+
+    /// Handles one frame.
+    pub(super) fn frame(&mut self, frame: Frame<'_>, around: &mut Surroundings<'_>) -> Result<Handled, Fault> {
+        match self.content.frame(frame, around.message_size_max)? {
+            Part::Method(method) => self.state.method(method, around),
+            Part::More => Ok(Handled::Done),
+            Part::Publish(publish) => {
+                let published = self.state.publish(&publish, around);
+                self.content.trim();
+                published.map(|()| Handled::Done)
+            }
+            Part::Server(ids) => Err(Fault::unimplemented_method(ids)),
+        }
+    }
+
+    // --- waiting ---
+
+    /// An answer must come first; frames that come before it are to be deferred.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.state.waiting.is_some()
+    }
+
+    /// Keeps a frame for when the answer has come. True: now so much waits that the socket should not be read.
+    pub(super) fn defer(&mut self, frame: Frame<'_>) -> bool {
+        let was_full = self.state.backlog.is_full();
+        self.state.backlog.push(frame);
+        !was_full && self.state.backlog.is_full()
+    }
+
+    /// Frames that came while it waited, to be handled now; and whether the socket was not read because of them.
+    pub(super) fn take_backlog(&mut self) -> (Backlog, bool) {
+        let was_full = self.state.backlog.is_full();
+        (std::mem::take(&mut self.state.backlog), was_full)
+    }
+
+    /// Puts back what must wait again. True: it is so much that the socket should not be read.
+    pub(super) fn restore_backlog(&mut self, backlog: Backlog) -> bool {
+        self.state.backlog = backlog;
+        self.state.backlog.is_full()
+    }
+
+    /// The broker's answer to what the channel waits for.
+    pub(super) fn complete(
+        &mut self,
+        ticket: u64,
+        result: Result<Outcome, Refusal>,
+        around: &mut Surroundings<'_>,
+    ) -> Result<Handled, Fault> {
+        let Some(waiting) = self.state.waiting.take_if(|waiting| waiting.ticket == ticket) else {
+            return Ok(Handled::Done);
+        };
+        let Waiting { request, ids, .. } = *waiting;
+        match result {
+            Ok(outcome) => self.state.answer(request, outcome, around),
+            Err(refusal) => Err(self.state.refuse(&request, &refusal, ids)),
+        }
+        .map(|()| Handled::Done)
+    }
+
+    // --- what the broker says unasked ---
+
+    /// A message for a consumer.
+    pub(super) fn deliver(&mut self, delivery: &Delivery, out: &mut Outbound, frame_max: u32) {
+        self.state.deliver(delivery, out, frame_max);
+    }
+
+    /// The broker cancelled a consumer: its queue is deleted (DL-11). The client is told if it understands.
+    pub(super) fn cancelled_by_broker(&mut self, slot: u32, takes_cancel: bool, out: &mut Outbound) {
+        self.state.cancelled_by_broker(slot, takes_cancel, out);
+    }
+
+    /// A lane answered publishes.
+    pub(super) fn confirmed(&mut self, first: u64, last: u64, accepted: bool) {
+        if let Mode::Confirm(confirms) = &mut self.state.mode {
+            confirms.settled(first, last, accepted);
+        }
+    }
+
+    /// There are confirms to be told.
+    pub(super) fn has_confirms(&self) -> bool {
+        matches!(&self.state.mode, Mode::Confirm(confirms) if confirms.is_pending())
+    }
+
+    /// Tells the confirms that have come together.
+    pub(super) fn write_confirms(&mut self, out: &mut Outbound) {
+        if let Mode::Confirm(confirms) = &mut self.state.mode {
+            out.frames(|out| confirms.write(self.state.key.number, out));
+        }
+    }
+}
+
+impl State {
+    /// One line for each method of a channel.
+    fn method(&mut self, method: Method<'_>, around: &mut Surroundings<'_>) -> Result<Handled, Fault> {
+        let ids = method.ids();
+        match method {
+            Method::BasicAck { delivery_tag, multiple } => {
+                self.settle(delivery_tag, multiple, Settlement::Ack, ids, around)
+            }
+            Method::BasicNack { delivery_tag, multiple, requeue } => {
+                self.settle(delivery_tag, multiple, Settlement::Nack { requeue }, ids, around)
+            }
+            Method::BasicReject { delivery_tag, requeue } => {
+                self.settle(delivery_tag, false, Settlement::Reject { requeue }, ids, around)
+            }
+            Method::BasicGet { queue, no_ack } => self.get(queue, no_ack, ids, around),
+            Method::BasicConsume { .. } => self.consume(method, around),
+            Method::BasicCancel { consumer_tag, nowait } => self.cancel(consumer_tag, nowait, ids, around),
+            Method::BasicQos { .. } => self.qos(method, around),
+            Method::BasicRecover { requeue } => self.recover(requeue, true, ids, around),
+            Method::BasicRecoverAsync { requeue } => self.recover(requeue, false, ids, around),
+            Method::ExchangeDeclare { .. } => self.exchange_declare(method, around),
+            Method::ExchangeDelete { .. } => self.exchange_delete(method, around),
+            Method::ExchangeBind { .. } => self.exchange_bind(method, around),
+            Method::ExchangeUnbind { .. } => self.exchange_unbind(method, around),
+            Method::QueueDeclare { .. } => self.queue_declare(method, around),
+            Method::QueueBind { .. } => self.queue_bind(method, around),
+            Method::QueueUnbind { .. } => self.queue_unbind(method, around),
+            Method::QueuePurge { queue, nowait } => self.queue_purge(queue, nowait, ids, around),
+            Method::QueueDelete { .. } => self.queue_delete(method, around),
+            Method::ConfirmSelect { nowait } => self.confirm_select(nowait, ids, around),
+            Method::TxSelect {} => self.tx_select(ids, around),
+            Method::TxCommit {} => self.tx_commit(ids, around),
+            Method::TxRollback {} => self.tx_rollback(ids, around),
+            Method::ChannelFlow { active: true } => self.write(around, &Method::ChannelFlowOk { active: true }),
+            Method::ChannelFlow { active: false } => Err(Fault::not_implemented(ids, "active=false")),
+            Method::AccessRequest { .. } => self.write(around, &Method::AccessRequestOk { ticket: 1 }),
+            Method::ChannelOpen {} => Err(second_open(ids)),
+            Method::ChannelClose { .. } => return Ok(Handled::Closed),
+            // Those only servers send, and those of the connection (EC-15).
+            _ => Err(Fault::unimplemented_method(ids)),
+        }
+        .map(|()| Handled::Done)
+    }
+
+    fn write(&self, around: &mut Surroundings<'_>, method: &Method<'_>) -> Result<(), Fault> {
+        around.out.frames(|out| method.encode_frame(self.key.number, out));
+        Ok(())
+    }
+
+    /// M-28.
+    fn write_unless(&self, nowait: bool, around: &mut Surroundings<'_>, ok: &Method<'_>) -> Result<(), Fault> {
+        if nowait { Ok(()) } else { self.write(around, ok) }
+    }
+
+    // --- requests and their answers ---
+
+    /// Asks the broker for something. The answer is given at once, or the channel waits for it.
+    fn request(
+        &mut self,
+        ids: Ids,
+        request: Request,
+        around: &mut Surroundings<'_>,
+        ask: impl FnOnce(&mut Client, Reply) -> Result<Answer, Refusal>,
+    ) -> Result<(), Fault> {
+        *around.next_ticket += 1;
+        let ticket = *around.next_ticket;
+        match ask(around.client, Reply { channel: self.key, ticket }) {
+            Ok(Answer::Now(outcome)) => self.answer(request, outcome, around),
+            Ok(Answer::Later) => {
+                self.waiting = Some(Box::new(Waiting { ticket, request, ids }));
+                Ok(())
+            }
+            Err(refusal) => Err(self.refuse(&request, &refusal, ids)),
+        }
+    }
+
+    fn refuse(&mut self, request: &Request, refusal: &Refusal, ids: Ids) -> Fault {
+        if let Request::Consume { slot, .. } = request {
+            self.consumers.remove(*slot);
+        }
+        Fault::refused(refusal, ids)
+    }
+
+    fn answer(&mut self, request: Request, outcome: Outcome, around: &mut Surroundings<'_>) -> Result<(), Fault> {
+        match (request, outcome) {
+            (Request::Simple { ok }, Outcome::Done) => ok.map_or(Ok(()), |ok| self.write(around, &ok)),
+            (Request::QueueDeclare { nowait }, Outcome::Declared { queue, messages, consumers }) => {
+                let ok = Method::QueueDeclareOk { queue: &queue, message_count: messages, consumer_count: consumers };
+                self.write_unless(nowait, around, &ok)?;
+                self.last_queue = Some(queue);
+                Ok(())
+            }
+            (Request::QueueDelete { nowait }, Outcome::Deleted { messages }) => {
+                self.write_unless(nowait, around, &Method::QueueDeleteOk { message_count: messages })
+            }
+            (Request::QueuePurge { nowait }, Outcome::Purged { messages }) => {
+                self.write_unless(nowait, around, &Method::QueuePurgeOk { message_count: messages })
+            }
+            (Request::Consume { slot, nowait }, Outcome::Consuming { queue, owner }) => {
+                self.consuming(slot, nowait, (queue, owner), around)
+            }
+            (Request::Cancel { slot, tag, nowait }, Outcome::Cancelled) => {
+                // Not there any more if its queue was deleted meanwhile.
+                self.consumers.remove(slot);
+                self.write_unless(nowait, around, &Method::BasicCancelOk { consumer_tag: &tag })
+            }
+            (Request::Get { no_ack }, Outcome::Got(got)) => self.got(no_ack, got, around),
+            (Request::Commit, Outcome::Committed { all_accepted }) => self.committed(all_accepted, around),
+            // The broker answers a request with its own kind of outcome.
+            (request, outcome) => {
+                debug_assert!(false, "{outcome:?} answers {request:?}");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// FR-9: RabbitMQ drops the connection at a table it cannot read; a close method is kinder.
+fn table(raw: RawTable<'_>, ids: Ids) -> Result<Table, Fault> {
+    raw.parse().map_err(|error| Fault::connection(ReplyCode::SyntaxError, ids, error.to_string()))
+}
+
+/// BP-8: carriage returns and line feeds in names vanish, in declare, delete and bind.
+fn stripped(name: &str) -> std::borrow::Cow<'_, str> {
+    if name.contains(['\r', '\n']) { name.replace(['\r', '\n'], "").into() } else { name.into() }
+}

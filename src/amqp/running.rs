@@ -1,0 +1,408 @@
+//! An open connection: its channels, and what concerns them all. Start reading at [`Running::receive`].
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use super::Options;
+use super::channel::{Backlog, Channel, Handled, Surroundings};
+use super::content::{Content, Part};
+use super::handshake::{ClientProperties, Opened, Tuned};
+use super::heartbeat::{Heartbeats, Traffic};
+use super::outbound::Outbound;
+use super::reply::{Fault, NO_METHOD, Sin, octets};
+use crate::broker::{Alarms, ChannelKey, Client, Event, Refusal};
+use crate::wire::{Frame, FrameError, FrameKind, Method, ReplyCode, cut};
+
+/// See the module's documentation.
+pub(super) struct Running {
+    client: Box<Client>,
+    tuned: Tuned,
+    properties: ClientProperties,
+    /// Largest body in bytes.
+    message_size_max: u64,
+    /// Consumers of a channel at once.
+    consumer_max: Option<u32>,
+    channels: HashMap<u16, Slot, foldhash::fast::RandomState>,
+    channels_opened: u32,
+    next_ticket: u64,
+    heartbeats: Option<Heartbeats>,
+    /// FL-1: it published while an alarm was on.
+    is_blocked: bool,
+    /// Channels whose backlog is as long as it may be.
+    backlogged: usize,
+    /// Numbers of channels that have confirms to tell; some more than once.
+    confirming: Vec<u16>,
+}
+
+/// A channel number in use. All count towards the limit (M-29, M-30).
+enum Slot {
+    /// Its first method has content, which is waited for: then it is an error.
+    Unopened(Box<Content>),
+    Open(Box<Channel>),
+    /// The server closed it: everything but close and close-ok is dropped (M-7).
+    Closing,
+}
+
+/// Why a connection is not running any more.
+#[derive(Debug)]
+pub(super) enum Leave {
+    /// connection.close has come.
+    ClientCloses,
+    Fault(Fault),
+    /// The frame behind the ones that were handled.
+    FrameError(FrameError),
+}
+
+impl Running {
+    pub(super) fn new(opened: Opened, options: &Options, now: Instant) -> Self {
+        let Opened { client, tuned, properties } = opened;
+        Self {
+            client,
+            heartbeats: Heartbeats::new(tuned.heartbeat_s, now),
+            tuned,
+            properties,
+            message_size_max: options.max_message_size,
+            consumer_max: options.consumer_max_per_channel,
+            channels: HashMap::default(),
+            channels_opened: 0,
+            next_ticket: 0,
+            is_blocked: false,
+            backlogged: 0,
+            confirming: Vec::new(),
+        }
+    }
+
+    pub(super) fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    pub(super) fn into_client(self) -> Box<Client> {
+        self.client
+    }
+
+    pub(super) fn tuned(&self) -> Tuned {
+        self.tuned
+    }
+
+    pub(super) fn wants_input(&self) -> bool {
+        !self.is_blocked && self.backlogged == 0
+    }
+
+    // --- frames ---
+
+    /// Handles whole frames as long as it wants any. Gives the bytes it is done with, and why it leaves, if it does.
+    pub(super) fn receive(&mut self, input: &[u8], out: &mut Outbound) -> (usize, Option<Leave>) {
+        let payload_max = self.tuned.payload_max();
+        let mut done = 0;
+        while self.wants_input()
+            && let Some(rest) = input.get(done..)
+        {
+            let (frame, taken) = match cut(rest, payload_max) {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                Err(error) => return (done, Some(Leave::FrameError(error))),
+            };
+            done += taken;
+            let handled = match frame.channel {
+                0 => self.connection_frame(frame, out),
+                _ => self.channel_frame(frame, out).map_err(Leave::Fault),
+            };
+            if let Err(leave) = handled {
+                return (done, Some(leave));
+            }
+        }
+        (done, None)
+    }
+
+    fn connection_frame(&mut self, frame: Frame<'_>, out: &mut Outbound) -> Result<(), Leave> {
+        match frame.kind {
+            FrameKind::Heartbeat => return Ok(()),
+            FrameKind::Method => {}
+            FrameKind::Header | FrameKind::Body => {
+                let text = format!("type {}, {}", frame.kind as u8, octets(frame.payload));
+                return Err(Leave::Fault(Fault::unexpected_frame(NO_METHOD, text)));
+            }
+        }
+        match decode(frame).map_err(Leave::Fault)? {
+            Method::ConnectionClose { .. } => Err(Leave::ClientCloses),
+            Method::ConnectionUpdateSecret { .. } => {
+                // SA-7: passwords of the internal backend do not expire.
+                out.frames(|out| Method::ConnectionUpdateSecretOk {}.encode_frame(0, out));
+                Ok(())
+            }
+            method => {
+                let text = "unexpected method in connection state running";
+                Err(Leave::Fault(Fault::connection(ReplyCode::ChannelError, method.ids(), text)))
+            }
+        }
+    }
+
+    /// A frame of a channel, open or not.
+    fn channel_frame(&mut self, frame: Frame<'_>, out: &mut Outbound) -> Result<(), Fault> {
+        let number = frame.channel;
+        match self.channels.get_mut(&number) {
+            Some(Slot::Open(channel)) if channel.is_waiting() => {
+                self.backlogged += usize::from(channel.defer(frame));
+                Ok(())
+            }
+            Some(Slot::Open(_)) => {
+                self.with_channel(number, out, |channel, around| channel.frame(frame, around))?;
+                if frame.kind == FrameKind::Header {
+                    self.block_if_alarmed(out);
+                }
+                Ok(())
+            }
+            Some(Slot::Unopened(content)) => match content.frame(frame, 0)? {
+                Part::More => Ok(()),
+                Part::Publish(_) => Err(not_open(super::content::PUBLISH_IDS)),
+                Part::Server(ids) => Err(not_open(ids)),
+                Part::Method(method) => Err(not_open(method.ids())),
+            },
+            Some(Slot::Closing) => self.closing_channel_frame(frame, out),
+            None => self.new_channel_frame(frame, out),
+        }
+    }
+
+    fn closing_channel_frame(&mut self, frame: Frame<'_>, out: &mut Outbound) -> Result<(), Fault> {
+        if frame.kind != FrameKind::Method {
+            return Ok(());
+        }
+        match Method::decode(frame.payload) {
+            Ok(Method::ChannelCloseOk {}) => {
+                self.channels.remove(&frame.channel);
+            }
+            Ok(Method::ChannelClose { .. }) => write_close_ok(frame.channel, out),
+            // The number is not free before close-ok (M-7).
+            Ok(method @ Method::ChannelOpen {}) => return Err(second_open(method.ids())),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The first frame on a number opens the channel, or is an error; the limit is on how many are in use.
+    fn new_channel_frame(&mut self, frame: Frame<'_>, out: &mut Outbound) -> Result<(), Fault> {
+        let number = frame.channel;
+        self.check_channel_limits()?;
+        let mut content = Box::<Content>::default();
+        let slot = match content.frame(frame, 0)? {
+            Part::Method(Method::ChannelOpen {}) => {
+                self.channels_opened += 1;
+                let key = ChannelKey { number, epoch: self.channels_opened };
+                out.frames(|out| Method::ChannelOpenOk {}.encode_frame(number, out));
+                Slot::Open(Box::new(Channel::new(key)))
+            }
+            Part::Method(method) => return Err(not_open(method.ids())),
+            Part::More | Part::Publish(_) | Part::Server(_) => Slot::Unopened(content),
+        };
+        self.channels.insert(number, slot);
+        Ok(())
+    }
+
+    /// EC-10, EC-11.
+    fn check_channel_limits(&self) -> Result<(), Fault> {
+        let in_use = self.channels.len();
+        let channel_max = self.tuned.channel_max;
+        if channel_max != 0 && in_use >= usize::from(channel_max) {
+            let text =
+                format!("number of channels opened ({in_use}) has reached the negotiated channel_max ({channel_max})");
+            return Err(Fault::connection(ReplyCode::NotAllowed, NO_METHOD, text));
+        }
+        let user = self.client.user();
+        match user.limits.max_channels.and_then(|limit| u64::try_from(limit).ok()) {
+            Some(limit) if in_use as u64 >= limit => {
+                let refusal = Refusal::UserChannelLimit { user: user.name.clone(), limit };
+                Err(Fault::refused(&refusal, NO_METHOD))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets an open channel handle something; its own faults close it, a connection's come out.
+    fn with_channel(
+        &mut self,
+        number: u16,
+        out: &mut Outbound,
+        handle: impl FnOnce(&mut Channel, &mut Surroundings<'_>) -> Result<Handled, Fault>,
+    ) -> Result<(), Fault> {
+        let Some(Slot::Open(channel)) = self.channels.get_mut(&number) else {
+            return Ok(());
+        };
+        let had_confirms = channel.has_confirms();
+        let mut around = Surroundings {
+            client: &mut self.client,
+            out,
+            frame_max: self.tuned.frame_max,
+            message_size_max: self.message_size_max,
+            consumer_max: self.consumer_max,
+            next_ticket: &mut self.next_ticket,
+        };
+        let handled = handle(channel, &mut around);
+        if !had_confirms && channel.has_confirms() {
+            self.confirming.push(number);
+        }
+        match handled {
+            Ok(Handled::Done) => {}
+            Ok(Handled::Closed) => {
+                self.leave_channel(number, out);
+                write_close_ok(number, out);
+            }
+            Err(Fault::Channel(sin)) => self.close_channel(number, &sin, out),
+            Err(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    fn close_channel(&mut self, number: u16, sin: &Sin, out: &mut Outbound) {
+        self.leave_channel(number, out);
+        self.channels.insert(number, Slot::Closing);
+        out.frames(|out| sin.channel_close(number, out));
+    }
+
+    fn leave_channel(&mut self, number: u16, out: &mut Outbound) {
+        if let Some(Slot::Open(mut channel)) = self.channels.remove(&number) {
+            channel.write_confirms(out);
+            self.client.channel_closed(channel.key());
+        }
+    }
+
+    // --- alarms ---
+
+    /// FL-1: a connection that publishes while an alarm is on is told once, and not read any more. A message is held up
+    /// at its header, before it is all there.
+    fn block_if_alarmed(&mut self, out: &mut Outbound) {
+        let alarms = self.client.alarms();
+        if alarms.is_empty() || self.is_blocked {
+            return;
+        }
+        self.is_blocked = true;
+        if self.properties.connection_blocked {
+            let blocked = Method::ConnectionBlocked { reason: alarms.reason() };
+            out.frames(|out| blocked.encode_frame(0, out));
+        }
+    }
+
+    fn alarms_changed(&mut self, alarms: Alarms, out: &mut Outbound) {
+        if self.is_blocked && alarms.is_empty() {
+            self.is_blocked = false;
+            if self.properties.connection_blocked {
+                out.frames(|out| Method::ConnectionUnblocked {}.encode_frame(0, out));
+            }
+        }
+    }
+
+    // --- events ---
+
+    /// What the broker says. Whatever is for a channel that is closed, or for an earlier one of its number, is dropped:
+    /// the lane hears of the closing and takes back what it delivered.
+    pub(super) fn event(&mut self, event: Event, out: &mut Outbound) -> Result<(), Fault> {
+        match event {
+            Event::Deliver(delivery) => {
+                let frame_max = self.tuned.frame_max;
+                if let Some(channel) = self.channel(delivery.channel) {
+                    channel.deliver(&delivery, out, frame_max);
+                }
+                Ok(())
+            }
+            Event::Confirm { channel: key, first, last, accepted } => {
+                if let Some(channel) = self.channel(key) {
+                    let had_confirms = channel.has_confirms();
+                    channel.confirmed(first, last, accepted);
+                    if !had_confirms && channel.has_confirms() {
+                        self.confirming.push(key.number);
+                    }
+                }
+                Ok(())
+            }
+            Event::Done { channel: key, ticket, result } => {
+                let Some(channel) = self.channel(key) else {
+                    return Ok(());
+                };
+                // Taken before the answer may close the channel: what waited is handled all the same.
+                let (backlog, was_full) = channel.take_backlog();
+                self.backlogged -= usize::from(was_full);
+                self.with_channel(key.number, out, |channel, around| channel.complete(ticket, result, around))?;
+                self.replay(key.number, backlog, out)
+            }
+            Event::ConsumerCancelled { channel: key, consumer } => {
+                let takes_cancel = self.properties.consumer_cancel_notify;
+                if let Some(channel) = self.channel(key) {
+                    channel.cancelled_by_broker(consumer, takes_cancel, out);
+                }
+                Ok(())
+            }
+            Event::Alarms(alarms) => {
+                self.alarms_changed(alarms, out);
+                Ok(())
+            }
+            // Handled by the session.
+            Event::Close(_) => Ok(()),
+        }
+    }
+
+    /// The channel an event is for, if it is still that one.
+    fn channel(&mut self, key: ChannelKey) -> Option<&mut Channel> {
+        match self.channels.get_mut(&key.number) {
+            Some(Slot::Open(channel)) if channel.key() == key => Some(channel),
+            _ => None,
+        }
+    }
+
+    /// Handles frames of a number that waited behind an answer, up to the next one that must wait.
+    fn replay(&mut self, number: u16, backlog: Backlog, out: &mut Outbound) -> Result<(), Fault> {
+        let (frames, mut done) = backlog.into_parts();
+        while let Some(rest) = frames.get(done..)
+            && let Some((frame, taken)) = cut(rest, u32::MAX)?
+        {
+            if let Some(Slot::Open(channel)) = self.channels.get_mut(&number)
+                && channel.is_waiting()
+            {
+                self.backlogged += usize::from(channel.restore_backlog(Backlog::from_parts(frames, done)));
+                return Ok(());
+            }
+            done += taken;
+            self.channel_frame(frame, out)?;
+        }
+        Ok(())
+    }
+
+    /// Writes confirms, hands batches to lanes.
+    pub(super) fn flush(&mut self, out: &mut Outbound) {
+        for number in self.confirming.drain(..) {
+            if let Some(Slot::Open(channel)) = self.channels.get_mut(&number) {
+                channel.write_confirms(out);
+            }
+        }
+        self.client.flush();
+    }
+
+    // --- heartbeats ---
+
+    pub(super) fn next_heartbeat(&self) -> Option<Instant> {
+        self.heartbeats.as_ref().map(Heartbeats::next_tick)
+    }
+
+    /// True: the peer is gone (HS-7).
+    pub(super) fn beat(&mut self, now: Instant, traffic: Traffic, out: &mut Outbound) -> bool {
+        // FL-2: nobody listens to a blocked connection, so its silence means nothing.
+        let traffic = Traffic { received: traffic.received || self.is_blocked, ..traffic };
+        self.heartbeats.as_mut().is_some_and(|heartbeats| heartbeats.tick(now, traffic, out))
+    }
+}
+
+fn decode(frame: Frame<'_>) -> Result<Method<'_>, Fault> {
+    Method::decode(frame.payload).map_err(|error| Fault::unreadable(frame.kind, frame.payload, &error))
+}
+
+fn write_close_ok(number: u16, out: &mut Outbound) {
+    out.frames(|out| Method::ChannelCloseOk {}.encode_frame(number, out));
+}
+
+/// EC-13.
+fn not_open(ids: (u16, u16)) -> Fault {
+    Fault::connection(ReplyCode::ChannelError, ids, "expected 'channel.open'")
+}
+
+/// EC-13.
+pub(super) fn second_open(ids: (u16, u16)) -> Fault {
+    Fault::connection(ReplyCode::ChannelError, ids, "second 'channel.open' seen")
+}
