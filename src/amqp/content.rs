@@ -1,5 +1,6 @@
 //! A publish arrives as method, header, body frames; this is the only place that knows the order.
 
+use std::borrow::Cow;
 use std::mem;
 
 use bytes::Bytes;
@@ -81,8 +82,9 @@ pub(super) enum Part<'a> {
 pub(super) struct Complete<'a> {
     /// `exchange shortstr | routing-key shortstr`.
     pub(super) address: &'a [u8],
-    pub(super) exchange: &'a str,
-    pub(super) routing_key: &'a str,
+    /// As text; what is no UTF-8 is routed by its replacement characters and handed on as it came.
+    pub(super) exchange: Cow<'a, str>,
+    pub(super) routing_key: Cow<'a, str>,
     pub(super) mandatory: bool,
     pub(super) immediate: bool,
     pub(super) properties: &'a [u8],
@@ -215,10 +217,7 @@ impl Content {
     }
 
     fn publish<'a>(&'a self, size: u64, properties: &'a [u8], body: Body<'a>) -> Complete<'a> {
-        // The address was read as UTF-8 when the method came.
-        let text = |range: std::ops::Range<usize>| {
-            self.address.get(range).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
-        };
+        let text = |range: std::ops::Range<usize>| String::from_utf8_lossy(self.address.get(range).unwrap_or_default());
         let exchange_end = 1 + usize::from(self.exchange_len);
         Complete {
             address: &self.address,
@@ -260,7 +259,7 @@ mod tests {
             rest = &rest[taken..];
             match content.frame(frame, size_max).unwrap() {
                 Part::Publish(publish) => {
-                    assert_eq!((publish.exchange, publish.routing_key), ("ex", "key"));
+                    assert_eq!((&*publish.exchange, &*publish.routing_key), ("ex", "key"));
                     assert_eq!(publish.address, b"\x02ex\x03key");
                     assert!(publish.properties == PROPERTIES || publish.size > size_max);
                     let body = match &publish.body {

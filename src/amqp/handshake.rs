@@ -24,9 +24,9 @@ const FRAME_MAX_MIN: u32 = 4096;
 /// RabbitMQ's version whose behaviour this is: clients switch features on it.
 const RABBITMQ_VERSION: &str = "4.3.6";
 
-/// HS-1: 0-9-1, and the headers of 0-9 and 0-8 that RabbitMQ takes for it.
+/// HS-1: 0-9-1, and the header of 0-9 that RabbitMQ takes for it.
 fn accepts(header: &[u8; 8]) -> bool {
-    [PROTOCOL_HEADER, *b"AMQP\x01\x01\x00\x09", *b"AMQP\x01\x01\x08\x00"].contains(header)
+    [PROTOCOL_HEADER, *b"AMQP\x01\x01\x00\x09"].contains(header)
 }
 
 /// PR-1, PR-2.

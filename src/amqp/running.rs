@@ -32,6 +32,8 @@ pub(super) struct Running {
     backlogged: usize,
     /// Numbers of channels that have confirms to tell; some more than once.
     confirming: Vec<u16>,
+    /// The channel number that the client closed last.
+    closed_last: Option<u16>,
 }
 
 /// A channel number in use. All count towards the limit (M-29, M-30).
@@ -69,6 +71,7 @@ impl Running {
             is_blocked: false,
             backlogged: 0,
             confirming: Vec::new(),
+            closed_last: None,
         }
     }
 
@@ -191,6 +194,8 @@ impl Running {
                 out.frames(|out| Method::ChannelOpenOk {}.encode_frame(number, out));
                 Slot::Open(Box::new(Channel::new(key)))
             }
+            // A second close, sent before the answer to the first had come, has its answer.
+            Part::Method(Method::ChannelClose { .. }) if self.closed_last == Some(number) => return Ok(()),
             Part::Method(method) => return Err(not_open(method.ids())),
             Part::More | Part::Publish(_) | Part::Server(_) => Slot::Unopened(content),
         };
@@ -244,6 +249,7 @@ impl Running {
             Ok(Handled::Done) => {}
             Ok(Handled::Closed) => {
                 self.leave_channel(number, out);
+                self.closed_last = Some(number);
                 write_close_ok(number, out);
             }
             Err(Fault::Channel(sin)) => self.close_channel(number, &sin, out),

@@ -53,7 +53,7 @@ fn compose(dead: &DeadLetter, exchange: &str, routing_key: Option<&str>) -> Opti
 
     let keys = routing_key.map_or(own_keys, |key| vec![key.into()]);
     let mut address = Vec::new();
-    for part in [exchange, routing_key.unwrap_or_else(|| message.routing_key())] {
+    for part in [exchange, routing_key.unwrap_or(&message.routing_key())] {
         let part = &part.as_bytes()[..part.len().min(255)];
         address.push(part.len() as u8);
         address.extend(part);
@@ -74,7 +74,7 @@ fn compose(dead: &DeadLetter, exchange: &str, routing_key: Option<&str>) -> Opti
 
 /// Its routing key and those from the CC header (DX-2).
 fn own_keys(message: &Message, headers: &Table) -> Vec<String> {
-    let mut keys = vec![message.routing_key().to_owned()];
+    let mut keys = vec![message.routing_key().into_owned()];
     if let Some(Value::Array(more)) = headers.get("CC") {
         keys.extend(more.iter().filter_map(Value::as_str).map(str::to_owned));
     }
@@ -113,7 +113,8 @@ fn record_death(
     history.insert(0, Value::Table(entry));
     headers.insert("x-death", Value::Array(history));
 
-    let last = [("queue", &*queue.name), ("reason", death.reason()), ("exchange", message.exchange())];
+    let exchange = message.exchange();
+    let last = [("queue", &*queue.name), ("reason", death.reason()), ("exchange", &*exchange)];
     for (what, value) in last {
         let first = format!("x-first-death-{what}");
         if headers.get(&first).is_none() {
@@ -140,7 +141,7 @@ fn first_death(
     entry.push("reason", death.reason().into());
     entry.push("queue", (*queue.name).into());
     entry.push("time", Value::Timestamp(seconds));
-    entry.push("exchange", message.exchange().into());
+    entry.push("exchange", (*message.exchange()).into());
     entry.push("routing-keys", Value::Array(keys.iter().map(|key| key.as_str().into()).collect()));
     entry
 }

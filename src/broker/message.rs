@@ -1,5 +1,7 @@
 //! A message as the broker holds it: one allocation, shared by every queue and delivery that has it.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use triomphe::ThinArc;
 
@@ -100,13 +102,13 @@ impl Message {
     }
 
     /// The exchange it was published to.
-    pub fn exchange(&self) -> &str {
-        std::str::from_utf8(address_parts(self.address()).0).unwrap_or_default()
+    pub fn exchange(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(address_parts(self.address()).0)
     }
 
     /// The routing key it was published with.
-    pub fn routing_key(&self) -> &str {
-        std::str::from_utf8(address_parts(self.address()).1).unwrap_or_default()
+    pub fn routing_key(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(address_parts(self.address()).1)
     }
 
     /// Property flags and values, byte for byte as published.

@@ -75,12 +75,14 @@ pub struct ConsumeSpec<'a> {
 }
 
 /// Where a publish went.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Routed {
     /// How many lanes will answer with [`super::Event::Confirm`]; 0: it was routed nowhere.
     pub lanes: u16,
     /// False: it was routed nowhere (mandatory: return it). A direct reply is routed and answered by no lane.
     pub is_routed: bool,
+    /// A mandatory message that was routed nowhere, as it is to be returned: without BCC.
+    pub returned: Option<Message>,
 }
 
 /// A publish that is routed and held back until its transaction commits.

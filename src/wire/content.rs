@@ -15,10 +15,10 @@ const PUBLISH: u16 = 40;
 pub struct Publish<'a> {
     /// `exchange shortstr | routing-key shortstr`.
     pub address: &'a [u8],
-    /// The exchange; empty is the default one.
-    pub exchange: &'a str,
+    /// The exchange; empty is the default one. RabbitMQ does not ask whether it is UTF-8, nor of the key.
+    pub exchange: &'a [u8],
     /// The routing key.
-    pub routing_key: &'a str,
+    pub routing_key: &'a [u8],
     /// Return it if it is routed nowhere.
     pub mandatory: bool,
     /// Not supported by RabbitMQ.
@@ -39,14 +39,7 @@ impl<'a> Publish<'a> {
             return Err(malformed());
         };
         let address = &rest[..rest.len() - after_key.len()];
-        let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|_| MethodError::MalformedUtf8);
-        Ok(Self {
-            address,
-            exchange: utf8(exchange)?,
-            routing_key: utf8(routing_key)?,
-            mandatory: bits & 1 != 0,
-            immediate: bits & 2 != 0,
-        })
+        Ok(Self { address, exchange, routing_key, mandatory: bits & 1 != 0, immediate: bits & 2 != 0 })
     }
 }
 

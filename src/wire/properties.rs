@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
 }
 
 impl<'a> Properties<'a> {
-    /// Reads flags and values in one pass.
+    /// Reads flags and values in one pass; nothing may follow them.
     pub fn decode(raw: &'a [u8]) -> Result<Self, PropertiesError> {
         let mut read = Reader(raw);
         let flags = u16::from_be_bytes(read.array()?);
@@ -93,9 +93,6 @@ impl<'a> Properties<'a> {
             return Err(PropertiesError);
         }
         let mut properties = Self::default();
-        if flags == 0 {
-            return Ok(properties);
-        }
         let has = |flag: u16| flags & flag != 0;
         if has(CONTENT_TYPE) {
             properties.content_type = Some(read.shortstr()?);
@@ -139,7 +136,7 @@ impl<'a> Properties<'a> {
         if has(CLUSTER_ID) {
             properties.cluster_id = Some(read.shortstr()?);
         }
-        Ok(properties)
+        if read.0.is_empty() { Ok(properties) } else { Err(PropertiesError) }
     }
 
     /// Writes flags and values.

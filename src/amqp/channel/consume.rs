@@ -122,7 +122,12 @@ impl State {
             self.limiter.set(prefetch_count, outstanding);
             around.client.resume(self.key);
         } else {
+            // Which lifts a limit of the whole channel, in RabbitMQ too.
             self.prefetch = prefetch_count;
+            if self.limiter.limit() != 0 {
+                self.limiter.set(0, 0);
+                around.client.resume(self.key);
+            }
         }
         self.write(around, &Method::BasicQosOk {})
     }

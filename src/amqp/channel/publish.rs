@@ -5,7 +5,7 @@ use crate::amqp::confirm::Confirms;
 use crate::amqp::content::{Complete, PUBLISH_IDS};
 use crate::amqp::reply::{Fault, Ids};
 use crate::amqp::tx::Tx;
-use crate::broker::{Body, ChannelKey, Publish, Routed};
+use crate::broker::{ChannelKey, Message, Publish, Routed};
 use crate::wire::{self, Method, ReplyCode};
 
 /// Neither, one or the other (EH-22).
@@ -31,14 +31,14 @@ impl State {
         match &mut self.mode {
             Mode::Plain => {
                 let routed = self.send(complete, None, around)?;
-                if !routed.is_routed && complete.mandatory {
-                    self.return_unroutable(complete, around);
+                if let Some(message) = &routed.returned {
+                    self.return_unroutable(message, around);
                 }
             }
             Mode::Confirm(confirms) => {
                 let number = confirms.next();
                 let routed = self.send(complete, Some(number), around)?;
-                self.expect_confirm(number, routed, complete, around);
+                self.expect_confirm(number, &routed, around);
             }
             Mode::Tx(tx) => {
                 let prepared = around.client.prepare(to_publish(self.key, complete, None));
@@ -59,10 +59,10 @@ impl State {
         routed.map_err(|refusal| Fault::refused(&refusal, PUBLISH_IDS))
     }
 
-    fn expect_confirm(&mut self, number: u64, routed: Routed, complete: &Complete<'_>, around: &mut Surroundings<'_>) {
-        if !routed.is_routed && complete.mandatory {
+    fn expect_confirm(&mut self, number: u64, routed: &Routed, around: &mut Surroundings<'_>) {
+        if let Some(message) = &routed.returned {
             // PC-3: the ack comes right behind its return.
-            self.return_unroutable(complete, around);
+            self.return_unroutable(message, around);
             around.out.frames(|out| wire::write_ack(out, self.key.number, number, false));
             return;
         }
@@ -75,17 +75,13 @@ impl State {
     }
 
     /// PC-7.
-    fn return_unroutable(&self, complete: &Complete<'_>, around: &mut Surroundings<'_>) {
+    pub(super) fn return_unroutable(&self, message: &Message, around: &mut Surroundings<'_>) {
         let number = self.key.number;
         let code = ReplyCode::NoRoute;
-        let body: &[u8] = match &complete.body {
-            Body::Small(bytes) => bytes,
-            Body::Large(bytes) => bytes,
-        };
         around.out.frames(|out| {
-            wire::write_return(out, number, code as u16, code.constant_name(), complete.address);
-            wire::write_content(out, number, complete.properties, body, around.frame_max);
+            wire::write_return(out, number, code as u16, code.constant_name(), message.address());
         });
+        around.out.content(number, message, around.frame_max);
     }
 
     /// M-26.
@@ -107,7 +103,7 @@ impl State {
     }
 }
 
-fn to_publish<'a>(channel: ChannelKey, complete: &Complete<'a>, confirm: Option<u64>) -> Publish<'a> {
-    let &Complete { address, exchange, routing_key, mandatory, properties, ref body, .. } = complete;
+fn to_publish<'c>(channel: ChannelKey, complete: &'c Complete<'_>, confirm: Option<u64>) -> Publish<'c> {
+    let &Complete { address, ref exchange, ref routing_key, mandatory, properties, ref body, .. } = complete;
     Publish { channel, address, exchange, routing_key, properties, body: body.clone(), mandatory, confirm }
 }

@@ -6,7 +6,7 @@ use crate::amqp::reply::{Fault, Ids};
 use crate::amqp::tx::{Commit, Tx};
 use crate::amqp::unacked::Held;
 use crate::broker::{Client, Settlement, Source};
-use crate::wire::{self, Method, ReplyCode};
+use crate::wire::{Method, ReplyCode};
 
 /// Settles deliveries one by one; runs of one owner go to the broker as one range.
 struct Settling<'c> {
@@ -131,13 +131,8 @@ impl State {
     /// TX-2: mandatory messages that go nowhere are returned before commit-ok.
     pub(super) fn tx_commit(&mut self, ids: Ids, around: &mut Surroundings<'_>) -> Result<(), Fault> {
         let Commit { publishes, returned, settlements, counted } = self.tx(ids)?.take_commit();
-        let number = self.key.number;
-        let code = ReplyCode::NoRoute;
-        for message in returned {
-            around.out.frames(|out| {
-                wire::write_return(out, number, code as u16, code.constant_name(), message.address());
-            });
-            around.out.content(number, &message, around.frame_max);
+        for message in &returned {
+            self.return_unroutable(message, around);
         }
         self.limiter.release(counted);
         self.request(ids, Request::Commit, around, |client, reply| Ok(client.commit(reply, publishes, settlements)))?;

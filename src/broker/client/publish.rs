@@ -15,8 +15,11 @@ impl Client {
     /// basic.publish.
     pub fn publish(&mut self, publish: Publish<'_>) -> Result<Routed, Refusal> {
         let confirm = publish.confirm.map(|sequence| ConfirmTo { channel: publish.channel, sequence });
+        let mandatory = publish.mandatory;
         let Prepared { targets, message } = self.prepare(publish)?;
-        let routed = Routed { lanes: targets.lanes(), is_routed: targets.is_routed() };
+        let is_routed = targets.is_routed();
+        let returned = (mandatory && !is_routed).then(|| message.clone());
+        let routed = Routed { lanes: targets.lanes(), is_routed, returned };
         self.push_publish(targets, message, confirm);
         Ok(routed)
     }
