@@ -24,7 +24,7 @@ const FRAME_MAX_MIN: u32 = 4096;
 /// RabbitMQ's version whose behaviour this is: clients switch features on it.
 const RABBITMQ_VERSION: &str = "4.3.6";
 
-/// HS-1: 0-9-1, and the header of 0-9 that RabbitMQ takes for it.
+/// HS-1: 0-9-1, and the header of 0-9 that RabbitMQ takes for it. 4.x refuses 0-8.
 fn accepts(header: &[u8; 8]) -> bool {
     [PROTOCOL_HEADER, *b"AMQP\x01\x01\x00\x09"].contains(header)
 }
@@ -142,9 +142,10 @@ impl Handshake {
         matches!(self.step, Step::Header)
     }
 
-    /// Whoever is logged in is told what is wrong; for others there is silence only.
-    pub(super) fn is_logged_in(&self) -> bool {
-        matches!(self.step, Step::TuneOk(_) | Step::Open(..))
+    /// Whether the client is told what is wrong; before it has agreed on limits there is silence only. RabbitMQ is
+    /// silent about a bad tune-ok, too, which helps nobody (section 8).
+    pub(super) fn tells(&self, sin: &Sin) -> bool {
+        matches!(self.step, Step::Open(..)) || (sin.class_id, sin.method_id) == TUNE_IDS
     }
 
     /// Largest payload accepted now.
@@ -186,11 +187,7 @@ impl Handshake {
                 let properties = ClientProperties::read(client_properties)?;
                 Ok(self.login(properties, mechanism, response, server, out))
             }
-            // php-amqplib may send tune-ok twice.
-            (
-                Step::TuneOk(logged_in) | Step::Open(logged_in, _),
-                Method::ConnectionTuneOk { channel_max, frame_max, heartbeat },
-            ) => {
+            (Step::TuneOk(logged_in), Method::ConnectionTuneOk { channel_max, frame_max, heartbeat }) => {
                 let tuned = Tuned::agree(server.options, channel_max, frame_max, heartbeat)?;
                 self.step = Step::Open(logged_in.clone(), tuned);
                 Ok(Progress::Next)
@@ -362,6 +359,7 @@ mod tests {
     #[test]
     fn headers_of_0_9_are_taken_too() {
         assert!(accepts(b"AMQP\x00\x00\x09\x01") && accepts(b"AMQP\x01\x01\x00\x09"));
+        assert!(!accepts(b"AMQP\x01\x01\x08\x00"));
         assert!(!accepts(b"AMQP\x03\x01\x00\x00") && !accepts(b"GET / HT"));
     }
 }

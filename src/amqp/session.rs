@@ -229,8 +229,7 @@ impl Session {
                 let closing = Closing::new(Some(running.into_client()), sin, until, tuned.payload_max(), out);
                 self.phase = Phase::Closing(Box::new(closing));
             }
-            // RabbitMQ says nothing about a failed tune-ok, which helps nobody.
-            Phase::Handshake(handshake) if handshake.is_logged_in() => {
+            Phase::Handshake(handshake) if handshake.tells(&sin) => {
                 let payload_max = handshake.payload_max(&self.options);
                 let closing = Closing::new(None, sin, now + REFUSED_GRACE, payload_max, out);
                 self.phase = Phase::Closing(Box::new(closing));

@@ -130,6 +130,12 @@ fn channel_closes_cross() {
     world.expect(id, 1, &Method::ChannelCloseOk {});
     world.send(id, 1, &Method::ChannelCloseOk {});
     world.open_channel(id, 1);
+    // And twice in one breath, which is answered once.
+    world.send(id, 1, &close_channel());
+    world.send(id, 1, &close_channel());
+    world.expect(id, 1, &Method::ChannelCloseOk {});
+    world.expect_nothing(id);
+    world.open_channel(id, 1);
 }
 
 /// FEATURES M-29, M-30, EC-10: the limit is on channels in use, and the first frame on a number uses one.

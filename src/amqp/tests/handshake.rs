@@ -76,9 +76,14 @@ fn byte_by_byte() {
 /// FEATURES HS-2, HS-3: eight bytes, then the end.
 #[test]
 fn other_protocols_are_told_which_one_it_is() {
-    for header in
-        [b"AMQP\0\0\x09\x02", b"AMQP\x03\x01\0\0", b"AMQP\0\x01\0\0", b"GET / HT", b"\x16\x03\x01\x02\0\x01\0\x01"]
-    {
+    for header in [
+        b"AMQP\0\0\x09\x02",
+        b"AMQP\x03\x01\0\0",
+        b"AMQP\x01\x01\x08\0",
+        b"AMQP\0\x01\0\0",
+        b"GET / HT",
+        b"\x16\x03\x01\x02\0\x01\0\x01",
+    ] {
         let mut world = World::new();
         let id = world.accept();
         world.bytes(id, &header[..7]);
@@ -178,44 +183,51 @@ fn a_bad_tune_ok_is_told() {
     }
 }
 
-/// php-amqplib does it.
+/// FEATURES HS-13: limits hold from tune-ok on, also for what came in one piece with it.
 #[test]
-fn tune_ok_may_come_twice() {
+fn limits_hold_from_tune_ok_on() {
     let mut world = World::new();
     let id = logged_in(&mut world);
-    world.send(id, 0, &tune_ok(2047, 131_072));
-    world.send(id, 0, &tune_ok(3, 8192));
-    world.send(id, 0, &Method::ConnectionOpen { virtual_host: "/" });
+    let mut bytes = frame(0, &tune_ok(3, 8192));
+    bytes.extend(frame(0, &Method::ConnectionOpen { virtual_host: "/" }));
+    bytes.extend(raw_frame(1, 0, &vec![0; 8193], FRAME_END));
+    world.bytes(id, &bytes);
     world.expect(id, 0, &Method::ConnectionOpenOk {});
-    world.bytes(id, &raw_frame(1, 0, &vec![0; 8193], FRAME_END));
     let text = "FRAME_ERROR - type 1, all octets = <<>>: {frame_too_large,8193,8184}";
     world.expect_connection_close(id, 501, (0, 0), text);
 }
 
+/// Before tune-ok there is silence, as before the login; then errors are told.
 #[test]
-fn after_the_login_errors_are_told() {
-    let state = |method: &Method<'_>, state| {
-        (frame(0, method), 504, method.ids(), format!("CHANNEL_ERROR - unexpected method in connection state {state}"))
-    };
-    let unexpected = || (505, (0, 0), "UNEXPECTED_FRAME - unexpected frame in handshake".to_owned());
-    let with = |bytes: Vec<u8>, (code, ids, text): (u16, (u16, u16), String)| (bytes, code, ids, text);
+fn errors_are_told_after_tune_ok() {
+    let unexpected = "CHANNEL_ERROR - unexpected method in connection state opening";
+    let frame_unexpected = "UNEXPECTED_FRAME - unexpected frame in handshake";
     let cases = [
-        state(&Method::ConnectionOpen { virtual_host: "/" }, "tuning"),
-        state(&start_ok(LOGIN), "tuning"),
-        with(frame(1, &Method::ChannelOpen {}), unexpected()),
-        with(content_header(0, 60, 0, 0), unexpected()),
-        with(
-            raw_frame(4, 0, b"", FRAME_END),
-            (501, (0, 0), "FRAME_ERROR - type 4, all octets = <<>>: unknown_frame".to_owned()),
-        ),
+        (frame(0, &Method::ConnectionOpenOk {}), 504, (10, 41), unexpected),
+        (frame(0, &start_ok(LOGIN)), 504, (10, 11), unexpected),
+        (frame(1, &Method::ChannelOpen {}), 505, (0, 0), frame_unexpected),
+        (content_header(0, 60, 0, 0), 505, (0, 0), frame_unexpected),
+        (raw_frame(4, 0, b"", FRAME_END), 501, (0, 0), "FRAME_ERROR - type 4, all octets = <<>>: unknown_frame"),
     ];
     for (bytes, code, ids, text) in cases {
         let mut world = World::new();
         let id = logged_in(&mut world);
         world.bytes(id, &bytes);
-        world.expect_connection_close(id, code, ids, &text);
+        world.expect_nothing(id);
+        world.pass(3.1);
+        assert!(matches!(world.ended(id), Some(Ended::HandshakeFailed(_))));
+        let id = logged_in(&mut world);
+        world.send(id, 0, &tune_ok(2047, 131_072));
+        world.bytes(id, &bytes);
+        world.expect_connection_close(id, code, ids, text);
         world.close_ok(id);
     }
+    // RabbitMQ takes tune-ok once.
+    let mut world = World::new();
+    let id = logged_in(&mut world);
+    world.send(id, 0, &tune_ok(2047, 131_072));
+    world.send(id, 0, &tune_ok(2047, 131_072));
+    world.expect_connection_close(id, 504, (10, 31), unexpected);
 }
 
 /// FEATURES HS-11: 530 with connection.open to blame; whoever does not answer is cut off.
