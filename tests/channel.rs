@@ -76,6 +76,23 @@ async fn crossing_closes_are_answered() {
     raw.channel(1).await;
 }
 
+/// FEATURES M-7: a close that stands behind a request whose queue refuses it is answered all the same.
+#[tokio::test]
+async fn a_close_behind_a_refused_request_is_answered() {
+    let server = start().await;
+    let mut raw = Raw::open_channel(server.amqp_addr()).await;
+    raw.call(1, id::QUEUE_DECLARE, args::queue_declare("q", 0), id::QUEUE_DECLARE_OK).await;
+    raw.call(1, id::CONSUME, args::consume("q", "c", 0), id::CONSUME_OK).await;
+    raw.channel(2).await;
+    let mut bytes = raw::method(2, id::QUEUE_DELETE, args::queue_delete("q", 1));
+    bytes.extend(raw::method(2, id::CHANNEL_CLOSE, close()));
+    raw.send(&bytes).await;
+    raw.close_method(2, id::CHANNEL_CLOSE).await;
+    raw.expect(2, id::CHANNEL_CLOSE_OK).await;
+    raw.method(2, id::CHANNEL_CLOSE_OK, Args::new()).await;
+    raw.channel(2).await;
+}
+
 /// FEATURES M-29, EC-10, trap 16: the limit is on how many, not on the number.
 #[tokio::test]
 async fn the_limit_counts_channels() {

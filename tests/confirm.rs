@@ -1,5 +1,7 @@
 //! Publisher confirms: who is acked, when, and in how few frames.
 
+use std::collections::BTreeSet;
+
 use lapin::options::QueueDeclareOptions;
 use lapin::types::AMQPValue;
 use lapin::{BasicProperties, Confirmation, ExchangeKind};
@@ -82,6 +84,40 @@ async fn pipelined_publishes_are_acked_together() {
     }
     assert_eq!(covered, 1000);
     assert!(frames <= 100, "{frames} acks for 1000 publishes");
+}
+
+/// FEATURES PC-1, PC-4: every channel of a connection counts and is confirmed on its own.
+#[tokio::test]
+async fn channels_are_confirmed_on_their_own() {
+    let server = start().await;
+    let mut raw = Raw::open(server.amqp_addr()).await;
+    for channel in 1..=20 {
+        raw.channel(channel).await;
+        raw.call(channel, id::CONFIRM_SELECT, Args::new().octet(0), id::CONFIRM_SELECT_OK).await;
+    }
+    raw.call(1, id::QUEUE_DECLARE, args::queue_declare("q", 0), id::QUEUE_DECLARE_OK).await;
+    let mut bytes = Vec::new();
+    for number in 0..10 {
+        for channel in 1..=20 {
+            // Half of them go nowhere, which is confirmed on the spot.
+            let queue = if (channel + number) % 2 == 0 { "q" } else { "nowhere" };
+            bytes.extend(raw::publish(channel, "", queue, b"x"));
+        }
+    }
+    raw.send(&bytes).await;
+    let mut open: Vec<BTreeSet<u64>> = (0..=20).map(|_| (1..=10).collect()).collect();
+    open[0].clear();
+    while open.iter().any(|numbers| !numbers.is_empty()) {
+        let frame = raw.next().await.expect("an ack");
+        assert_eq!(frame.method(), Some(id::ACK));
+        let mut args = frame.args();
+        let (tag, multiple) = (args.longlong(), args.octet() == 1);
+        let numbers = &mut open[usize::from(frame.channel)];
+        assert!(numbers.remove(&tag), "{tag} was acked twice on channel {}", frame.channel);
+        if multiple {
+            *numbers = numbers.split_off(&tag);
+        }
+    }
 }
 
 /// FEATURES PC-5, TL-7, trap 7: one queue that rejects makes it a nack; the others keep their copy.
