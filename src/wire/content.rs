@@ -4,7 +4,7 @@
 //! together they are the *address*, which is taken from a publish and copied into a delivery as it is.
 
 use super::frame::{FRAME_END, FRAME_OVERHEAD, FrameKind, write_frame};
-use super::method::MethodError;
+use super::method::{MethodError, write_shortstr};
 
 /// Class basic.
 pub const BASIC_CLASS: u16 = 60;
@@ -32,14 +32,20 @@ impl<'a> Publish<'a> {
     /// Reads the arguments, which follow the ids.
     pub fn decode(arguments: &'a [u8]) -> Result<Self, MethodError> {
         let malformed = || MethodError::malformed(BASIC_CLASS, PUBLISH, arguments);
-        let rest = arguments.get(2..).ok_or_else(malformed)?;
-        let (exchange, after_exchange) = shortstr(rest).ok_or_else(malformed)?;
-        let (routing_key, after_key) = shortstr(after_exchange).ok_or_else(malformed)?;
-        let [bits] = after_key else {
+        // Behind the reserved ticket.
+        let names = arguments.get(2..).ok_or_else(malformed)?;
+        let (exchange, rest) = shortstr(names).ok_or_else(malformed)?;
+        let (routing_key, rest) = shortstr(rest).ok_or_else(malformed)?;
+        let [bits] = rest else {
             return Err(malformed());
         };
-        let address = &rest[..rest.len() - after_key.len()];
-        Ok(Self { address, exchange, routing_key, mandatory: bits & 1 != 0, immediate: bits & 2 != 0 })
+        Ok(Self {
+            address: &names[..names.len() - rest.len()],
+            exchange,
+            routing_key,
+            mandatory: bits & 1 != 0,
+            immediate: bits & 2 != 0,
+        })
     }
 }
 
@@ -48,7 +54,7 @@ fn shortstr(input: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(*length))
 }
 
-/// The two short strings of an address.
+/// The two short strings of an address, without their lengths; empty if it is none.
 pub fn address_parts(address: &[u8]) -> (&[u8], &[u8]) {
     let parts = shortstr(address).and_then(|(exchange, rest)| Some((exchange, shortstr(rest)?.0)));
     parts.unwrap_or_default()
@@ -70,14 +76,14 @@ pub struct ContentHeader<'a> {
 impl<'a> ContentHeader<'a> {
     /// Reads the payload of a header frame.
     pub fn decode(payload: &'a [u8]) -> Result<Self, MethodError> {
-        let too_short = MethodError::TooShort;
-        let (class_id, rest) = payload.split_first_chunk().ok_or(too_short.clone())?;
-        let (weight, rest) = rest.split_first_chunk().ok_or(too_short.clone())?;
-        let (body_size, properties) = rest.split_first_chunk().ok_or(too_short)?;
+        let Some((fixed, properties)) = payload.split_first_chunk::<12>() else {
+            return Err(MethodError::TooShort);
+        };
+        let [class_high, class_low, weight_high, weight_low, body_size @ ..] = *fixed;
         Ok(Self {
-            class_id: u16::from_be_bytes(*class_id),
-            weight: u16::from_be_bytes(*weight),
-            body_size: u64::from_be_bytes(*body_size),
+            class_id: u16::from_be_bytes([class_high, class_low]),
+            weight: u16::from_be_bytes([weight_high, weight_low]),
+            body_size: u64::from_be_bytes(body_size),
             properties,
         })
     }
@@ -112,9 +118,7 @@ pub fn write_deliver(
 pub fn write_return(out: &mut Vec<u8>, channel: u16, reply_code: u16, reply_text: &str, address: &[u8]) {
     method(out, channel, 50, |out| {
         out.extend_from_slice(&reply_code.to_be_bytes());
-        let text = &reply_text.as_bytes()[..reply_text.len().min(255)];
-        out.push(text.len() as u8);
-        out.extend_from_slice(text);
+        write_shortstr(out, reply_text);
         out.extend_from_slice(address);
     });
 }
@@ -140,11 +144,8 @@ pub fn write_get_ok(
 pub fn write_publish(out: &mut Vec<u8>, channel: u16, exchange: &str, routing_key: &str, mandatory: bool) {
     method(out, channel, PUBLISH, |out| {
         out.extend_from_slice(&[0, 0]);
-        for text in [exchange, routing_key] {
-            let text = &text.as_bytes()[..text.len().min(255)];
-            out.push(text.len() as u8);
-            out.extend_from_slice(text);
-        }
+        write_shortstr(out, exchange);
+        write_shortstr(out, routing_key);
         out.push(mandatory.into());
     });
 }
@@ -168,11 +169,11 @@ pub fn write_content(out: &mut Vec<u8>, channel: u16, properties: &[u8], body: &
     }
 }
 
-/// How much body a frame carries; a frame_max of 0 is without limit.
+/// How much body a frame carries, in bytes; a frame_max of 0 is as large as the size field can say.
 pub fn body_payload_max(frame_max: u32) -> usize {
-    match frame_max as usize {
-        0 => usize::MAX,
-        max => max.saturating_sub(FRAME_OVERHEAD).max(1),
+    match frame_max {
+        0 => u32::MAX as usize,
+        max => (max as usize).saturating_sub(FRAME_OVERHEAD).max(1),
     }
 }
 

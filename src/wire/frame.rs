@@ -4,8 +4,11 @@
 //! | type u8 | channel u16 | size u32 | payload (size bytes) | 0xCE |
 //! ```
 
+use std::fmt;
+
 use thiserror::Error;
 
+use super::erlang::erlang_binary;
 use super::reply_code::ReplyCode;
 
 /// Bytes of a frame that are not payload.
@@ -13,6 +16,12 @@ pub const FRAME_OVERHEAD: usize = 8;
 /// The last octet of every frame.
 pub const FRAME_END: u8 = 0xCE;
 const HEADER_LEN: usize = 7;
+/// Class and method id.
+const METHOD_IDS_LEN: usize = 4;
+/// Class, weight and body size.
+const CONTENT_HEADER_LEN: usize = 12;
+/// The longest payload that error texts show whole.
+const OCTETS_SHOWN: usize = 16;
 
 /// The frame types of 0-9-1.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -57,32 +66,30 @@ pub enum FrameError {
     BadEnd {
         /// Frame type as it came.
         kind: u8,
-        /// The payload in Erlang's notation.
+        /// The payload.
         octets: Octets,
         /// What stood in place of 0xCE.
         found: u8,
     },
-    /// EC-3, FR-10.
+    /// EC-3, FR-10: a type that does not exist, or one whose payload cannot be: a heartbeat with any, a method without
+    /// ids, a content header without its fixed part.
     #[error("type {kind}, {octets}: unknown_frame")]
     UnknownKind {
         /// Frame type as it came.
         kind: u8,
-        /// The payload in Erlang's notation.
+        /// The payload.
         octets: Octets,
     },
     /// EC-4.
-    #[error("type 8, {octets}")]
-    HeartbeatOnChannel {
-        /// The payload in Erlang's notation.
-        octets: Octets,
-    },
+    #[error("type 8, all octets = <<>>")]
+    HeartbeatOnChannel,
 }
 
 impl FrameError {
     /// The reply code.
     pub fn code(&self) -> ReplyCode {
         match self {
-            Self::HeartbeatOnChannel { .. } => ReplyCode::UnexpectedFrame,
+            Self::HeartbeatOnChannel => ReplyCode::UnexpectedFrame,
             _ => ReplyCode::FrameError,
         }
     }
@@ -90,73 +97,62 @@ impl FrameError {
 
 /// The payload of a bad frame as RabbitMQ's texts show it: whole if short, else its first 16 octets.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Octets(Vec<u8>, bool);
-
-/// Longest payload shown whole.
-const OCTETS_SHOWN: usize = 16;
+pub struct Octets {
+    shown: Vec<u8>,
+    is_all: bool,
+}
 
 impl Octets {
-    fn of(payload: &[u8]) -> Self {
-        let shown = &payload[..payload.len().min(OCTETS_SHOWN)];
-        Self(shown.to_vec(), payload.len() > OCTETS_SHOWN)
+    /// Takes from the payload what is shown of it.
+    pub fn of(payload: &[u8]) -> Self {
+        let shown = payload.get(..OCTETS_SHOWN).unwrap_or(payload);
+        Self { shown: shown.to_vec(), is_all: shown.len() == payload.len() }
     }
 }
 
-impl std::fmt::Display for Octets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.1 { "first 16 octets = " } else { "all octets = " })?;
-        f.write_str(&erlang_binary(&self.0))
+impl fmt::Display for Octets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let octets = erlang_binary(&self.shown);
+        if self.is_all {
+            write!(f, "all octets = {octets}")
+        } else {
+            write!(f, "first {OCTETS_SHOWN} octets = {octets}")
+        }
     }
-}
-
-/// Bytes as Erlang prints them: `<<"text">>` if all are printable, `<<1,2,3>>` otherwise.
-pub fn erlang_binary(bytes: &[u8]) -> String {
-    let printable = |byte: &u8| matches!(byte, b' '..=b'~' | 8..=13 | 27 | 160..);
-    if !bytes.is_empty() && bytes.iter().all(printable) {
-        let text: String = bytes.iter().map(|byte| char::from(*byte)).flat_map(char::escape_default).collect();
-        return format!("<<\"{text}\">>");
-    }
-    let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
-    format!("<<{}>>", numbers.join(","))
 }
 
 /// Cuts one frame off the front of `input`; also gives the bytes it took. `Ok(None)`: more are needed.
 ///
 /// A payload of up to `payload_max` bytes is accepted, 8 more than the negotiated frame_max strictly allows, as
 /// RabbitMQ does (FR-2). The size is checked as soon as it is there, before anything is buffered.
+///
+/// The payload of a method has room for the ids, that of a content header for its fixed part.
 pub fn cut(input: &[u8], payload_max: u32) -> Result<Option<(Frame<'_>, usize)>, FrameError> {
     let Some((header, rest)) = input.split_first_chunk::<HEADER_LEN>() else {
         return Ok(None);
     };
-    let [kind, channel_high, channel_low, size @ ..] = *header;
+    let [type_octet, channel_high, channel_low, size @ ..] = *header;
     let size = u32::from_be_bytes(size);
     if size > payload_max {
         let limit = payload_max.saturating_sub(FRAME_OVERHEAD as u32);
-        return Err(FrameError::TooLarge { kind, size, limit });
+        return Err(FrameError::TooLarge { kind: type_octet, size, limit });
     }
-    let Some((payload, rest)) = rest.split_at_checked(size as usize) else {
-        return Ok(None);
-    };
-    let Some(end) = rest.first() else {
+    let Some((payload, [end, ..])) = rest.split_at_checked(size as usize) else {
         return Ok(None);
     };
     if *end != FRAME_END {
-        return Err(FrameError::BadEnd { kind, octets: Octets::of(payload), found: *end });
+        return Err(FrameError::BadEnd { kind: type_octet, octets: Octets::of(payload), found: *end });
     }
     let channel = u16::from_be_bytes([channel_high, channel_low]);
-    let kind = match kind {
-        1 => FrameKind::Method,
-        2 => FrameKind::Header,
+    let kind = match type_octet {
+        1 if payload.len() >= METHOD_IDS_LEN => FrameKind::Method,
+        2 if payload.len() >= CONTENT_HEADER_LEN => FrameKind::Header,
         3 => FrameKind::Body,
-        8 if channel != 0 => {
-            return Err(FrameError::HeartbeatOnChannel { octets: Octets::of(payload) });
-        }
-        8 if payload.is_empty() => FrameKind::Heartbeat,
-        _ => {
-            return Err(FrameError::UnknownKind { kind, octets: Octets::of(payload) });
-        }
+        8 if payload.is_empty() && channel == 0 => FrameKind::Heartbeat,
+        8 if payload.is_empty() => return Err(FrameError::HeartbeatOnChannel),
+        _ => return Err(FrameError::UnknownKind { kind: type_octet, octets: Octets::of(payload) }),
     };
-    Ok(Some((Frame { kind, channel, payload }, HEADER_LEN + size as usize + 1)))
+    Ok(Some((Frame { kind, channel, payload }, HEADER_LEN + payload.len() + 1)))
 }
 
 /// Writes a frame whose payload `write` appends.

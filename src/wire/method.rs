@@ -4,9 +4,15 @@
 use thiserror::Error;
 
 use super::content::BASIC_CLASS;
-use super::frame::{FrameKind, erlang_binary, write_frame};
+use super::erlang::erlang_numbers;
+use super::frame::{FrameKind, write_frame};
+use super::raw_table::RawTable;
 use super::reply_code::ReplyCode;
-use super::table::RawTable;
+
+const CONNECTION_CLASS: u16 = 10;
+/// Longest short string, in bytes.
+const SHORTSTR_MAX: usize = 255;
+const DOTS: &str = "...";
 
 /// A method that cannot be read; `Display` is the reply text without the `CONSTANT - ` prefix.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -20,26 +26,32 @@ pub enum MethodError {
         method_id: u16,
     },
     /// EC-9.
-    #[error("cannot decode {}", erlang_binary(arguments))]
+    #[error("cannot decode {}", erlang_numbers(arguments))]
     Malformed {
         /// The method's class.
         class_id: u16,
         /// The method's id.
         method_id: u16,
-        /// What could not be decoded.
+        /// What could not be decoded, as much of it as a reply text has room for.
         arguments: Vec<u8>,
     },
     /// BP-7.
     #[error("Malformed UTF-8 in shortstr")]
-    MalformedUtf8,
-    /// Not even the ids, or not a whole content header.
+    MalformedUtf8 {
+        /// The method's class.
+        class_id: u16,
+        /// The method's id.
+        method_id: u16,
+    },
+    /// Not even the ids, or not a whole content header: [`cut`](super::cut) lets no such frame pass.
     #[error("frame too short")]
     TooShort,
 }
 
 impl MethodError {
     pub(super) fn malformed(class_id: u16, method_id: u16, arguments: &[u8]) -> Self {
-        Self::Malformed { class_id, method_id, arguments: arguments.to_vec() }
+        let shown = arguments.get(..SHORTSTR_MAX / 2).unwrap_or(arguments);
+        Self::Malformed { class_id, method_id, arguments: shown.to_vec() }
     }
 
     /// The reply code.
@@ -52,36 +64,40 @@ impl MethodError {
 
     /// Class id for the close method; 0 where no method is to blame.
     pub fn class_id(&self) -> u16 {
-        match self {
-            Self::UnknownMethod { class_id, .. } | Self::Malformed { class_id, .. } => *class_id,
-            _ => 0,
-        }
+        self.blamed().0
     }
 
     /// Method id for the close method; 0 where no method is to blame.
     pub fn method_id(&self) -> u16 {
-        match self {
-            Self::UnknownMethod { method_id, .. } | Self::Malformed { method_id, .. } => *method_id,
-            _ => 0,
+        self.blamed().1
+    }
+
+    fn blamed(&self) -> (u16, u16) {
+        match *self {
+            Self::UnknownMethod { class_id, method_id } | Self::Malformed { class_id, method_id, .. } => {
+                (class_id, method_id)
+            }
+            // RabbitMQ blames the method only on channel 0, which is where this class is at home.
+            Self::MalformedUtf8 { class_id: CONNECTION_CLASS, method_id } => (CONNECTION_CLASS, method_id),
+            Self::MalformedUtf8 { .. } | Self::TooShort => (0, 0),
         }
     }
 }
 
-/// Why a field could not be read.
-enum FieldError {
-    Short,
-    Utf8,
-}
+/// An argument ends beyond the end of the frame.
+struct Short;
 
 /// Reads arguments in order. Adjacent bits share an octet.
 struct Fields<'a> {
     rest: &'a [u8],
     bits: Option<(u8, u32)>,
+    /// So far. Checked last: RabbitMQ first takes the arguments apart, then looks at the texts.
+    is_utf8: bool,
 }
 
 trait Field<'a>: Sized {
-    fn read(fields: &mut Fields<'a>) -> Result<Self, FieldError>;
-    fn write(&self, out: &mut Writer<'_>);
+    fn read(fields: &mut Fields<'a>) -> Result<Self, Short>;
+    fn write(&self, w: &mut Writer<'_>);
 }
 
 struct Writer<'o> {
@@ -91,23 +107,26 @@ struct Writer<'o> {
 }
 
 impl<'a> Fields<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8], FieldError> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], Short> {
         self.bits = None;
-        let (taken, rest) = self.rest.split_at_checked(n).ok_or(FieldError::Short)?;
+        let (taken, rest) = self.rest.split_at_checked(n).ok_or(Short)?;
         self.rest = rest;
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], FieldError> {
-        self.take(N)?.try_into().map_err(|_| FieldError::Short)
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Short> {
+        self.take(N)?.try_into().map_err(|_| Short)
     }
 }
 
 impl<'a> Field<'a> for bool {
-    fn read(fields: &mut Fields<'a>) -> Result<Self, FieldError> {
+    fn read(fields: &mut Fields<'a>) -> Result<Self, Short> {
         let (octet, index) = match fields.bits {
             Some((octet, index)) if index < 8 => (octet, index),
-            _ => (fields.array::<1>()?[0], 0),
+            _ => {
+                let [octet] = fields.array()?;
+                (octet, 0)
+            }
         };
         fields.bits = Some((octet, index + 1));
         Ok(octet >> index & 1 != 0)
@@ -125,10 +144,22 @@ impl<'a> Field<'a> for bool {
     }
 }
 
+/// Writes a short string. What is longer than fits ends in dots instead: so RabbitMQ cuts reply texts, the only ones
+/// that get so long.
+pub(super) fn write_shortstr(out: &mut Vec<u8>, text: &str) {
+    let (text, dots) = match text.len() {
+        0..=SHORTSTR_MAX => (text, ""),
+        _ => (&text[..text.floor_char_boundary(SHORTSTR_MAX - DOTS.len())], DOTS),
+    };
+    out.push((text.len() + dots.len()) as u8);
+    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(dots.as_bytes());
+}
+
 macro_rules! integer_fields {
     ($($type:ty),*) => {$(
         impl<'a> Field<'a> for $type {
-            fn read(fields: &mut Fields<'a>) -> Result<Self, FieldError> {
+            fn read(fields: &mut Fields<'a>) -> Result<Self, Short> {
                 fields.array().map(Self::from_be_bytes)
             }
 
@@ -142,21 +173,22 @@ macro_rules! integer_fields {
 integer_fields!(u8, u16, u32, u64);
 
 impl<'a> Field<'a> for &'a str {
-    fn read(fields: &mut Fields<'a>) -> Result<Self, FieldError> {
+    fn read(fields: &mut Fields<'a>) -> Result<Self, Short> {
         let [length] = fields.array()?;
-        std::str::from_utf8(fields.take(length.into())?).map_err(|_| FieldError::Utf8)
+        Ok(std::str::from_utf8(fields.take(length.into())?).unwrap_or_else(|_| {
+            fields.is_utf8 = false;
+            ""
+        }))
     }
 
     fn write(&self, w: &mut Writer<'_>) {
         w.bits = 0;
-        let text = &self[..self.floor_char_boundary(255)];
-        w.out.push(text.len() as u8);
-        w.out.extend_from_slice(text.as_bytes());
+        write_shortstr(w.out, self);
     }
 }
 
 impl<'a> Field<'a> for &'a [u8] {
-    fn read(fields: &mut Fields<'a>) -> Result<Self, FieldError> {
+    fn read(fields: &mut Fields<'a>) -> Result<Self, Short> {
         let length = u32::from_be_bytes(fields.array()?);
         fields.take(length as usize)
     }
@@ -169,7 +201,7 @@ impl<'a> Field<'a> for &'a [u8] {
 }
 
 impl<'a> Field<'a> for RawTable<'a> {
-    fn read(fields: &mut Fields<'a>) -> Result<Self, FieldError> {
+    fn read(fields: &mut Fields<'a>) -> Result<Self, Short> {
         <&[u8]>::read(fields).map(RawTable)
     }
 
@@ -213,7 +245,7 @@ macro_rules! methods {
         }
 
         impl<'a> Method<'a> {
-            fn read(class: u16, id: u16, fields: &mut Fields<'a>) -> Result<Option<Self>, FieldError> {
+            fn read(class: u16, id: u16, fields: &mut Fields<'a>) -> Result<Option<Self>, Short> {
                 Ok(Some(match (class, id) {
                     $(($class, $id) => {
                         $(let _ = <field_type!($lead)>::read(fields)?;)*
@@ -356,12 +388,17 @@ impl<'a> Method<'a> {
         let (class_id, rest) = payload.split_first_chunk().ok_or(MethodError::TooShort)?;
         let (method_id, rest) = rest.split_first_chunk().ok_or(MethodError::TooShort)?;
         let (class_id, method_id) = (u16::from_be_bytes(*class_id), u16::from_be_bytes(*method_id));
-        let mut fields = Fields { rest, bits: None };
+        let mut fields = Fields { rest, bits: None, is_utf8: true };
         match Self::read(class_id, method_id, &mut fields) {
-            Ok(Some(method)) if fields.rest.is_empty() => Ok(method),
             Ok(None) => Err(MethodError::UnknownMethod { class_id, method_id }),
-            Ok(Some(_)) | Err(FieldError::Short) => Err(MethodError::malformed(class_id, method_id, rest)),
-            Err(FieldError::Utf8) => Err(MethodError::MalformedUtf8),
+            Ok(Some(method)) if fields.rest.is_empty() => {
+                if fields.is_utf8 {
+                    Ok(method)
+                } else {
+                    Err(MethodError::MalformedUtf8 { class_id, method_id })
+                }
+            }
+            Ok(Some(_)) | Err(Short) => Err(MethodError::malformed(class_id, method_id, rest)),
         }
     }
 

@@ -3,9 +3,11 @@
 //! have their own hand-written way past `Method`, at [`Publish`] and [`write_deliver`].
 
 mod content;
+mod erlang;
 mod frame;
 mod method;
 mod properties;
+mod raw_table;
 mod reply_code;
 mod table;
 #[cfg(test)]
@@ -16,10 +18,10 @@ pub use self::content::{
     write_content, write_content_header, write_deliver, write_get_ok, write_heartbeat, write_nack, write_publish,
     write_return,
 };
-pub use self::frame::{
-    FRAME_END, FRAME_OVERHEAD, Frame, FrameError, FrameKind, Octets, cut, erlang_binary, write_frame,
-};
+pub use self::erlang::erlang_binary;
+pub use self::frame::{FRAME_END, FRAME_OVERHEAD, Frame, FrameError, FrameKind, Octets, cut, write_frame};
 pub use self::method::{Method, MethodError};
 pub use self::properties::{Properties, PropertiesError};
+pub use self::raw_table::{RawTable, RawValue, TABLE_DEPTH_MAX, TableError};
 pub use self::reply_code::ReplyCode;
-pub use self::table::{RawTable, RawValue, TABLE_DEPTH_MAX, Table, TableError, Value};
+pub use self::table::{Table, Value};

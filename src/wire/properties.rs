@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::table::RawTable;
+use super::raw_table::RawTable;
 
 /// Properties that cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -56,24 +56,98 @@ const KIND: u16 = 1 << 5;
 const USER_ID: u16 = 1 << 4;
 const APP_ID: u16 = 1 << 3;
 const CLUSTER_ID: u16 = 1 << 2;
-/// Another flag word follows.
+/// Another word of flags follows.
 const MORE_FLAGS: u16 = 1;
 
-struct Reader<'a>(&'a [u8]);
+impl<'a> Properties<'a> {
+    /// Reads flags and values in one pass.
+    ///
+    /// A second word of flags is refused: class basic has no property beyond the first. So are bytes behind the last
+    /// value. The one flag that belongs to nothing (bit 1) is passed over, as RabbitMQ does.
+    pub fn decode(raw: &'a [u8]) -> Result<Self, PropertiesError> {
+        let (flags, rest) = raw.split_first_chunk().ok_or(PropertiesError)?;
+        let flags = u16::from_be_bytes(*flags);
+        if flags & MORE_FLAGS != 0 {
+            return Err(PropertiesError);
+        }
+        let mut values = Values { rest, flags };
+        // In the order of the flags: struct expressions are evaluated as they are written.
+        let properties = Self {
+            content_type: values.next(CONTENT_TYPE, Values::shortstr)?,
+            content_encoding: values.next(CONTENT_ENCODING, Values::shortstr)?,
+            headers: values.next(HEADERS, Values::table)?,
+            delivery_mode: values.next(DELIVERY_MODE, Values::octet)?,
+            priority: values.next(PRIORITY, Values::octet)?,
+            correlation_id: values.next(CORRELATION_ID, Values::shortstr)?,
+            reply_to: values.next(REPLY_TO, Values::shortstr)?,
+            expiration: values.next(EXPIRATION, Values::shortstr)?,
+            message_id: values.next(MESSAGE_ID, Values::shortstr)?,
+            timestamp: values.next(TIMESTAMP, |values| values.array().map(u64::from_be_bytes))?,
+            kind: values.next(KIND, Values::shortstr)?,
+            user_id: values.next(USER_ID, Values::shortstr)?,
+            app_id: values.next(APP_ID, Values::shortstr)?,
+            cluster_id: values.next(CLUSTER_ID, Values::shortstr)?,
+        };
+        if values.rest.is_empty() { Ok(properties) } else { Err(PropertiesError) }
+    }
 
-impl<'a> Reader<'a> {
+    /// Writes flags and values.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let at = out.len();
+        out.extend_from_slice(&[0, 0]);
+        let mut w = Writer { out, flags: 0 };
+        w.shortstr(CONTENT_TYPE, self.content_type);
+        w.shortstr(CONTENT_ENCODING, self.content_encoding);
+        w.table(HEADERS, self.headers);
+        w.bytes(DELIVERY_MODE, self.delivery_mode.map(u8::to_be_bytes));
+        w.bytes(PRIORITY, self.priority.map(u8::to_be_bytes));
+        w.shortstr(CORRELATION_ID, self.correlation_id);
+        w.shortstr(REPLY_TO, self.reply_to);
+        w.shortstr(EXPIRATION, self.expiration);
+        w.shortstr(MESSAGE_ID, self.message_id);
+        w.bytes(TIMESTAMP, self.timestamp.map(u64::to_be_bytes));
+        w.shortstr(KIND, self.kind);
+        w.shortstr(USER_ID, self.user_id);
+        w.shortstr(APP_ID, self.app_id);
+        w.shortstr(CLUSTER_ID, self.cluster_id);
+        let flags = w.flags.to_be_bytes();
+        out[at..at + 2].copy_from_slice(&flags);
+    }
+}
+
+/// What is still to be read, and the flags that say what it is.
+struct Values<'a> {
+    rest: &'a [u8],
+    flags: u16,
+}
+
+impl<'a> Values<'a> {
+    fn next<T>(
+        &mut self,
+        flag: u16,
+        read: impl FnOnce(&mut Self) -> Result<T, PropertiesError>,
+    ) -> Result<Option<T>, PropertiesError> {
+        if self.flags & flag == 0 { Ok(None) } else { read(self).map(Some) }
+    }
+
     fn bytes(&mut self, n: usize) -> Result<&'a [u8], PropertiesError> {
-        let (bytes, rest) = self.0.split_at_checked(n).ok_or(PropertiesError)?;
-        self.0 = rest;
+        let (bytes, rest) = self.rest.split_at_checked(n).ok_or(PropertiesError)?;
+        self.rest = rest;
         Ok(bytes)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], PropertiesError> {
-        self.bytes(N)?.try_into().map_err(|_| PropertiesError)
+        let (array, rest) = self.rest.split_first_chunk().ok_or(PropertiesError)?;
+        self.rest = rest;
+        Ok(*array)
+    }
+
+    fn octet(&mut self) -> Result<u8, PropertiesError> {
+        self.array().map(|[octet]| octet)
     }
 
     fn shortstr(&mut self) -> Result<&'a [u8], PropertiesError> {
-        let [length] = self.array()?;
+        let length = self.octet()?;
         self.bytes(length.into())
     }
 
@@ -83,99 +157,33 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl<'a> Properties<'a> {
-    /// Reads flags and values in one pass; nothing may follow them.
-    pub fn decode(raw: &'a [u8]) -> Result<Self, PropertiesError> {
-        let mut read = Reader(raw);
-        let flags = u16::from_be_bytes(read.array()?);
-        if flags & MORE_FLAGS != 0 {
-            // Class basic has no property beyond the first word.
-            return Err(PropertiesError);
+/// Writes values and gathers their flags.
+struct Writer<'o> {
+    out: &'o mut Vec<u8>,
+    flags: u16,
+}
+
+impl Writer<'_> {
+    fn bytes(&mut self, flag: u16, value: Option<impl AsRef<[u8]>>) {
+        if let Some(value) = value {
+            self.flags |= flag;
+            self.out.extend_from_slice(value.as_ref());
         }
-        let mut properties = Self::default();
-        let has = |flag: u16| flags & flag != 0;
-        if has(CONTENT_TYPE) {
-            properties.content_type = Some(read.shortstr()?);
-        }
-        if has(CONTENT_ENCODING) {
-            properties.content_encoding = Some(read.shortstr()?);
-        }
-        if has(HEADERS) {
-            properties.headers = Some(read.table()?);
-        }
-        if has(DELIVERY_MODE) {
-            properties.delivery_mode = Some(read.array::<1>()?[0]);
-        }
-        if has(PRIORITY) {
-            properties.priority = Some(read.array::<1>()?[0]);
-        }
-        if has(CORRELATION_ID) {
-            properties.correlation_id = Some(read.shortstr()?);
-        }
-        if has(REPLY_TO) {
-            properties.reply_to = Some(read.shortstr()?);
-        }
-        if has(EXPIRATION) {
-            properties.expiration = Some(read.shortstr()?);
-        }
-        if has(MESSAGE_ID) {
-            properties.message_id = Some(read.shortstr()?);
-        }
-        if has(TIMESTAMP) {
-            properties.timestamp = Some(u64::from_be_bytes(read.array()?));
-        }
-        if has(KIND) {
-            properties.kind = Some(read.shortstr()?);
-        }
-        if has(USER_ID) {
-            properties.user_id = Some(read.shortstr()?);
-        }
-        if has(APP_ID) {
-            properties.app_id = Some(read.shortstr()?);
-        }
-        if has(CLUSTER_ID) {
-            properties.cluster_id = Some(read.shortstr()?);
-        }
-        if read.0.is_empty() { Ok(properties) } else { Err(PropertiesError) }
     }
 
-    /// Writes flags and values.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        let at = out.len();
-        out.extend([0, 0]);
-        let mut flags = 0;
-        let mut shortstr = |out: &mut Vec<u8>, flag: u16, value: Option<&[u8]>| {
-            if let Some(value) = value {
-                flags |= flag;
-                let value = &value[..value.len().min(255)];
-                out.push(value.len() as u8);
-                out.extend(value);
-            }
-        };
-        shortstr(out, CONTENT_TYPE, self.content_type);
-        shortstr(out, CONTENT_ENCODING, self.content_encoding);
-        if let Some(headers) = self.headers {
-            out.extend((headers.0.len() as u32).to_be_bytes());
-            out.extend(headers.0);
+    /// At most 255 bytes of it, which is all there can be of what was read.
+    fn shortstr(&mut self, flag: u16, value: Option<&[u8]>) {
+        if let Some(value) = value {
+            let value = &value[..value.len().min(usize::from(u8::MAX))];
+            self.out.push(value.len() as u8);
+            self.bytes(flag, Some(value));
         }
-        out.extend(self.delivery_mode);
-        out.extend(self.priority);
-        shortstr(out, CORRELATION_ID, self.correlation_id);
-        shortstr(out, REPLY_TO, self.reply_to);
-        shortstr(out, EXPIRATION, self.expiration);
-        shortstr(out, MESSAGE_ID, self.message_id);
-        out.extend(self.timestamp.into_iter().flat_map(u64::to_be_bytes));
-        shortstr(out, KIND, self.kind);
-        shortstr(out, USER_ID, self.user_id);
-        shortstr(out, APP_ID, self.app_id);
-        shortstr(out, CLUSTER_ID, self.cluster_id);
-        let others = [
-            (HEADERS, self.headers.is_some()),
-            (DELIVERY_MODE, self.delivery_mode.is_some()),
-            (PRIORITY, self.priority.is_some()),
-            (TIMESTAMP, self.timestamp.is_some()),
-        ];
-        flags |= others.iter().filter(|(_, has)| *has).fold(0, |all, (flag, _)| all | flag);
-        out[at..at + 2].copy_from_slice(&flags.to_be_bytes());
+    }
+
+    fn table(&mut self, flag: u16, value: Option<RawTable<'_>>) {
+        if let Some(RawTable(entries)) = value {
+            self.out.extend_from_slice(&(entries.len() as u32).to_be_bytes());
+            self.bytes(flag, Some(entries));
+        }
     }
 }

@@ -1,32 +1,7 @@
-//! Field tables: what every argument and header travels in.
-//!
-//! ```text
-//! table = length u32 | (name shortstr | value)*        value = tag u8 | content
-//! ```
-//! Order and duplicates are kept, so that what is read is written back byte for byte; the one exception is RabbitMQ's
-//! own: `L` is read as a signed 64-bit integer and written as `l`.
+//! Field tables in memory. Order and duplicates are kept, so that what was read is written back byte for byte. Two
+//! things come back as RabbitMQ writes them: `L`, read as a signed 64-bit integer, as `l`; and any bool but 0 as 1.
 
-use nom::IResult;
-use nom::Parser;
-use nom::bytes::complete::take;
-use nom::combinator::map;
-use nom::multi::{length_data, many0};
-use nom::number::complete::{be_f32, be_f64, be_i8, be_i16, be_i32, be_i64, be_u8, be_u16, be_u32, be_u64};
-use thiserror::Error;
-
-/// How deep tables and arrays may nest: enough for anybody, and no way to exhaust the stack.
-pub const TABLE_DEPTH_MAX: usize = 64;
-
-/// A table that cannot be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum TableError {
-    /// Cut short, an unknown tag, or a length beyond the end.
-    #[error("malformed field table")]
-    Malformed,
-    /// Nested beyond [`TABLE_DEPTH_MAX`].
-    #[error("field table nested more than {TABLE_DEPTH_MAX} deep")]
-    TooDeep,
-}
+use super::raw_table::{RawValue, TableError, elements, entries, type_name};
 
 /// A field value.
 #[derive(Clone, PartialEq, Debug)]
@@ -97,21 +72,48 @@ impl Value {
 
     /// The type as RabbitMQ's error texts name it.
     pub fn type_name(&self) -> &'static str {
-        tag_name(self.tag())
+        type_name(self.tag())
     }
 
-    /// Equal as RabbitMQ compares arguments and headers: integers by value across widths, everything else strictly.
+    /// Equal as RabbitMQ compares the arguments of a declaration: integers by value across widths, everything else,
+    /// also what is inside of tables and arrays, strictly.
     pub fn same_value(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Table(a), Self::Table(b)) => {
-                a.len() == b.len() && a.iter().zip(b.iter()).all(|((ka, va), (kb, vb))| ka == kb && va.same_value(vb))
-            }
-            (Self::Array(a), Self::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same_value(b)),
-            _ => match (self.as_integer(), other.as_integer()) {
-                (Some(a), Some(b)) => a == b,
-                _ => self == other,
-            },
+        match (self.as_integer(), other.as_integer()) {
+            (Some(a), Some(b)) => a == b,
+            _ => self == other,
         }
+    }
+
+    /// `depth` counts the tables and arrays around it.
+    pub(super) fn decode(raw: RawValue<'_>, depth: usize) -> Result<Self, TableError> {
+        raw.check_depth(depth)?;
+        let RawValue { tag, bytes } = raw;
+        Ok(match tag {
+            b't' => Self::Bool(array(bytes)? != [0]),
+            b'b' => Self::I8(i8::from_be_bytes(array(bytes)?)),
+            b'B' => Self::U8(u8::from_be_bytes(array(bytes)?)),
+            b's' => Self::I16(i16::from_be_bytes(array(bytes)?)),
+            b'u' => Self::U16(u16::from_be_bytes(array(bytes)?)),
+            b'I' => Self::I32(i32::from_be_bytes(array(bytes)?)),
+            b'i' => Self::U32(u32::from_be_bytes(array(bytes)?)),
+            b'l' | b'L' => Self::I64(i64::from_be_bytes(array(bytes)?)),
+            b'f' => Self::F32(f32::from_be_bytes(array(bytes)?)),
+            b'd' => Self::F64(f64::from_be_bytes(array(bytes)?)),
+            b'D' => {
+                let [scale, value @ ..] = array::<5>(bytes)?;
+                Self::Decimal { scale, value: u32::from_be_bytes(value) }
+            }
+            b'S' => Self::LongString(bytes.to_vec()),
+            b'x' => Self::Binary(bytes.to_vec()),
+            b'T' => Self::Timestamp(u64::from_be_bytes(array(bytes)?)),
+            b'F' => Self::Table(Table::decode(bytes, depth)?),
+            b'A' => {
+                let values = elements(bytes).map(|element| Self::decode(element?, depth + 1));
+                Self::Array(values.collect::<Result<_, _>>()?)
+            }
+            b'V' => Self::Void,
+            _ => return Err(TableError::Malformed),
+        })
     }
 
     fn tag(&self) -> u8 {
@@ -171,26 +173,8 @@ impl From<&str> for Value {
     }
 }
 
-fn tag_name(tag: u8) -> &'static str {
-    match tag {
-        b't' => "bool",
-        b'b' => "byte",
-        b'B' => "unsignedbyte",
-        b's' => "short",
-        b'u' => "unsignedshort",
-        b'I' => "signedint",
-        b'i' => "unsignedint",
-        b'l' | b'L' => "long",
-        b'f' => "float",
-        b'd' => "double",
-        b'D' => "decimal",
-        b'S' => "longstr",
-        b'x' => "binary",
-        b'T' => "timestamp",
-        b'F' => "table",
-        b'A' => "array",
-        _ => "void",
-    }
+fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], TableError> {
+    bytes.try_into().map_err(|_| TableError::Malformed)
 }
 
 fn with_length(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
@@ -208,11 +192,15 @@ pub struct Table(Vec<(Vec<u8>, Value)>);
 impl Table {
     /// Reads the entries, without the length before them.
     pub fn parse(raw: &[u8]) -> Result<Self, TableError> {
-        check_depth(raw, false, 0)?;
-        match entries(raw) {
-            Ok(([], entries)) => Ok(Self(entries)),
-            _ => Err(TableError::Malformed),
-        }
+        Self::decode(raw, 0)
+    }
+
+    fn decode(raw: &[u8], depth: usize) -> Result<Self, TableError> {
+        let entries = entries(raw).map(|entry| {
+            let (name, value) = entry?;
+            Ok((name.to_vec(), Value::decode(value, depth + 1)?))
+        });
+        entries.collect::<Result<_, _>>().map(Self)
     }
 
     /// Writes length and entries.
@@ -283,172 +271,5 @@ impl Table {
 impl<K: AsRef<[u8]>> FromIterator<(K, Value)> for Table {
     fn from_iter<I: IntoIterator<Item = (K, Value)>>(entries: I) -> Self {
         Self(entries.into_iter().map(|(key, value)| (key.as_ref().to_vec(), value)).collect())
-    }
-}
-
-type Entries = Vec<(Vec<u8>, Value)>;
-
-fn entries(input: &[u8]) -> IResult<&[u8], Entries> {
-    many0((map(shortstr, <[u8]>::to_vec), value)).parse(input)
-}
-
-fn shortstr(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    length_data(be_u8).parse(input)
-}
-
-fn longstr(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    length_data(be_u32).parse(input)
-}
-
-/// Depth is bounded by [`check_depth`], which every way in runs first.
-fn value(input: &[u8]) -> IResult<&[u8], Value> {
-    let (input, tag) = be_u8(input)?;
-    match tag {
-        b't' => map(be_u8, |b| Value::Bool(b != 0)).parse(input),
-        b'b' => map(be_i8, Value::I8).parse(input),
-        b'B' => map(be_u8, Value::U8).parse(input),
-        b's' => map(be_i16, Value::I16).parse(input),
-        b'u' => map(be_u16, Value::U16).parse(input),
-        b'I' => map(be_i32, Value::I32).parse(input),
-        b'i' => map(be_u32, Value::U32).parse(input),
-        b'l' | b'L' => map(be_i64, Value::I64).parse(input),
-        b'f' => map(be_f32, Value::F32).parse(input),
-        b'd' => map(be_f64, Value::F64).parse(input),
-        b'D' => map((be_u8, be_u32), |(scale, value)| Value::Decimal { scale, value }).parse(input),
-        b'S' => map(longstr, |bytes| Value::LongString(bytes.to_vec())).parse(input),
-        b'x' => map(longstr, |bytes| Value::Binary(bytes.to_vec())).parse(input),
-        b'T' => map(be_u64, Value::Timestamp).parse(input),
-        b'F' => nested(input, |raw| map(entries, |entries| Value::Table(Table(entries))).parse(raw)),
-        b'A' => nested(input, |raw| map(many0(value), Value::Array).parse(raw)),
-        b'V' => Ok((input, Value::Void)),
-        _ => Err(malformed(input)),
-    }
-}
-
-/// Content with a length before it, all of which must be read.
-fn nested<'a>(input: &'a [u8], read: impl FnOnce(&'a [u8]) -> IResult<&'a [u8], Value>) -> IResult<&'a [u8], Value> {
-    let (input, raw) = longstr(input)?;
-    match read(raw)? {
-        ([], value) => Ok((input, value)),
-        (rest, _) => Err(malformed(rest)),
-    }
-}
-
-fn malformed(input: &[u8]) -> nom::Err<nom::error::Error<&[u8]>> {
-    nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::Switch))
-}
-
-/// Walks values without building them: everything is well-formed and not too deep.
-fn check_depth(mut raw: &[u8], is_array: bool, depth: usize) -> Result<(), TableError> {
-    if depth > TABLE_DEPTH_MAX {
-        return Err(TableError::TooDeep);
-    }
-    while !raw.is_empty() {
-        if !is_array {
-            raw = shortstr(raw).map_err(|_| TableError::Malformed)?.0;
-        }
-        let (rest, value) = raw_value(raw).map_err(|_| TableError::Malformed)?;
-        if matches!(value.tag, b'F' | b'A') {
-            check_depth(value.bytes, value.tag == b'A', depth + 1)?;
-        }
-        raw = rest;
-    }
-    Ok(())
-}
-
-/// A value that is not decoded: its tag, and its content without any length before it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RawValue<'a> {
-    tag: u8,
-    bytes: &'a [u8],
-}
-
-fn raw_value(input: &[u8]) -> IResult<&[u8], RawValue<'_>> {
-    let (input, tag) = be_u8(input)?;
-    let (input, bytes) = match tag {
-        b't' | b'b' | b'B' => take(1usize).parse(input)?,
-        b's' | b'u' => take(2usize).parse(input)?,
-        b'I' | b'i' | b'f' => take(4usize).parse(input)?,
-        b'l' | b'L' | b'd' | b'T' => take(8usize).parse(input)?,
-        b'D' => take(5usize).parse(input)?,
-        b'S' | b'x' | b'F' | b'A' => longstr(input)?,
-        b'V' => (input, &input[..0]),
-        _ => return Err(malformed(input)),
-    };
-    Ok((input, RawValue { tag, bytes }))
-}
-
-impl<'a> RawValue<'a> {
-    /// The type as RabbitMQ's error texts name it.
-    pub fn type_name(&self) -> &'static str {
-        tag_name(self.tag)
-    }
-
-    /// The bytes of a long string.
-    pub fn longstr(&self) -> Option<&'a [u8]> {
-        (self.tag == b'S').then_some(self.bytes)
-    }
-
-    /// The elements of an array, up to the first that cannot be read.
-    pub fn array(&self) -> Option<impl Iterator<Item = RawValue<'a>> + use<'a>> {
-        let mut raw = (self.tag == b'A').then_some(self.bytes)?;
-        Some(std::iter::from_fn(move || {
-            let (rest, value) = raw_value(raw).ok()?;
-            raw = rest;
-            Some(value)
-        }))
-    }
-
-    /// Decodes it.
-    pub fn to_value(&self) -> Result<Value, TableError> {
-        let mut whole = vec![self.tag];
-        if matches!(self.tag, b'S' | b'x' | b'F' | b'A') {
-            whole.extend((self.bytes.len() as u32).to_be_bytes());
-        }
-        whole.extend(self.bytes);
-        if matches!(self.tag, b'F' | b'A') {
-            check_depth(self.bytes, self.tag == b'A', 1)?;
-        }
-        match value(&whole) {
-            Ok(([], value)) => Ok(value),
-            _ => Err(TableError::Malformed),
-        }
-    }
-}
-
-/// The bytes of a table's entries, not looked at yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct RawTable<'a>(pub &'a [u8]);
-
-impl<'a> RawTable<'a> {
-    /// No entries.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Decodes everything.
-    pub fn parse(&self) -> Result<Table, TableError> {
-        Table::parse(self.0)
-    }
-
-    /// Is it well-formed?
-    pub fn check(&self) -> Result<(), TableError> {
-        check_depth(self.0, false, 0)
-    }
-
-    /// Entries in order, up to the first that cannot be read.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], RawValue<'a>)> + use<'a> {
-        let mut raw = self.0;
-        std::iter::from_fn(move || {
-            let (rest, key) = shortstr(raw).ok()?;
-            let (rest, value) = raw_value(rest).ok()?;
-            raw = rest;
-            Some((key, value))
-        })
-    }
-
-    /// The first value of this name; nothing is decoded or allocated.
-    pub fn get(&self, key: &[u8]) -> Option<RawValue<'a>> {
-        self.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 }
