@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::reply::{Fault, Ids};
 use crate::broker::{Body, LARGE_BODY_MIN};
-use crate::wire::{BASIC_CLASS, ContentHeader, Frame, FrameKind, Method, Publish, ReplyCode};
+use crate::wire::{BASIC_CLASS, ContentHeader, Frame, FrameKind, Method, Publish, ReplyCode, address_parts, cut};
 
 /// FR-7: no body is larger, whatever the configured limit.
 const BODY_BYTES_MAX: u64 = 512 << 20;
@@ -58,7 +58,6 @@ pub(super) struct Content {
     expect: Expect,
     mandatory: bool,
     immediate: bool,
-    exchange_len: u8,
     address: Vec<u8>,
     properties: Vec<u8>,
     body: Vec<u8>,
@@ -94,7 +93,50 @@ pub(super) struct Complete<'a> {
     pub(super) body: Body<'a>,
 }
 
+impl<'a> Complete<'a> {
+    /// Reads a publish whose frames stand side by side, as most do: `method` is the first, `behind` what follows it.
+    /// Gives the bytes it took of `behind`, too. `None`: it is no publish, not all there, too large or not right; read
+    /// frame by frame it turns out which.
+    pub(super) fn read(method: Frame<'a>, behind: &'a [u8], payload_max: u32, size_max: u64) -> Option<(Self, usize)> {
+        let publish = Publish::decode(method.payload.strip_prefix(&Publish::IDS)?).ok()?;
+        let (frame, mut taken) = cut(behind, payload_max).ok()??;
+        if frame.kind != FrameKind::Header || frame.channel != method.channel {
+            return None;
+        }
+        let header = ContentHeader::decode(frame.payload).ok()?;
+        let size = header.body_size;
+        if header.class_id != BASIC_CLASS || header.weight != 0 || size > size_max {
+            return None;
+        }
+        let mut body = Body::Small(&[]);
+        if size > 0 {
+            let (frame, more) = cut(behind.get(taken..)?, payload_max).ok()??;
+            if frame.kind != FrameKind::Body || frame.channel != method.channel || frame.payload.len() as u64 != size {
+                return None;
+            }
+            body = whole_body(frame.payload);
+            taken += more;
+        }
+        let complete = Self {
+            address: publish.address,
+            exchange: text(publish.exchange),
+            routing_key: text(publish.routing_key),
+            mandatory: publish.mandatory,
+            immediate: publish.immediate,
+            properties: header.properties,
+            size,
+            body,
+        };
+        Some((complete, taken))
+    }
+}
+
 impl Content {
+    /// No content is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.expect, Expect::Method)
+    }
+
     /// Takes the next frame of the channel. A body of more than `size_max` bytes is received but not kept.
     pub(super) fn frame<'a>(&'a mut self, frame: Frame<'a>, size_max: u64) -> Result<Part<'a>, Fault> {
         match (&self.expect, frame.kind) {
@@ -125,8 +167,6 @@ impl Content {
             let publish = Publish::decode(arguments).map_err(unreadable)?;
             self.address.clear();
             self.address.extend_from_slice(publish.address);
-            // A short string.
-            self.exchange_len = publish.exchange.len() as u8;
             self.mandatory = publish.mandatory;
             self.immediate = publish.immediate;
             self.expect = Expect::Header(Sender::Publish);
@@ -177,11 +217,7 @@ impl Content {
         };
         if missing == 0 && size.missing == size.announced {
             // The usual case: the whole body in one frame, taken from the read buffer.
-            let body = match (size.is_kept, payload.len() < LARGE_BODY_MIN) {
-                (false, _) => Body::Small(&[]),
-                (true, true) => Body::Small(payload),
-                (true, false) => Body::Large(Bytes::copy_from_slice(payload)),
-            };
+            let body = if size.is_kept { whole_body(payload) } else { Body::Small(&[]) };
             return Ok(self.complete(sender, size.announced, None, body));
         }
         if size.is_kept {
@@ -217,12 +253,11 @@ impl Content {
     }
 
     fn publish<'a>(&'a self, size: u64, properties: &'a [u8], body: Body<'a>) -> Complete<'a> {
-        let text = |range: std::ops::Range<usize>| String::from_utf8_lossy(self.address.get(range).unwrap_or_default());
-        let exchange_end = 1 + usize::from(self.exchange_len);
+        let (exchange, routing_key) = address_parts(&self.address);
         Complete {
             address: &self.address,
-            exchange: text(1..exchange_end),
-            routing_key: text(exchange_end + 1..self.address.len()),
+            exchange: text(exchange),
+            routing_key: text(routing_key),
             mandatory: self.mandatory,
             immediate: self.immediate,
             properties,
@@ -237,6 +272,16 @@ impl Content {
             self.properties = Vec::new();
         }
     }
+}
+
+/// A body that came in one frame.
+fn whole_body(payload: &[u8]) -> Body<'_> {
+    if payload.len() < LARGE_BODY_MIN { Body::Small(payload) } else { Body::Large(Bytes::copy_from_slice(payload)) }
+}
+
+/// A name as text, whatever it is.
+fn text(name: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(name).map_or_else(|_| String::from_utf8_lossy(name), Cow::Borrowed)
 }
 
 /// EC-6.

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use super::Options;
 use super::channel::{Backlog, Channel, Handled, Surroundings};
-use super::content::{Content, Part};
+use super::content::{Complete, Content, PUBLISH_IDS, Part};
 use super::handshake::{ClientProperties, Opened, Tuned};
 use super::heartbeat::{Heartbeats, Traffic};
 use super::outbound::Outbound;
 use super::reply::{Fault, NO_METHOD, Sin, octets};
-use crate::broker::{Alarms, ChannelKey, Client, Event, Refusal};
+use crate::broker::{Alarms, ChannelKey, Client, Event, Outcome, Refusal};
 use crate::wire::{Frame, FrameError, FrameKind, Method, ReplyCode, cut};
 
 /// See the module's documentation.
@@ -106,12 +106,14 @@ impl Running {
                 Err(error) => return (done, Some(Leave::FrameError(error))),
             };
             done += taken;
+            let behind = &rest[taken..];
             let handled = match frame.channel {
-                0 => self.connection_frame(frame, out),
-                _ => self.channel_frame(frame, out).map_err(Leave::Fault),
+                0 => self.connection_frame(frame, out).map(|()| 0),
+                _ => self.channel_frame(frame, behind, out).map_err(Leave::Fault),
             };
-            if let Err(leave) = handled {
-                return (done, Some(leave));
+            match handled {
+                Ok(more) => done += more,
+                Err(leave) => return (done, Some(leave)),
             }
         }
         (done, None)
@@ -140,29 +142,54 @@ impl Running {
         }
     }
 
-    /// A frame of a channel, open or not.
-    fn channel_frame(&mut self, frame: Frame<'_>, out: &mut Outbound) -> Result<(), Fault> {
+    /// A frame of a channel, open or not. If it begins a publish that is all there in the bytes behind it, those are
+    /// handled with it; gives how many.
+    fn channel_frame(&mut self, frame: Frame<'_>, behind: &[u8], out: &mut Outbound) -> Result<usize, Fault> {
         let number = frame.channel;
-        match self.channels.get_mut(&number) {
-            Some(Slot::Open(channel)) if channel.is_waiting() => {
-                self.backlogged += usize::from(channel.defer(frame));
-                Ok(())
-            }
-            Some(Slot::Open(_)) => {
-                self.with_channel(number, out, |channel, around| channel.frame(frame, around))?;
-                if frame.kind == FrameKind::Header {
-                    self.block_if_alarmed(out);
-                }
-                Ok(())
-            }
+        let (payload_max, size_max) = (self.tuned.payload_max(), self.message_size_max);
+        let channel = match self.channels.get_mut(&number) {
+            Some(Slot::Open(channel)) => channel,
+            _ => return self.unusual_channel_frame(frame, out).map(|()| 0),
+        };
+        if channel.is_waiting() {
+            self.backlogged += usize::from(channel.defer(frame));
+            return Ok(0);
+        }
+        let had_confirms = channel.has_confirms();
+        let mut around = Surroundings {
+            client: &mut self.client,
+            out,
+            frame_max: self.tuned.frame_max,
+            message_size_max: size_max,
+            consumer_max: self.consumer_max,
+            next_ticket: &mut self.next_ticket,
+        };
+        // FL-1: under an alarm a message is held up at its header.
+        let may_be_whole =
+            frame.kind == FrameKind::Method && channel.is_between_methods() && around.client.alarms().is_empty();
+        let whole = if may_be_whole { Complete::read(frame, behind, payload_max, size_max) } else { None };
+        let (handled, more) = match whole {
+            Some((complete, more)) => (channel.publish(complete, &mut around), more),
+            None => (channel.frame(frame, &mut around), 0),
+        };
+        let has_news = !had_confirms && channel.has_confirms();
+        self.after(number, handled, has_news, out)?;
+        if frame.kind == FrameKind::Header {
+            self.block_if_alarmed(out);
+        }
+        Ok(more)
+    }
+
+    fn unusual_channel_frame(&mut self, frame: Frame<'_>, out: &mut Outbound) -> Result<(), Fault> {
+        match self.channels.get_mut(&frame.channel) {
             Some(Slot::Unopened(content)) => match content.frame(frame, 0)? {
                 Part::More => Ok(()),
-                Part::Publish(_) => Err(not_open(super::content::PUBLISH_IDS)),
+                Part::Publish(_) => Err(not_open(PUBLISH_IDS)),
                 Part::Server(ids) => Err(not_open(ids)),
                 Part::Method(method) => Err(not_open(method.ids())),
             },
             Some(Slot::Closing) => self.closing_channel_frame(frame, out),
-            None => self.new_channel_frame(frame, out),
+            Some(Slot::Open(_)) | None => self.new_channel_frame(frame, out),
         }
     }
 
@@ -222,27 +249,15 @@ impl Running {
         }
     }
 
-    /// Lets an open channel handle something; its own faults close it, a connection's come out.
-    fn with_channel(
+    /// What a channel made of something: its own faults close it, a connection's come out.
+    fn after(
         &mut self,
         number: u16,
+        handled: Result<Handled, Fault>,
+        has_news: bool,
         out: &mut Outbound,
-        handle: impl FnOnce(&mut Channel, &mut Surroundings<'_>) -> Result<Handled, Fault>,
     ) -> Result<(), Fault> {
-        let Some(Slot::Open(channel)) = self.channels.get_mut(&number) else {
-            return Ok(());
-        };
-        let had_confirms = channel.has_confirms();
-        let mut around = Surroundings {
-            client: &mut self.client,
-            out,
-            frame_max: self.tuned.frame_max,
-            message_size_max: self.message_size_max,
-            consumer_max: self.consumer_max,
-            next_ticket: &mut self.next_ticket,
-        };
-        let handled = handle(channel, &mut around);
-        if !had_confirms && channel.has_confirms() {
+        if has_news {
             self.confirming.push(number);
         }
         match handled {
@@ -319,16 +334,7 @@ impl Running {
                 }
                 Ok(())
             }
-            Event::Done { channel: key, ticket, result } => {
-                let Some(channel) = self.channel(key) else {
-                    return Ok(());
-                };
-                // Taken before the answer may close the channel: what waited is handled all the same.
-                let (backlog, was_full) = channel.take_backlog();
-                self.backlogged -= usize::from(was_full);
-                self.with_channel(key.number, out, |channel, around| channel.complete(ticket, result, around))?;
-                self.replay(key.number, backlog, out)
-            }
+            Event::Done { channel: key, ticket, result } => self.complete(key, ticket, result, out),
             Event::ConsumerCancelled { channel: key, consumer } => {
                 let takes_cancel = self.properties.consumer_cancel_notify;
                 if let Some(channel) = self.channel(key) {
@@ -343,6 +349,36 @@ impl Running {
             // Handled by the session.
             Event::Close(_) => Ok(()),
         }
+    }
+
+    /// The answer to what a channel waits for, and the frames behind it.
+    fn complete(
+        &mut self,
+        key: ChannelKey,
+        ticket: u64,
+        result: Result<Outcome, Refusal>,
+        out: &mut Outbound,
+    ) -> Result<(), Fault> {
+        let channel = match self.channels.get_mut(&key.number) {
+            Some(Slot::Open(channel)) if channel.key() == key => channel,
+            _ => return Ok(()),
+        };
+        // Taken before the answer may close the channel: what waited is handled all the same.
+        let (backlog, was_full) = channel.take_backlog();
+        self.backlogged -= usize::from(was_full);
+        let had_confirms = channel.has_confirms();
+        let mut around = Surroundings {
+            client: &mut self.client,
+            out,
+            frame_max: self.tuned.frame_max,
+            message_size_max: self.message_size_max,
+            consumer_max: self.consumer_max,
+            next_ticket: &mut self.next_ticket,
+        };
+        let handled = channel.complete(ticket, result, &mut around);
+        let has_news = !had_confirms && channel.has_confirms();
+        self.after(key.number, handled, has_news, out)?;
+        self.replay(key.number, backlog, out)
     }
 
     /// The channel an event is for, if it is still that one.
@@ -365,8 +401,7 @@ impl Running {
                 self.backlogged += usize::from(channel.restore_backlog(Backlog::from_parts(frames, done)));
                 return Ok(());
             }
-            done += taken;
-            self.channel_frame(frame, out)?;
+            done += taken + self.channel_frame(frame, &rest[taken..], out)?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ mod settle;
 
 use std::sync::Arc;
 
-use super::content::{Content, Part};
+use super::content::{Complete, Content, Part};
 use super::outbound::Outbound;
 use super::reply::{Fault, Ids};
 use super::running::second_open;
@@ -128,13 +128,23 @@ impl Channel {
         self.state.key
     }
 
+    /// Handles a publish whose frames were all there. Only when no other content is under way.
+    pub(super) fn publish(&mut self, complete: Complete<'_>, around: &mut Surroundings<'_>) -> Result<Handled, Fault> {
+        self.state.publish(complete, around).map(|()| Handled::Done)
+    }
+
+    /// No content is under way.
+    pub(super) fn is_between_methods(&self) -> bool {
+        self.content.is_idle()
+    }
+
     /// Handles one frame.
     pub(super) fn frame(&mut self, frame: Frame<'_>, around: &mut Surroundings<'_>) -> Result<Handled, Fault> {
         match self.content.frame(frame, around.message_size_max)? {
             Part::Method(method) => self.state.method(method, around),
             Part::More => Ok(Handled::Done),
             Part::Publish(publish) => {
-                let published = self.state.publish(&publish, around);
+                let published = self.state.publish(publish, around);
                 self.content.trim();
                 published.map(|()| Handled::Done)
             }

@@ -5,7 +5,7 @@ use crate::amqp::confirm::Confirms;
 use crate::amqp::content::{Complete, PUBLISH_IDS};
 use crate::amqp::reply::{Fault, Ids};
 use crate::amqp::tx::Tx;
-use crate::broker::{ChannelKey, Message, Publish, Routed};
+use crate::broker::{Message, Publish, Routed};
 use crate::wire::{self, Method, ReplyCode};
 
 /// Neither, one or the other (EH-22).
@@ -19,7 +19,7 @@ pub(super) enum Mode {
 
 impl State {
     /// M-20: a publish is never waited for.
-    pub(super) fn publish(&mut self, complete: &Complete<'_>, around: &mut Surroundings<'_>) -> Result<(), Fault> {
+    pub(super) fn publish(&mut self, complete: Complete<'_>, around: &mut Surroundings<'_>) -> Result<(), Fault> {
         if complete.immediate {
             return Err(Fault::not_implemented(PUBLISH_IDS, "immediate=true"));
         }
@@ -28,49 +28,38 @@ impl State {
             let text = format!("message size {size} is larger than configured max size {max}");
             return Err(Fault::channel(ReplyCode::PreconditionFailed, PUBLISH_IDS, text));
         }
-        match &mut self.mode {
-            Mode::Plain => {
-                let routed = self.send(complete, None, around)?;
-                if let Some(message) = &routed.returned {
-                    self.return_unroutable(message, around);
-                }
-            }
-            Mode::Confirm(confirms) => {
-                let number = confirms.next();
-                let routed = self.send(complete, Some(number), around)?;
-                self.expect_confirm(number, &routed, around);
-            }
-            Mode::Tx(tx) => {
-                let prepared = around.client.prepare(to_publish(self.key, complete, None));
-                let prepared = prepared.map_err(|refusal| Fault::refused(&refusal, PUBLISH_IDS))?;
-                tx.publish(prepared, complete.mandatory);
-            }
+        let confirm = match &mut self.mode {
+            Mode::Confirm(confirms) => Some(confirms.next()),
+            Mode::Plain | Mode::Tx(_) => None,
+        };
+        let Complete { address, exchange, routing_key, mandatory, properties, body, .. } = complete;
+        let (exchange, routing_key) = (&*exchange, &*routing_key);
+        let publish =
+            Publish { channel: self.key, address, exchange, routing_key, properties, body, mandatory, confirm };
+        let refused = |refusal| Fault::refused(&refusal, PUBLISH_IDS);
+        if let Mode::Tx(tx) = &mut self.mode {
+            tx.publish(around.client.prepare(publish).map_err(refused)?, mandatory);
+            return Ok(());
+        }
+        let routed = around.client.publish(publish).map_err(refused)?;
+        if let Some(message) = &routed.returned {
+            self.return_unroutable(message, around);
+        }
+        if let Some(number) = confirm {
+            self.expect_confirm(number, &routed, around);
         }
         Ok(())
     }
 
-    fn send(
-        &mut self,
-        complete: &Complete<'_>,
-        confirm: Option<u64>,
-        around: &mut Surroundings<'_>,
-    ) -> Result<Routed, Fault> {
-        let routed = around.client.publish(to_publish(self.key, complete, confirm));
-        routed.map_err(|refusal| Fault::refused(&refusal, PUBLISH_IDS))
-    }
-
     fn expect_confirm(&mut self, number: u64, routed: &Routed, around: &mut Surroundings<'_>) {
-        if let Some(message) = &routed.returned {
-            // PC-3: the ack comes right behind its return.
-            self.return_unroutable(message, around);
-            around.out.frames(|out| wire::write_ack(out, self.key.number, number, false));
+        let Mode::Confirm(confirms) = &mut self.mode else {
             return;
-        }
-        if let Mode::Confirm(confirms) = &mut self.mode {
-            match routed.lanes {
-                0 => confirms.ack(number),
-                lanes => confirms.wait(number, lanes),
-            }
+        };
+        match (routed.lanes, &routed.returned) {
+            // PC-3: the ack comes right behind its return.
+            (_, Some(_)) => around.out.frames(|out| wire::write_ack(out, self.key.number, number, false)),
+            (0, None) => confirms.ack(number),
+            (lanes, None) => confirms.wait(number, lanes),
         }
     }
 
@@ -101,9 +90,4 @@ impl State {
         }
         self.write_unless(nowait, around, &Method::ConfirmSelectOk {})
     }
-}
-
-fn to_publish<'c>(channel: ChannelKey, complete: &'c Complete<'_>, confirm: Option<u64>) -> Publish<'c> {
-    let &Complete { address, ref exchange, ref routing_key, mandatory, properties, ref body, .. } = complete;
-    Publish { channel, address, exchange, routing_key, properties, body: body.clone(), mandatory, confirm }
 }
