@@ -192,9 +192,7 @@ impl<S: Transport> Driver<S> {
         if client.poll_events(cx, &mut self.events).is_pending() {
             return false;
         }
-        for event in self.events.drain(..) {
-            self.session.event(now, event, &mut self.out);
-        }
+        self.session.events(now, &mut self.events, &mut self.out);
         self.session.flush(&mut self.out);
         true
     }

@@ -314,41 +314,49 @@ impl Running {
     // --- events ---
 
     /// What the broker says. Whatever is for a channel that is closed, or for an earlier one of its number, is dropped:
-    /// the lane hears of the closing and takes back what it delivered.
-    pub(super) fn event(&mut self, event: Event, out: &mut Outbound) -> Result<(), Fault> {
+    /// the lane hears of the closing and takes back what it delivered. Gives how many events are handled: all, up to a
+    /// fault.
+    pub(super) fn events(&mut self, events: &mut [Event], out: &mut Outbound) -> (usize, Option<Fault>) {
+        // Events are large and mostly deliveries: they are looked at where they are.
+        for (index, event) in events.iter_mut().enumerate() {
+            if let Err(fault) = self.event(event, out) {
+                return (index + 1, Some(fault));
+            }
+        }
+        (events.len(), None)
+    }
+
+    fn event(&mut self, event: &mut Event, out: &mut Outbound) -> Result<(), Fault> {
         match event {
             Event::Deliver(delivery) => {
                 let frame_max = self.tuned.frame_max;
                 if let Some(channel) = self.channel(delivery.channel) {
-                    channel.deliver(&delivery, out, frame_max);
+                    channel.deliver(delivery, out, frame_max);
                 }
-                Ok(())
             }
             Event::Confirm { channel: key, first, last, accepted } => {
-                if let Some(channel) = self.channel(key) {
+                if let Some(channel) = self.channel(*key) {
                     let had_confirms = channel.has_confirms();
-                    channel.confirmed(first, last, accepted);
+                    channel.confirmed(*first, *last, *accepted);
                     if !had_confirms && channel.has_confirms() {
                         self.confirming.push(key.number);
                     }
                 }
-                Ok(())
             }
-            Event::Done { channel: key, ticket, result } => self.complete(key, ticket, result, out),
+            Event::Done { channel: key, ticket, result } => {
+                let result = std::mem::replace(result, Ok(Outcome::Done));
+                return self.complete(*key, *ticket, result, out);
+            }
             Event::ConsumerCancelled { channel: key, consumer } => {
                 let takes_cancel = self.properties.consumer_cancel_notify;
-                if let Some(channel) = self.channel(key) {
-                    channel.cancelled_by_broker(consumer, takes_cancel, out);
+                if let Some(channel) = self.channel(*key) {
+                    channel.cancelled_by_broker(*consumer, takes_cancel, out);
                 }
-                Ok(())
             }
-            Event::Alarms(alarms) => {
-                self.alarms_changed(alarms, out);
-                Ok(())
-            }
-            // Handled by the session.
-            Event::Close(_) => Ok(()),
+            Event::Alarms(alarms) => self.alarms_changed(*alarms, out),
+            Event::Close(refusal) => return Err(Fault::refused(refusal, NO_METHOD)),
         }
+        Ok(())
     }
 
     /// The answer to what a channel waits for, and the frames behind it.

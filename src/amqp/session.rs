@@ -244,19 +244,27 @@ impl Session {
 
     // --- what the broker says ---
 
-    /// Handles one event of the client's mailbox.
-    pub fn event(&mut self, now: Instant, event: Event, out: &mut Outbound) {
-        match (&mut self.phase, event) {
-            (Phase::Running(_), Event::Close(refusal)) => self.fail(now, Fault::refused(&refusal, (0, 0)), out),
-            (Phase::Running(running), event) => {
-                if let Err(fault) = running.event(event, out) {
-                    self.fail(now, fault, out);
+    /// Handles what has come in the client's mailbox; leaves `events` empty.
+    pub fn events(&mut self, now: Instant, events: &mut Vec<Event>, out: &mut Outbound) {
+        let mut done = 0;
+        while done < events.len() {
+            let rest = &mut events[done..];
+            match &mut self.phase {
+                Phase::Running(running) => {
+                    let (handled, fault) = running.events(rest, out);
+                    done += handled;
+                    if let Some(fault) = fault {
+                        self.fail(now, fault, out);
+                    }
+                    continue;
                 }
+                Phase::Finishing(finishing) => finishing.event(&rest[0], out),
+                Phase::Closing(closing) => closing.event(&rest[0], out),
+                Phase::Handshake(_) | Phase::Silent { .. } | Phase::Ended(_) => {}
             }
-            (Phase::Finishing(finishing), event) => finishing.event(&event, out),
-            (Phase::Closing(closing), event) => closing.event(&event, out),
-            (Phase::Handshake(_) | Phase::Silent { .. } | Phase::Ended(_), _) => {}
+            done += 1;
         }
+        events.clear();
     }
 
     /// To be called when a batch of input or events is handled: writes confirms, hands batches to lanes.

@@ -212,9 +212,7 @@ impl World {
         let mut cx = Context::from_waker(Waker::noop());
         let moved =
             client.session.client().is_some_and(|client| client.poll_events(&mut cx, &mut events) == Poll::Ready(()));
-        for event in events {
-            client.session.event(now, event, &mut client.out);
-        }
+        client.session.events(now, &mut events, &mut client.out);
         client.session.flush(&mut client.out);
         client.collect();
         self.take_input(id);
