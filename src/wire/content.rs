@@ -30,6 +30,7 @@ impl<'a> Publish<'a> {
     pub const IDS: [u8; 4] = [0, 60, 0, 40];
 
     /// Reads the arguments, which follow the ids.
+    #[inline]
     pub fn decode(arguments: &'a [u8]) -> Result<Self, MethodError> {
         let malformed = || MethodError::malformed(BASIC_CLASS, PUBLISH, arguments);
         // Behind the reserved ticket.
@@ -75,6 +76,7 @@ pub struct ContentHeader<'a> {
 
 impl<'a> ContentHeader<'a> {
     /// Reads the payload of a header frame.
+    #[inline]
     pub fn decode(payload: &'a [u8]) -> Result<Self, MethodError> {
         let Some((fixed, properties)) = payload.split_first_chunk::<12>() else {
             return Err(MethodError::TooShort);

@@ -127,6 +127,7 @@ impl fmt::Display for Octets {
 /// RabbitMQ does (FR-2). The size is checked as soon as it is there, before anything is buffered.
 ///
 /// The payload of a method has room for the ids, that of a content header for its fixed part.
+#[inline]
 pub fn cut(input: &[u8], payload_max: u32) -> Result<Option<(Frame<'_>, usize)>, FrameError> {
     let Some((header, rest)) = input.split_first_chunk::<HEADER_LEN>() else {
         return Ok(None);

@@ -4,8 +4,8 @@
 #![allow(unreachable_pub, reason = "the fuzz targets reach it")]
 
 use crate::wire::{
-    ContentHeader, FrameKind, Method, MethodError, Properties, Publish, RawTable, Table, Value, cut, write_content,
-    write_deliver, write_frame, write_heartbeat, write_publish,
+    ContentHeader, FrameKind, Method, MethodError, Properties, Publish, RawTable, Table, Value, address_parts, cut,
+    write_content, write_deliver, write_frame, write_heartbeat, write_publish,
 };
 
 /// A fuzz target.
@@ -66,9 +66,12 @@ pub fn fuzz_method(payload: &[u8]) {
                 assert_eq!((publish.exchange, publish.routing_key), (exchange.as_bytes(), routing_key.as_bytes()));
                 assert_eq!((publish.mandatory, publish.immediate), (*mandatory, *immediate));
                 assert_eq!(publish.address, &arguments[2..arguments.len() - 1]);
+                assert_eq!(address_parts(publish.address), (publish.exchange, publish.routing_key));
             }
-            // A publish is not asked to be UTF-8.
-            (_, Err(MethodError::MalformedUtf8 { .. })) => {}
+            // A publish alone is not asked to be UTF-8.
+            (Ok(publish), Err(MethodError::MalformedUtf8 { .. })) => {
+                assert!(str::from_utf8(publish.exchange).is_err() || str::from_utf8(publish.routing_key).is_err());
+            }
             (by_hand, by_table) => assert_eq!(by_hand.as_ref().err(), by_table.as_ref().err()),
         }
     }
@@ -279,6 +282,16 @@ fn frame_seeds() -> Vec<Vec<u8>> {
     write_content(&mut delivery, 1, &[0, 0], b"body", PAYLOAD_MAX);
     let heartbeat_on_channel = vec![8, 0, 1, 0, 0, 0, 0, 0xCE];
     vec![publish, methods, delivery, heartbeat_on_channel, b"AMQP\0\0\x09\x01".to_vec(), vec![1, 0, 1, 0, 0, 16, 1]]
+}
+
+#[cfg(test)]
+proptest::proptest! {
+    #[test]
+    fn any_bytes(data in super::bytes(300)) {
+        for target in TARGETS {
+            (target.run)(&data);
+        }
+    }
 }
 
 /// Changed octets of one seed at most, so that the test stays short.
