@@ -19,9 +19,7 @@ struct Letter {
 impl Lane {
     /// Routes one dead letter. A missing exchange drops it silently (DX-7).
     pub(super) fn bury(&mut self, dead: &DeadLetter, now_ms: u64) {
-        let Some(target) = &dead.queue.options.dead_letter else {
-            return;
-        };
+        let target = &dead.target;
         let Some(vhost) = self.broker().vhost(&dead.queue.vhost) else {
             return;
         };

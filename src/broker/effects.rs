@@ -8,7 +8,7 @@ use slab::Slab;
 use super::event::{ChannelKey, Delivery, Event, Outcome, OwnerKey, QueueId, Reply};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
-use super::queue::Death;
+use super::queue::{DeadLetterTarget, Death};
 use super::refusal::Refusal;
 use super::vhost::QueueHandle;
 
@@ -41,6 +41,8 @@ struct Outbox {
 #[derive(Debug)]
 pub(super) struct DeadLetter {
     pub(super) queue: Arc<QueueHandle>,
+    /// The queue's, as it was then.
+    pub(super) target: DeadLetterTarget,
     pub(super) message: Message,
     pub(super) death: Death,
 }

@@ -47,7 +47,7 @@ pub use self::limiter::Limiter;
 pub use self::mailbox::{ConnectionId, Mailbox};
 pub use self::message::{Body, Facts, LARGE_BODY_MIN, Message};
 pub use self::publish::Publish;
-pub use self::queue::{DeadLetterTarget, Overflow, QueueOptions, QueueType};
+pub use self::queue::{DeadLetterTarget, Overflow, QueueOptions, QueueSettings, QueueType};
 pub use self::refusal::{Named, Refusal};
 pub use self::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
 pub use self::vhost::{Destination, Exchange, QueueHandle, Vhost, VhostSettings};

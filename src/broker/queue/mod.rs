@@ -4,6 +4,7 @@
 
 mod options;
 mod ready;
+mod settings;
 mod turns;
 mod unacked;
 
@@ -22,8 +23,9 @@ use super::message::Message;
 use super::refusal::Refusal;
 use super::vhost::QueueHandle;
 
-pub use self::options::{DeadLetterTarget, Overflow, QueueOptions, QueueType};
+pub use self::options::{QueueOptions, QueueType};
 pub(in crate::broker) use self::options::{TTL_MS_MAX, check_same_argument, check_same_flag};
+pub use self::settings::{DeadLetterTarget, Overflow, QueueSettings};
 
 /// Why a message left its queue without being acked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,6 +92,7 @@ enum Role {
 #[derive(Debug)]
 pub(in crate::broker) struct Queue {
     handle: Arc<QueueHandle>,
+    settings: QueueSettings,
     ready: Ready,
     owners: Slab<Owner>,
     turns: Turns,
@@ -107,6 +110,7 @@ impl Queue {
     pub(in crate::broker) fn new(handle: Arc<QueueHandle>, now_ms: u64) -> Self {
         Self {
             ready: Ready::new(handle.options.priority_max),
+            settings: handle.options.settings.clone(),
             handle,
             owners: Slab::new(),
             turns: Turns::default(),
@@ -143,8 +147,8 @@ impl Queue {
 
     /// Takes a message in, and on to a consumer if one is waiting. False: refused, the publish is to be nacked.
     pub(in crate::broker) fn publish(&mut self, message: Message, now_ms: u64, fx: &mut Effects) -> bool {
-        if self.options().overflow != Overflow::DropHead && self.is_full() {
-            if self.options().overflow == Overflow::RejectPublishDlx {
+        if self.settings.overflow != Overflow::DropHead && self.is_full() {
+            if self.settings.overflow == Overflow::RejectPublishDlx {
                 self.dead_letter(message, Death::MaxLength, fx);
             }
             return false;
@@ -159,7 +163,7 @@ impl Queue {
 
     /// The message's and the queue's time to live, whichever is shorter (TL-1).
     fn expires_at(&self, message: &Message, now_ms: u64) -> u64 {
-        let ttl_ms = match (message.facts().expiration_ms, self.options().message_ttl_ms) {
+        let ttl_ms = match (message.facts().expiration_ms, self.settings.message_ttl_ms) {
             (None, None) => return NEVER,
             (Some(ttl), None) | (None, Some(ttl)) => ttl,
             (Some(own), Some(queue)) => own.min(queue),
@@ -170,19 +174,19 @@ impl Queue {
 
     /// Full for reject-publish: one more message would be too many.
     fn is_full(&self) -> bool {
-        self.options().length_max.is_some_and(|max| self.ready.len() as u64 >= max)
-            || self.options().length_bytes_max.is_some_and(|max| self.ready.body_bytes() >= max)
+        self.settings.length_max.is_some_and(|max| self.ready.len() as u64 >= max)
+            || self.settings.length_bytes_max.is_some_and(|max| self.ready.body_bytes() >= max)
     }
 
     fn enforce_length(&mut self, fx: &mut Effects) {
-        if self.options().length_max.is_none() && self.options().length_bytes_max.is_none() {
+        if self.settings.length_max.is_none() && self.settings.length_bytes_max.is_none() {
             return;
         }
-        if self.options().overflow != Overflow::DropHead {
+        if self.settings.overflow != Overflow::DropHead {
             return;
         }
-        while self.options().length_max.is_some_and(|max| self.ready.len() as u64 > max)
-            || self.options().length_bytes_max.is_some_and(|max| self.ready.body_bytes() > max)
+        while self.settings.length_max.is_some_and(|max| self.ready.len() as u64 > max)
+            || self.settings.length_bytes_max.is_some_and(|max| self.ready.body_bytes() > max)
         {
             let Some(entry) = self.ready.pop() else { break };
             self.dead_letter(entry.message, Death::MaxLength, fx);
@@ -190,8 +194,8 @@ impl Queue {
     }
 
     fn dead_letter(&self, message: Message, death: Death, fx: &mut Effects) {
-        if self.options().dead_letter.is_some() {
-            fx.dead.push(DeadLetter { queue: self.handle.clone(), message, death });
+        if let Some(target) = &self.settings.dead_letter {
+            fx.dead.push(DeadLetter { queue: self.handle.clone(), target: target.clone(), message, death });
         }
     }
 
@@ -354,7 +358,7 @@ impl Queue {
     fn put_back(&mut self, mut entry: Entry, is_failure: bool, fx: &mut Effects) {
         if is_failure {
             entry.failures += 1;
-            if self.options().delivery_limit.is_some_and(|limit| entry.failures > limit) {
+            if self.settings.delivery_limit.is_some_and(|limit| entry.failures > limit) {
                 self.dead_letter(entry.message, Death::DeliveryLimit, fx);
                 return;
             }
@@ -562,7 +566,7 @@ impl Queue {
 
     /// When x-expires strikes; it runs only while there are no consumers.
     fn expires_at_ms(&self) -> u64 {
-        match self.options().expires_ms {
+        match self.settings.expires_ms {
             Some(expires_ms) if self.consumers.is_empty() => self.used_ms + expires_ms,
             _ => NEVER,
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::settings::{DeadLetterTarget, Overflow, QueueSettings};
 use crate::broker::mailbox::ConnectionId;
 use crate::broker::refusal::{Named, Refusal};
 use crate::wire::{Table, Value};
@@ -65,27 +66,6 @@ const QUORUM_ARGUMENTS: [&str; 13] = [
 const STREAM_ARGUMENTS: [&str; 4] =
     ["x-max-age", "x-stream-max-segment-size-bytes", "x-stream-filter-size-bytes", "x-initial-cluster-size"];
 
-/// What happens to a publish beyond the length limit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Overflow {
-    /// The oldest message makes room.
-    #[default]
-    DropHead,
-    /// The new one is nacked.
-    RejectPublish,
-    /// The new one is nacked and dead-lettered.
-    RejectPublishDlx,
-}
-
-/// Where dead letters go.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DeadLetterTarget {
-    /// `x-dead-letter-exchange`.
-    pub exchange: Arc<str>,
-    /// `x-dead-letter-routing-key`.
-    pub routing_key: Option<Arc<str>>,
-}
-
 /// A queue's declaration.
 #[derive(Clone, Debug)]
 pub struct QueueOptions {
@@ -99,24 +79,12 @@ pub struct QueueOptions {
     pub auto_delete: bool,
     /// As declared.
     pub arguments: Table,
-    /// `x-message-ttl`, ms.
-    pub message_ttl_ms: Option<u64>,
-    /// `x-expires`, ms.
-    pub expires_ms: Option<u64>,
-    /// `x-max-length`, ready messages.
-    pub length_max: Option<u64>,
-    /// `x-max-length-bytes`, bytes of ready bodies.
-    pub length_bytes_max: Option<u64>,
-    /// `x-overflow`.
-    pub overflow: Overflow,
-    /// Where dead letters go.
-    pub dead_letter: Option<DeadLetterTarget>,
     /// `x-max-priority`; 0 has none.
     pub priority_max: u8,
     /// `x-single-active-consumer`.
     pub single_active_consumer: bool,
-    /// How often a message may come back; `None`: without limit.
-    pub delivery_limit: Option<u32>,
+    /// What the arguments set that a policy may set as well.
+    pub settings: QueueSettings,
 }
 
 /// Arguments of basic.consume that only other queue types know (EH-16).
@@ -173,15 +141,17 @@ impl QueueOptions {
             durable,
             exclusive,
             auto_delete,
-            message_ttl_ms,
-            expires_ms,
-            length_max,
-            length_bytes_max,
-            overflow,
-            dead_letter,
             priority_max,
             single_active_consumer,
-            delivery_limit,
+            settings: QueueSettings {
+                message_ttl_ms,
+                expires_ms,
+                length_max,
+                length_bytes_max,
+                overflow,
+                dead_letter,
+                delivery_limit,
+            },
             arguments,
         })
     }
