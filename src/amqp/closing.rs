@@ -1,15 +1,13 @@
 //! The end of a connection, from either side (M-2): exclusive queues go first, then the last word is said.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::CLOSE_TIMEOUT_MAX;
 use super::outbound::Outbound;
 use super::reply::Sin;
-use super::session::frame_end;
 use crate::broker::{Answer, ChannelKey, Client, Event, Reply};
 use crate::wire::{Frame, FrameKind, Method, cut};
 
-/// Longest wait for close-ok; and for the lanes to be done with a connection.
-pub(super) const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 /// The channel key under which the connection's own requests go.
 const CONNECTION: ChannelKey = ChannelKey { number: 0, epoch: 0 };
 
@@ -191,7 +189,7 @@ fn skim(input: &[u8], payload_max: u32) -> Skimmed {
     match cut(input, payload_max) {
         Ok(None) => Skimmed::Nothing,
         Ok(Some((frame, taken))) => Skimmed::Frame(last_word(frame), taken),
-        Err(error) => match frame_end(input, &error) {
+        Err(error) => match error.frame_end(input) {
             Some(end) => Skimmed::Frame(None, end),
             None => Skimmed::Unreadable,
         },

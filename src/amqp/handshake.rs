@@ -9,10 +9,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::closing::CLOSE_TIMEOUT_MAX;
 use super::outbound::Outbound;
 use super::reply::{Fault, Ids, Sin};
-use super::{Options, Peer};
+use super::{CLOSE_TIMEOUT_MAX, Options, Peer};
 use crate::auth::{Mechanism, Refused, User};
 use crate::broker::{Broker, Client, ConnectionInfo};
 use crate::wire::{FRAME_OVERHEAD, Frame, FrameKind, Method, RawTable, ReplyCode, Table, TableError, Value};

@@ -28,6 +28,9 @@ pub use self::heartbeat::Traffic;
 pub use self::outbound::Outbound;
 pub use self::session::{Ended, Session};
 
+/// Longest wait for close-ok; and for the lanes to be done with a connection.
+const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+
 /// How sessions behave.
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -108,6 +108,11 @@ impl From<FrameError> for Fault {
     }
 }
 
+/// EC-13.
+pub(super) fn second_open(ids: (u16, u16)) -> Fault {
+    Fault::connection(ReplyCode::ChannelError, ids, "second 'channel.open' seen")
+}
+
 /// The longest payload that error texts show whole.
 const OCTETS_SHOWN: usize = 16;
 

@@ -9,7 +9,7 @@ use super::content::{Complete, Content, PUBLISH_IDS, Part};
 use super::handshake::{ClientProperties, Opened, Tuned};
 use super::heartbeat::{Heartbeats, Traffic};
 use super::outbound::Outbound;
-use super::reply::{Fault, NO_METHOD, Sin, octets};
+use super::reply::{Fault, NO_METHOD, Sin, octets, second_open};
 use crate::broker::{Alarms, ChannelKey, Client, Event, Outcome, Refusal};
 use crate::wire::{Frame, FrameError, FrameKind, Method, ReplyCode, cut};
 
@@ -449,9 +449,4 @@ fn write_close_ok(number: u16, out: &mut Outbound) {
 /// EC-13.
 fn not_open(ids: (u16, u16)) -> Fault {
     Fault::connection(ReplyCode::ChannelError, ids, "expected 'channel.open'")
-}
-
-/// EC-13.
-pub(super) fn second_open(ids: (u16, u16)) -> Fault {
-    Fault::connection(ReplyCode::ChannelError, ids, "second 'channel.open' seen")
 }

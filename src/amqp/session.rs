@@ -21,7 +21,7 @@ use super::running::{Leave, Running};
 use super::{Options, Peer};
 use crate::auth::Refused;
 use crate::broker::{Broker, Client, Event};
-use crate::wire::{FRAME_OVERHEAD, FrameError, cut};
+use crate::wire::{FrameError, cut};
 
 /// Why a session is over; for the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -209,7 +209,7 @@ impl Session {
     /// A frame that cannot be accepted, at the front of `input`. Gives what to pass over: all, if nobody knows where
     /// the next frame begins.
     fn fail_frame(&mut self, now: Instant, input: &[u8], error: FrameError, out: &mut Outbound) -> usize {
-        let end = frame_end(input, &error);
+        let end = error.frame_end(input);
         self.fail(now, error.into(), out);
         if end.is_none()
             && let Phase::Closing(closing) = &mut self.phase
@@ -304,13 +304,4 @@ impl Session {
             self.phase = Phase::Ended(ended);
         }
     }
-}
-
-/// Where a frame that cannot be accepted ends; `None`: where its size says is no place to go on.
-pub(super) fn frame_end(input: &[u8], error: &FrameError) -> Option<usize> {
-    if matches!(error, FrameError::TooLarge { .. }) {
-        return None;
-    }
-    let size = input.get(3..)?.first_chunk()?;
-    usize::try_from(u32::from_be_bytes(*size)).ok()?.checked_add(FRAME_OVERHEAD)
 }

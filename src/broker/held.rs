@@ -2,10 +2,38 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::effects::ConnKey;
-use super::lane::{ConfirmTo, Countdown};
+use super::event::{ChannelKey, Reply};
 use crate::replicate::Position;
+
+/// A publish in confirm mode.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConfirmTo {
+    pub(super) channel: ChannelKey,
+    pub(super) sequence: u64,
+}
+
+/// Counts the lanes that still work on one request of a connection; the last one answers.
+#[derive(Debug)]
+pub(super) struct Countdown {
+    pub(super) reply: Option<Reply>,
+    pub(super) lanes_left: AtomicUsize,
+    /// Some queue refused a message of the transaction.
+    pub(super) refused: AtomicBool,
+}
+
+impl Countdown {
+    pub(super) fn new(reply: Option<Reply>, lanes: usize) -> Arc<Self> {
+        Arc::new(Self { reply, lanes_left: AtomicUsize::new(lanes), refused: AtomicBool::new(false) })
+    }
+
+    /// True for the last lane.
+    pub(super) fn finished(&self) -> bool {
+        self.lanes_left.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+}
 
 /// An answer to give.
 #[derive(Clone, Debug)]

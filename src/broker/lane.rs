@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::Broker;
 use super::effects::{ConnKey, Effects};
 use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement};
-use super::held::{Answering, Held};
+use super::held::{Answering, ConfirmTo, Countdown, Held};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
 use super::queue::{Queue, Subscription};
@@ -25,33 +25,6 @@ use crate::replicate::{Position, Record, Replicator};
 
 /// A turn hands events out after this many operations, so that a long inbox delays nobody.
 const OPERATIONS_A_FLUSH: usize = 1024;
-
-/// A publish in confirm mode.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ConfirmTo {
-    pub(super) channel: ChannelKey,
-    pub(super) sequence: u64,
-}
-
-/// Counts the lanes that still work on one request of a connection; the last one answers.
-#[derive(Debug)]
-pub(super) struct Countdown {
-    pub(super) reply: Option<Reply>,
-    pub(super) lanes_left: AtomicUsize,
-    /// Some queue refused a message of the transaction.
-    pub(super) refused: AtomicBool,
-}
-
-impl Countdown {
-    pub(super) fn new(reply: Option<Reply>, lanes: usize) -> Arc<Self> {
-        Arc::new(Self { reply, lanes_left: AtomicUsize::new(lanes), refused: AtomicBool::new(false) })
-    }
-
-    /// True for the last lane.
-    fn finished(&self) -> bool {
-        self.lanes_left.fetch_sub(1, Ordering::AcqRel) == 1
-    }
-}
 
 /// Something a connection wants a lane to do.
 #[derive(Debug)]

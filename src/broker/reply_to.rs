@@ -2,25 +2,22 @@
 //! consumes from the pseudo-queue; its requests carry an opaque name in place of the pseudo-queue's, and what is
 //! published under that name is put into its mailbox.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashMap;
 
-use super::client::Client;
-use super::event::{ChannelKey, Delivery, Event, Outcome, OwnerKey, QueueId, QueueKey, Source};
+use super::event::{ChannelKey, Delivery, Event, OwnerKey, QueueId, QueueKey, Source};
 use super::mailbox::Mailbox;
 use super::message::Message;
-use super::refusal::Refusal;
 
 /// The pseudo-queue.
 pub(super) const REPLY_TO: &str = "amq.rabbitmq.reply-to";
 /// What every opaque name begins with.
 const PREFIX: &str = "amq.rabbitmq.reply-to.";
 /// Where the pseudo-queue's consumers are said to be; no lane has this number.
-const PLACE: QueueKey = QueueKey { lane: u16::MAX, id: QueueId(u64::MAX) };
+pub(super) const PLACE: QueueKey = QueueKey { lane: u16::MAX, id: QueueId(u64::MAX) };
 
 /// What is random in a name.
 type Token = [u8; 16];
@@ -35,6 +32,11 @@ pub(super) struct Requester {
 }
 
 impl Requester {
+    /// A new one, under a name that nobody can guess.
+    pub(super) fn new(mailbox: Arc<Mailbox>, channel: ChannelKey, consumer: u32) -> Self {
+        Self { token: rand::random(), mailbox, channel, consumer }
+    }
+
     /// The name its requests carry (DR-2).
     pub(super) fn name(&self) -> String {
         format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(self.token))
@@ -71,6 +73,14 @@ pub(super) enum ReplyRoute {
 }
 
 impl Requesters {
+    pub(super) fn add(&self, requester: Arc<Requester>) {
+        self.by_token.insert(requester.token, requester);
+    }
+
+    pub(super) fn remove(&self, requester: &Requester) {
+        self.by_token.remove(&requester.token);
+    }
+
     /// `None` if the name is not an opaque one.
     pub(super) fn find(&self, name: &str) -> Option<ReplyRoute> {
         let encoded = name.strip_prefix(PREFIX)?;
@@ -81,68 +91,9 @@ impl Requesters {
     }
 }
 
-/// The requesters of one connection, by channel.
-#[derive(Debug, Default)]
-pub(super) struct OwnRequesters(HashMap<ChannelKey, Arc<Requester>, foldhash::fast::RandomState>);
-
-impl OwnRequesters {
-    pub(super) fn get(&self, channel: ChannelKey) -> Option<&Arc<Requester>> {
-        self.0.get(&channel)
-    }
-}
-
 /// Is this place the pseudo-queue's?
 pub(super) fn is_place(queue: QueueKey) -> bool {
     queue == PLACE
-}
-
-impl Client {
-    /// basic.consume from the pseudo-queue (DR-1); it needs no permission.
-    pub(super) fn consume_replies(
-        &mut self,
-        channel: ChannelKey,
-        consumer: u32,
-        no_ack: bool,
-    ) -> Result<Outcome, Refusal> {
-        if !no_ack {
-            return Err(Refusal::ReplyConsumerAcks);
-        }
-        let (own, requesters, mailbox) = self.reply_parts();
-        if own.0.contains_key(&channel) {
-            return Err(Refusal::ReplyConsumerSet);
-        }
-        let requester = Arc::new(Requester { token: rand::random(), mailbox: mailbox.clone(), channel, consumer });
-        requesters.by_token.insert(requester.token, requester.clone());
-        own.0.insert(channel, requester);
-        Ok(Outcome::Consuming { queue: PLACE, owner: OwnerKey(0) })
-    }
-
-    /// The channel gets no more replies (DR-9).
-    pub(super) fn forget_requester(&mut self, channel: ChannelKey) {
-        let (own, requesters, _) = self.reply_parts();
-        if let Some(requester) = own.0.remove(&channel) {
-            requesters.by_token.remove(&requester.token);
-        }
-    }
-
-    pub(super) fn forget_requesters(&mut self) {
-        let (own, requesters, _) = self.reply_parts();
-        for (_, requester) in own.0.drain() {
-            requesters.by_token.remove(&requester.token);
-        }
-    }
-
-    /// queue.declare of a name that stands for no queue (DR-5); `None`: it is an ordinary one.
-    pub(super) fn declare_reply_queue(&mut self, name: &str) -> Option<Result<Outcome, Refusal>> {
-        let found = Ok(Outcome::Declared { queue: name.into(), messages: 0, consumers: 1 });
-        if name == REPLY_TO {
-            return Some(found);
-        }
-        match self.reply_parts().1.find(name)? {
-            ReplyRoute::To(_) => Some(found),
-            ReplyRoute::Malformed | ReplyRoute::Gone => Some(Err(self.queue_not_found(name))),
-        }
-    }
 }
 
 /// Names a volatile queue: nothing can be bound to it (EH-32).

@@ -4,10 +4,8 @@
 //! together they are the *address*, which is taken from a publish and copied into a delivery as it is.
 
 use super::frame::{FRAME_END, FRAME_OVERHEAD, FrameKind, write_frame};
-use super::method::{MethodError, write_shortstr};
+use super::method::{BASIC_CLASS, MethodError, write_shortstr};
 
-/// Class basic.
-pub const BASIC_CLASS: u16 = 60;
 const PUBLISH: u16 = 40;
 
 /// basic.publish, read in place.

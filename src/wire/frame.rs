@@ -93,6 +93,16 @@ impl FrameError {
             _ => ReplyCode::FrameError,
         }
     }
+
+    /// Where the frame at the start of `input` that had this error ends; `None`: where its size says is no place to
+    /// go on.
+    pub fn frame_end(&self, input: &[u8]) -> Option<usize> {
+        if matches!(self, Self::TooLarge { .. }) {
+            return None;
+        }
+        let size = input.get(3..)?.first_chunk()?;
+        usize::try_from(u32::from_be_bytes(*size)).ok()?.checked_add(FRAME_OVERHEAD)
+    }
 }
 
 /// The payload of a bad frame as RabbitMQ's texts show it: whole if short, else its first 16 octets.

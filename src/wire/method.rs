@@ -3,13 +3,14 @@
 
 use thiserror::Error;
 
-use super::content::BASIC_CLASS;
 use super::erlang::erlang_numbers;
 use super::frame::{FrameKind, write_frame};
 use super::raw_table::RawTable;
 use super::reply_code::ReplyCode;
 
 const CONNECTION_CLASS: u16 = 10;
+/// Class basic.
+pub const BASIC_CLASS: u16 = 60;
 /// Longest short string, in bytes.
 const SHORTSTR_MAX: usize = 255;
 const DOTS: &str = "...";

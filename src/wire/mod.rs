@@ -14,13 +14,12 @@ mod table;
 mod tests;
 
 pub use self::content::{
-    BASIC_CLASS, ContentHeader, Publish, address_parts, body_payload_max, write_ack, write_body_frame_head,
-    write_content, write_content_header, write_deliver, write_get_ok, write_heartbeat, write_nack, write_publish,
-    write_return,
+    ContentHeader, Publish, address_parts, body_payload_max, write_ack, write_body_frame_head, write_content,
+    write_content_header, write_deliver, write_get_ok, write_heartbeat, write_nack, write_publish, write_return,
 };
 pub use self::erlang::erlang_binary;
 pub use self::frame::{FRAME_END, FRAME_OVERHEAD, Frame, FrameError, FrameKind, Octets, cut, write_frame};
-pub use self::method::{Method, MethodError};
+pub use self::method::{BASIC_CLASS, Method, MethodError};
 pub use self::properties::{Properties, PropertiesError};
 pub use self::raw_table::{RawTable, RawValue, TABLE_DEPTH_MAX, TableError};
 pub use self::reply_code::ReplyCode;

@@ -11,8 +11,7 @@ use std::sync::Arc;
 
 use super::content::{Complete, Content, Part};
 use super::outbound::Outbound;
-use super::reply::{Fault, Ids};
-use super::running::second_open;
+use super::reply::{Fault, Ids, second_open};
 use super::unacked::Unacked;
 use crate::broker::{Answer, ChannelKey, Client, Delivery, Limiter, Outcome, Refusal, Reply, Settlement};
 use crate::wire::{Frame, Method, RawTable, ReplyCode, Table};

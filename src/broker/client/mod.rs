@@ -2,6 +2,7 @@
 //! RabbitMQ's order; what queues must do is gathered in a batch for each lane and handed over by [`Client::flush`].
 
 mod publish;
+mod reply_to;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,11 +13,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::event::{Alarms, Answer, ChannelKey, Event, Outcome, OwnerKey, QueueKey, Reply, Settlement};
 use super::exchange::ExchangeType;
-use super::lane::{Countdown, Op};
+use super::held::Countdown;
+use super::lane::Op;
 use super::mailbox::{Mailbox, lane_bit};
 use super::queue::{QueueOptions, Subscription};
 use super::refusal::{Named, Refusal};
-use super::reply_to::{self, OwnRequesters, REPLY_TO, Requesters};
+use super::reply_to::{REPLY_TO, Requester, is_opaque_name, is_place};
 use super::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, QueueDeclare};
 use super::route::RouteCache;
 use super::vhost::{ALTERNATE_EXCHANGE, Destination, Exchange, ExchangeDefinition, QueueHandle, Vhost};
@@ -59,7 +61,8 @@ pub struct Client {
     batches: Box<[PendingBatch]>,
     routes: RouteCache,
     declares: HashMap<u64, Box<PendingDeclare>, foldhash::fast::RandomState>,
-    requesters: OwnRequesters,
+    /// Its channels that consume from the pseudo-queue of direct reply-to.
+    requesters: HashMap<ChannelKey, Arc<Requester>, foldhash::fast::RandomState>,
     scratch: Vec<u8>,
     closed: bool,
 }
@@ -95,7 +98,7 @@ impl Client {
             access_version,
             routes: RouteCache::default(),
             declares: HashMap::default(),
-            requesters: OwnRequesters::default(),
+            requesters: HashMap::default(),
             scratch: Vec::new(),
             closed: false,
         })
@@ -489,7 +492,7 @@ impl Client {
 
     /// basic.cancel of a consumer of this connection.
     pub fn cancel(&mut self, reply: Reply, queue: QueueKey, owner: OwnerKey) -> Answer {
-        if reply_to::is_place(queue) {
+        if is_place(queue) {
             self.forget_requester(reply.channel);
             return Answer::Now(Outcome::Cancelled);
         }
@@ -519,14 +522,6 @@ impl Client {
     pub fn channel_closed(&mut self, channel: ChannelKey) {
         self.forget_requester(channel);
         self.push_to_touched(|| Op::ChannelClosed { channel });
-    }
-
-    pub(in crate::broker) fn reply_parts(&mut self) -> (&mut OwnRequesters, &Requesters, &Arc<Mailbox>) {
-        (&mut self.requesters, &self.broker.0.requesters, &self.mailbox)
-    }
-
-    pub(in crate::broker) fn queue_not_found(&self, name: &str) -> Refusal {
-        Refusal::NotFound(self.vhost.queue_named(name))
     }
 
     // --- batches and events ---
@@ -674,7 +669,7 @@ fn check_user_connections(broker: &Broker, user: &User) -> Result<(), Refusal> {
 
 /// EH-32.
 fn check_bindable(queue: &str) -> Result<(), Refusal> {
-    if reply_to::is_opaque_name(queue) { Err(Refusal::VolatileQueue) } else { Ok(()) }
+    if is_opaque_name(queue) { Err(Refusal::VolatileQueue) } else { Ok(()) }
 }
 
 /// EH-9.

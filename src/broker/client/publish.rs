@@ -3,7 +3,8 @@
 use super::Client;
 use crate::auth::Right;
 use crate::broker::event::{Answer, Outcome, Reply, Settlement, Source};
-use crate::broker::lane::{ConfirmTo, Countdown, Op};
+use crate::broker::held::{ConfirmTo, Countdown};
+use crate::broker::lane::Op;
 use crate::broker::message::Message;
 use crate::broker::publish::{Publish, Read};
 use crate::broker::refusal::Refusal;
@@ -74,7 +75,7 @@ impl Client {
         }
         let read = Read::new(publish.properties)?;
         let reply_name = match read.wants_reply() {
-            true => Some(self.requesters.get(publish.channel).ok_or(Refusal::NoReplyConsumer)?.name()),
+            true => Some(self.requesters.get(&publish.channel).ok_or(Refusal::NoReplyConsumer)?.name()),
             false => None,
         };
         let mut keys = vec![publish.routing_key];
