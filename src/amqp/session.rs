@@ -1,4 +1,4 @@
-//! One connection, sans I/O: bytes come in by [`Session::receive`], what the broker says by [`Session::event`], time by
+//! One connection, sans I/O: bytes come in by [`Session::receive`], what the broker says by [`Session::events`], time by
 //! [`Session::timeout`]; frames leave through [`Outbound`].
 //!
 //! ```text
