@@ -33,6 +33,14 @@ pub enum AuthError {
     /// A user record without `tags`, which RabbitMQ requires even when there are none.
     #[error("tags of user '{0}' are not present")]
     TagsNotPresent(String),
+    /// A pattern of vhosts that is not a regular expression.
+    #[error("vhost pattern of user '{user}' is not a valid pattern: {source}")]
+    BadVhostPattern {
+        /// Whose it is.
+        user: String,
+        /// What is wrong with it.
+        source: PatternError,
+    },
     /// A permission that is not a regular expression.
     #[error("{right} permission of user '{user}' in vhost '{vhost}' is not a valid pattern: {source}")]
     BadPattern {

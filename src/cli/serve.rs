@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::{limits, log};
+use crate::config::keys::Applied;
 use crate::config::{self, quantity};
 use crate::server::{Definitions, Options, Server, Storage, Watermark};
 
@@ -32,6 +33,11 @@ pub(super) struct Args {
     /// Listen for the management HTTP API [not built yet]
     #[arg(long, value_name = "ADDRESS")]
     http_listen: Vec<String>,
+
+    /// A rabbitmq.conf, or a directory of such [default: $RABBITMQ_CONFIG_FILE, else /etc/rabbitmq/rabbitmq.conf and
+    /// /etc/rabbitmq/conf.d if they are there]
+    #[arg(long, value_name = "PATH")]
+    config: Vec<PathBuf>,
 
     /// Import a definitions JSON file at start instead of making a default user; may be repeated
     #[arg(long, value_name = "FILE")]
@@ -73,23 +79,30 @@ pub(super) struct Args {
     #[arg(long, value_name = "COUNT")]
     lanes: Option<usize>,
 
-    /// error, warn, info, debug, trace, or directives as RUST_LOG takes them, which wins
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    log_level: String,
+    /// error, warn, info, debug, trace, or directives as RUST_LOG takes them, which wins [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
 }
 
 /// Runs the broker until it is told to stop.
 pub(super) fn run(args: Args) -> ExitCode {
-    if let Err(error) = log::start(&args.log_level) {
+    let log_level = args.log_level.clone();
+    let missing = args.not_built();
+    let configured = args.options(|name| std::env::var(name).ok());
+    let file_level = configured.as_ref().ok().and_then(|(_, applied)| applied.log_level);
+    if let Err(error) = log::start(log_level.as_deref().or(file_level).unwrap_or("info")) {
         return fail(2, &error);
     }
-    if let Some(missing) = args.not_built() {
+    if let Some(missing) = missing {
         return fail(2, &anyhow::anyhow!("{missing} is not built yet"));
     }
-    let options = match args.options() {
-        Ok(options) => options,
+    let (options, applied) = match configured {
+        Ok(configured) => configured,
         Err(error) => return fail(2, &error.into()),
     };
+    for warning in applied.warnings {
+        warn!("{warning}");
+    }
     limits::raise_open_files();
     match serve(options) {
         Ok(code) => code,
@@ -160,11 +173,16 @@ impl Args {
         }
     }
 
-    /// Defaults, then the environment, then the command line.
-    fn options(self) -> Result<Options, config::Error> {
+    /// Defaults, then the environment, then files, then the command line.
+    fn options(self, variable: impl Fn(&str) -> Option<String>) -> Result<(Options, Applied), config::Error> {
         let mut options =
             Options { storage: Some(Storage::Memory), amqp: vec![AMQP_LISTEN.to_owned()], ..Options::default() };
-        config::env::apply(&mut options, |name| std::env::var(name).ok())?;
+        config::env::apply(&mut options, &variable)?;
+        let mut settings = Vec::new();
+        for path in if self.config.is_empty() { config::env::files(&variable) } else { self.config } {
+            settings.extend(config::conf::read(&path, &variable)?);
+        }
+        let applied = config::keys::apply(&mut options, &settings)?;
         if !self.amqp_listen.is_empty() {
             options.amqp = self.amqp_listen;
         }
@@ -175,10 +193,10 @@ impl Args {
         set(&mut options.message_size_max, self.max_message_size);
         set(&mut options.memory_high_watermark, self.memory_high_watermark);
         set(&mut options.handshake_timeout, self.handshake_timeout.map(Duration::from_secs));
-        options.connection_max = self.connection_max;
-        options.cluster_name = self.cluster_name;
+        options.connection_max = self.connection_max.or(options.connection_max);
+        options.cluster_name = self.cluster_name.or(options.cluster_name);
         options.lanes = self.lanes;
-        Ok(options)
+        Ok((options, applied))
     }
 }
 
@@ -222,12 +240,31 @@ mod tests {
     #[test]
     fn the_command_line_reaches_the_options() {
         let line = ["--amqp-listen", "127.0.0.1:1", "--amqp-listen", "127.0.0.1:2", "--frame-max", "128KiB"];
-        let options = args(&line).options().unwrap();
+        let options = args(&line).options(|_| None).unwrap().0;
         assert_eq!(options.amqp, ["127.0.0.1:1", "127.0.0.1:2"]);
         assert_eq!(options.frame_size_max, 131_072);
         assert_eq!(options.heartbeat_s, 60);
-        let options = args(&["--memory-high-watermark", "2GiB", "--heartbeat", "0"]).options().unwrap();
+        let line = ["--memory-high-watermark", "2GiB", "--heartbeat", "0"];
+        let options = args(&line).options(|_| None).unwrap().0;
         assert_eq!(options.memory_high_watermark, Watermark::Bytes(2 << 30));
         assert_eq!(options.heartbeat_s, 0);
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file_and_the_file_over_the_environment() {
+        let path = std::env::temp_dir().join(format!("lepus-{}-{:x}.conf", std::process::id(), rand::random::<u64>()));
+        std::fs::write(&path, "listeners.tcp.default = 2\nheartbeat = 7\nmqtt.vhost = /\n").unwrap();
+        let environment = |name: &str| match name {
+            "RABBITMQ_CONFIG_FILE" => path.with_extension("").to_str().map(str::to_owned),
+            "RABBITMQ_NODE_PORT" => Some("1".to_owned()),
+            "RABBITMQ_DEFAULT_VHOST" => Some("shop".to_owned()),
+            _ => None,
+        };
+        let (options, applied) = args(&["--heartbeat", "9"]).options(environment).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((options.amqp, options.heartbeat_s, options.vhosts), (vec!["2".into()], 9, vec!["shop".into()]));
+        assert_eq!(applied.warnings.len(), 1);
+        let error = args(&["--config", "/nowhere/rabbitmq.conf"]).options(|_| None).unwrap_err().to_string();
+        assert!(error.starts_with("/nowhere/rabbitmq.conf: "), "{error}");
     }
 }

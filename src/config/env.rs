@@ -5,18 +5,20 @@
 //! | `RABBITMQ_DEFAULT_USER`, `RABBITMQ_DEFAULT_PASS` | the user made at start instead of `guest`/`guest` |
 //! | `RABBITMQ_DEFAULT_VHOST` | the vhost made at start instead of `/` |
 //! | `RABBITMQ_NODE_PORT`, `RABBITMQ_NODE_IP_ADDRESS` | where to listen for AMQP |
+//! | `RABBITMQ_CONFIG_FILE`, `RABBITMQ_CONFIG_FILES` | a file, and a directory of files, in place of the usual ones |
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use super::error::Error;
-use crate::server::{NewUser, Options};
+use crate::server::{NewUser, Options, UserPermissions};
 
 /// The port of AMQP 0-9-1.
 const AMQP_PORT: u16 = 5672;
 
 /// Sets in `options` what `variable` has a value for; an empty value counts as none, as it does in RabbitMQ's scripts.
-pub fn apply(options: &mut Options, variable: impl Fn(&'static str) -> Option<String>) -> Result<(), Error> {
-    let value = |name| variable(name).filter(|value| !value.is_empty());
+pub fn apply(options: &mut Options, variable: impl Fn(&str) -> Option<String>) -> Result<(), Error> {
+    let value = |name: &str| variable(name).filter(|value| !value.is_empty());
 
     let (user, password) = (value("RABBITMQ_DEFAULT_USER"), value("RABBITMQ_DEFAULT_PASS"));
     if user.is_some() || password.is_some() {
@@ -25,6 +27,7 @@ pub fn apply(options: &mut Options, variable: impl Fn(&'static str) -> Option<St
             name: user.unwrap_or_else(guest),
             password: password.unwrap_or_else(guest),
             tags: vec!["administrator".to_owned()],
+            permissions: UserPermissions::default(),
         }];
     }
     if let Some(vhost) = value("RABBITMQ_DEFAULT_VHOST") {
@@ -35,8 +38,8 @@ pub fn apply(options: &mut Options, variable: impl Fn(&'static str) -> Option<St
     if port.is_some() || ip.is_some() {
         let port = match port {
             None => AMQP_PORT,
-            Some(text) => text.parse().map_err(|_| Error {
-                setting: "RABBITMQ_NODE_PORT",
+            Some(text) => text.parse().map_err(|_| Error::Value {
+                setting: "RABBITMQ_NODE_PORT".into(),
                 value: text,
                 expected: "a port number",
             })?,
@@ -47,12 +50,30 @@ pub fn apply(options: &mut Options, variable: impl Fn(&'static str) -> Option<St
                 Ok(IpAddr::V4(ip)) => format!("{ip}:{port}"),
                 Ok(IpAddr::V6(ip)) => format!("[{ip}]:{port}"),
                 Err(_) => {
-                    return Err(Error { setting: "RABBITMQ_NODE_IP_ADDRESS", value: text, expected: "an IP address" });
+                    return Err(Error::Value {
+                        setting: "RABBITMQ_NODE_IP_ADDRESS".into(),
+                        value: text,
+                        expected: "an IP address",
+                    });
                 }
             },
         }];
     }
     Ok(())
+}
+
+/// Where RabbitMQ's scripts and packages put the configuration.
+const CONFIG_FILE: &str = "/etc/rabbitmq/rabbitmq.conf";
+const CONFIG_DIRECTORY: &str = "/etc/rabbitmq/conf.d";
+
+/// The files to read: those that `variable` names, which must be there, else those in the usual places that are.
+pub fn files(variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    let named = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let usual = |path: &str| Some(PathBuf::from(path)).filter(|path| path.exists());
+    // RabbitMQ adds the extension if it is missing.
+    let file = named("RABBITMQ_CONFIG_FILE").map(|path| if path.exists() { path } else { path.with_extension("conf") });
+    let directory = named("RABBITMQ_CONFIG_FILES");
+    file.or_else(|| usual(CONFIG_FILE)).into_iter().chain(directory.or_else(|| usual(CONFIG_DIRECTORY))).collect()
 }
 
 #[cfg(test)]
@@ -61,7 +82,8 @@ mod tests {
 
     fn options(variables: &[(&str, &str)]) -> Result<Options, Error> {
         let mut options = Options::default();
-        let variable = |name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let variable =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         apply(&mut options, variable).map(|()| options)
     }
 

@@ -1,13 +1,44 @@
-//! A setting that cannot be understood.
+//! What can be wrong with a configuration.
 
-/// A setting that cannot be understood.
+use std::path::PathBuf;
+
+/// What can be wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{setting} is '{value}', but must be {expected}")]
-pub struct Error {
-    /// The environment variable.
-    pub setting: &'static str,
-    /// As given.
-    pub value: String,
-    /// What is allowed, in words.
-    pub expected: &'static str,
+pub enum Error {
+    /// A setting that cannot be understood.
+    #[error("{setting} is '{value}', but must be {expected}")]
+    Value {
+        /// The environment variable, or the key and where it stands.
+        setting: String,
+        /// As given.
+        value: String,
+        /// What is allowed, in words.
+        expected: &'static str,
+    },
+    /// A key that RabbitMQ does not know either.
+    #[error("{place}: unknown key '{key}'{}", nearest.map(|nearest| format!(", did you mean '{nearest}'?")).unwrap_or_default())]
+    UnknownKey {
+        /// `file:line`.
+        place: String,
+        /// The key.
+        key: String,
+        /// A known key much like it.
+        nearest: Option<&'static str>,
+    },
+    /// A line that is no setting.
+    #[error("{place}: {reason}")]
+    Syntax {
+        /// `file:line`.
+        place: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
 }

@@ -1,10 +1,12 @@
-//! Configuration: the environment turned into [`crate::server::Options`].
+//! Configuration: `rabbitmq.conf` and the environment turned into [`crate::server::Options`].
 //!
 //! Owns RabbitMQ's names of settings and how their values are written. It reads what it is given and touches nothing
-//! else: the caller hands in the environment, so that a test can hand in another. Start reading in [`mod@env`].
+//! else: the caller hands in the environment, so that a test can hand in another. Start reading in [`keys`].
 
+pub mod conf;
 pub mod env;
 mod error;
+pub mod keys;
 pub mod quantity;
 
 pub use error::Error;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::Error;
-use super::options::{Definitions, NewUser, Options, Storage, Watermark};
+use super::options::{Definitions, NewUser, Options, Storage, UserPermissions, Watermark};
 use super::{Server, start};
 
 /// Puts a [`Server`] together; made by [`Server::builder`].
@@ -38,7 +38,12 @@ impl ServerBuilder {
     /// there is `guest` with password `guest`.
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>, tags: &[&str]) -> Self {
         let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
-        self.options.users.push(NewUser { name: name.into(), password: password.into(), tags });
+        self.options.users.push(NewUser {
+            name: name.into(),
+            password: password.into(),
+            tags,
+            permissions: UserPermissions::default(),
+        });
         self
     }
 

@@ -24,7 +24,7 @@ use crate::broker::Broker;
 
 pub use self::builder::ServerBuilder;
 pub use self::error::Error;
-pub use self::options::{Definitions, NewUser, Options, Storage, Watermark};
+pub use self::options::{Definitions, NewUser, Options, Storage, UserPermissions, Watermark};
 
 /// The text every client is told at a shutdown (EC-28).
 const SHUTDOWN_TEXT: &str = "broker forced connection closure with reason 'shutdown'";

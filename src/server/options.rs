@@ -79,7 +79,28 @@ pub enum Storage {
     Memory,
 }
 
-/// A user to create at start, with all permissions on every vhost created at start.
+/// What a user created at start may do on vhosts created at start: patterns, as in RabbitMQ's permissions (US-1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UserPermissions {
+    /// Names of the vhosts.
+    pub vhosts: String,
+    /// What may be declared and deleted.
+    pub configure: String,
+    /// What may be published to.
+    pub write: String,
+    /// What may be consumed from.
+    pub read: String,
+}
+
+impl Default for UserPermissions {
+    /// Everything everywhere.
+    fn default() -> Self {
+        let all = || ".*".to_owned();
+        Self { vhosts: all(), configure: all(), write: all(), read: all() }
+    }
+}
+
+/// A user to create at start.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewUser {
     /// Login name.
@@ -88,6 +109,8 @@ pub struct NewUser {
     pub password: String,
     /// `administrator`, `monitoring`, ... (US-4).
     pub tags: Vec<String>,
+    /// Where it may do what.
+    pub permissions: UserPermissions,
 }
 
 // Written out because a derived one would print the password into logs.

@@ -10,10 +10,10 @@ use tracing::warn;
 
 use super::connections::Acceptor;
 use super::error::Error;
-use super::options::{Definitions, NewUser, Options};
+use super::options::{Definitions, NewUser, Options, UserPermissions};
 use super::{Server, listener, memory};
 use crate::amqp;
-use crate::auth::{Auth, Secret};
+use crate::auth::{Auth, AuthError, Pattern, Secret};
 use crate::broker::{self, Broker};
 
 /// RabbitMQ's least frame_max, below which nobody may go.
@@ -95,7 +95,8 @@ fn seed(options: &Options, broker: &Broker) -> Result<(Vec<NewUser>, Vec<String>
     if options.definitions.is_empty() {
         if users.is_empty() {
             let guest = || "guest".to_owned();
-            users.push(NewUser { name: guest(), password: guest(), tags: vec!["administrator".to_owned()] });
+            let tags = vec!["administrator".to_owned()];
+            users.push(NewUser { name: guest(), password: guest(), tags, permissions: UserPermissions::default() });
         }
         if vhosts.is_empty() {
             vhosts.push("/".to_owned());
@@ -108,8 +109,11 @@ fn seed(options: &Options, broker: &Broker) -> Result<(Vec<NewUser>, Vec<String>
         let failed = |source| Error::User { user: user.name.clone(), source: Box::new(source) };
         let (auth, tags) = (broker.auth(), user.tags.iter().cloned());
         auth.put_user(&user.name, Secret::Password(&user.password), tags).map_err(failed)?;
-        for vhost in &vhosts {
-            auth.set_permissions(vhost, &user.name, ".*", ".*", ".*").map_err(failed)?;
+        let UserPermissions { vhosts: pattern, configure, write, read } = &user.permissions;
+        let bad_pattern = |source| failed(AuthError::BadVhostPattern { user: user.name.clone(), source });
+        let pattern = Pattern::new(pattern).map_err(bad_pattern)?;
+        for vhost in vhosts.iter().filter(|vhost| pattern.matches(vhost)) {
+            auth.set_permissions(vhost, &user.name, configure, write, read).map_err(failed)?;
         }
     }
     Ok((users, vhosts))
@@ -187,7 +191,12 @@ mod tests {
 
     #[test]
     fn uris_are_percent_encoded() {
-        let user = NewUser { name: "a@b".into(), password: "p:/ü".into(), tags: vec![] };
+        let user = NewUser {
+            name: "a@b".into(),
+            password: "p:/ü".into(),
+            tags: vec![],
+            permissions: UserPermissions::default(),
+        };
         let (user, vhost) = uri_parts(Some(&user), Some(&"my shop/2".to_owned()));
         assert_eq!((user.as_str(), vhost.as_str()), ("a%40b:p%3a%2f%c3%bc@", "my%20shop%2f2"));
         assert_eq!(uri_parts(None, None), (String::new(), "%2f".to_owned()));
