@@ -24,5 +24,6 @@ mod qos;
 mod queue;
 mod queue_expiry;
 mod shutdown;
+mod tls;
 mod transcripts;
 mod tx;

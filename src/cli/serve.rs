@@ -30,6 +30,22 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS")]
     amqp_listen: Vec<String>,
 
+    /// Listen for AMQP 0-9-1 in TLS; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    amqps_listen: Vec<String>,
+
+    /// The certificate to show in TLS, PEM, with those between it and its authority
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key, PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+
+    /// Ask clients for a certificate that comes from one of these authorities, PEM
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
+
     /// Listen for the management HTTP API [not built yet]
     #[arg(long, value_name = "ADDRESS")]
     http_listen: Vec<String>,
@@ -124,6 +140,9 @@ fn serve(options: Options) -> Result<ExitCode, anyhow::Error> {
         for address in server.amqp_addrs() {
             info!(%address, "listening for AMQP");
         }
+        for address in server.amqps_addrs() {
+            info!(%address, "listening for AMQP in TLS");
+        }
         warn!("messages are kept in memory: nothing survives a restart, durable queues included");
         tokio::select! {
             name = stop.next() => info!("{name}: shutting down"),
@@ -185,6 +204,16 @@ impl Args {
         let applied = config::keys::apply(&mut options, &settings)?;
         if !self.amqp_listen.is_empty() {
             options.amqp = self.amqp_listen;
+        }
+        options.amqps.extend(self.amqps_listen);
+        if self.tls_cert.is_some() || self.tls_key.is_some() || self.tls_client_ca.is_some() {
+            let tls = options.tls.get_or_insert_default();
+            set(&mut tls.certificates, self.tls_cert);
+            set(&mut tls.key, self.tls_key);
+            if self.tls_client_ca.is_some() {
+                tls.authorities = self.tls_client_ca;
+                (tls.verify_peer, tls.fail_if_no_peer_cert) = (true, true);
+            }
         }
         options.definitions.extend(self.definitions.into_iter().map(Definitions::File));
         set(&mut options.heartbeat_s, self.heartbeat);

@@ -22,6 +22,13 @@ pub struct Applied {
 const KEYS: &[&str] = &[
     "listeners.tcp.default",
     "listeners.tcp.*",
+    "listeners.ssl.default",
+    "listeners.ssl.*",
+    "ssl_options.certfile",
+    "ssl_options.keyfile",
+    "ssl_options.cacertfile",
+    "ssl_options.verify",
+    "ssl_options.fail_if_no_peer_cert",
     "default_user",
     "default_pass",
     "default_vhost",
@@ -99,7 +106,6 @@ const IGNORED: &[&str] = &[
     "kernel.**",
     "limit_policies.**",
     "listeners.ssl",
-    "listeners.ssl.**",
     "listeners.tcp",
     "lazy_queue_explicit_gc_run_operation_threshold",
     "log.**",
@@ -182,6 +188,7 @@ pub fn apply(options: &mut Options, settings: &[Setting]) -> Result<Applied, Err
     }
     let settings = Settings(latest);
     listeners(options, &settings)?;
+    tls(options, &settings)?;
     limits(options, &settings)?;
     users(options, &settings)?;
     if let Some(path) = settings.get("load_definitions").or(settings.get("management.load_definitions")) {
@@ -242,8 +249,17 @@ fn flag(setting: &Setting) -> Result<bool, Error> {
 }
 
 fn listeners(options: &mut Options, settings: &Settings<'_>) -> Result<(), Error> {
+    let tcp = addresses(settings, "listeners.tcp.")?;
+    if !tcp.is_empty() {
+        options.amqp = tcp;
+    }
+    options.amqps.extend(addresses(settings, "listeners.ssl.")?);
+    Ok(())
+}
+
+fn addresses(settings: &Settings<'_>, prefix: &'static str) -> Result<Vec<String>, Error> {
     let mut addresses = Vec::new();
-    for (_, setting) in settings.below("listeners.tcp.") {
+    for (_, setting) in settings.below(prefix) {
         let is_port = setting.value.parse::<u16>().is_ok();
         match setting.value.rsplit_once(':') {
             _ if is_port => addresses.push(setting.value.clone()),
@@ -255,8 +271,27 @@ fn listeners(options: &mut Options, settings: &Settings<'_>) -> Result<(), Error
             _ => return Err(wrong(setting, "a port, or an address and a port such as 127.0.0.1:5672")),
         }
     }
-    if !addresses.is_empty() {
-        options.amqp = addresses;
+    Ok(addresses)
+}
+
+fn tls(options: &mut Options, settings: &Settings<'_>) -> Result<(), Error> {
+    if settings.below("ssl_options.").next().is_none() {
+        return Ok(());
+    }
+    let path = |key: &str| settings.get(key).map(|setting| setting.value.as_str().into());
+    let tls = options.tls.get_or_insert_default();
+    set(&mut tls.certificates, path("ssl_options.certfile"));
+    set(&mut tls.key, path("ssl_options.keyfile"));
+    tls.authorities = path("ssl_options.cacertfile").or(tls.authorities.take());
+    if let Some(setting) = settings.get("ssl_options.verify") {
+        tls.verify_peer = match setting.value.as_str() {
+            "verify_peer" => true,
+            "verify_none" => false,
+            _ => return Err(wrong(setting, "verify_peer or verify_none")),
+        };
+    }
+    if let Some(setting) = settings.get("ssl_options.fail_if_no_peer_cert") {
+        tls.fail_if_no_peer_cert = flag(setting)?;
     }
     Ok(())
 }
@@ -396,7 +431,7 @@ fn nearest(key: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::config::conf;
-    use crate::server::Watermark;
+    use crate::server::{TlsOptions, Watermark};
 
     fn apply_text(text: &str) -> Result<(Options, Applied), String> {
         let settings = conf::parse(text, "f", |_| None).map_err(|error| error.to_string())?;
@@ -423,6 +458,26 @@ mod tests {
         assert_eq!(options.cluster_name.as_deref(), Some("hares"));
         assert_eq!(options.definitions, [Definitions::File("/d.json".into())]);
         assert_eq!((applied.log_level, applied.warnings.len()), (Some("warn"), 0));
+    }
+
+    /// FEATURES 4.6, 5.9.
+    #[test]
+    fn tls_is_ssl_options() {
+        let (options, _) = apply_text(
+            "listeners.ssl.default = 5671\nssl_options.certfile = /c.pem\nssl_options.keyfile = /k.pem\n\
+             ssl_options.cacertfile = /ca.pem\nssl_options.verify = verify_peer\n\
+             ssl_options.fail_if_no_peer_cert = true",
+        )
+        .unwrap();
+        let expected = TlsOptions {
+            certificates: "/c.pem".into(),
+            key: "/k.pem".into(),
+            authorities: Some("/ca.pem".into()),
+            verify_peer: true,
+            fail_if_no_peer_cert: true,
+        };
+        assert_eq!((options.amqps, options.tls), (vec!["5671".into()], Some(expected)));
+        assert!(apply_text("ssl_options.verify = maybe").is_err());
     }
 
     /// FEATURES US-8, 4.6.

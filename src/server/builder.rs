@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::options::{Definitions, NewUser, Options, Storage, UserPermissions, Watermark};
+use super::tls::TlsOptions;
 use super::{Server, start};
 
 /// Puts a [`Server`] together; made by [`Server::builder`].
@@ -31,6 +32,18 @@ impl ServerBuilder {
     /// [`Server::amqp_addr`]. May be called several times.
     pub fn amqp(mut self, address: impl Into<String>) -> Self {
         self.options.amqp.push(address.into());
+        self
+    }
+
+    /// Listens for AMQP 0-9-1 in TLS; needs [`Self::tls`]. Told by [`Server::amqps_addrs`].
+    pub fn amqps(mut self, address: impl Into<String>) -> Self {
+        self.options.amqps.push(address.into());
+        self
+    }
+
+    /// What listeners in TLS show and ask for.
+    pub fn tls(mut self, tls: TlsOptions) -> Self {
+        self.options.tls = Some(tls);
         self
     }
 

@@ -6,15 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, error, info, warn};
 
 use super::listener::{ACCEPT_PAUSE, is_transient, prepare};
+use super::tls;
 use crate::amqp::{self, Ended, Peer};
 use crate::broker::Broker;
 
 /// Accepts from one listening socket.
 pub(super) struct Acceptor {
     pub(super) listener: TcpListener,
+    /// Connections begin with a TLS handshake.
+    pub(super) tls: Option<TlsAcceptor>,
     pub(super) broker: Broker,
     pub(super) options: Arc<amqp::Options>,
     /// One permit for each connection that may be in the handshake; shared by all listeners.
@@ -35,7 +39,8 @@ impl Acceptor {
                 Some(ended) = connections.join_next() => report(ended),
                 (stream, peer, permit) = self.accept() => {
                     let handshake = Handshake { permit: Some(permit), over: Arc::new(AtomicBool::new(false)) };
-                    connections.spawn(serve(stream, peer, self.broker.clone(), self.options.clone(), handshake, self.stop.clone()));
+                    let (broker, options) = (self.broker.clone(), self.options.clone());
+                    connections.spawn(serve(stream, self.tls.clone(), peer, broker, options, handshake, self.stop.clone()));
                 }
             }
         }
@@ -85,6 +90,7 @@ impl Drop for Handshake {
 /// One connection. When the server stops, the broker closes those that are open; one in the handshake just ends.
 async fn serve(
     stream: TcpStream,
+    tls: Option<TlsAcceptor>,
     peer: Peer,
     broker: Broker,
     options: Arc<amqp::Options>,
@@ -92,7 +98,15 @@ async fn serve(
     mut stop: watch::Receiver<bool>,
 ) -> (Peer, Ended) {
     let over = handshake.over.clone();
-    let mut serving = std::pin::pin!(amqp::serve(stream, peer, broker, options, handshake));
+    let mut serving = std::pin::pin!(async {
+        match tls {
+            None => amqp::serve(stream, peer, broker, options, handshake).await,
+            Some(tls) => match tls::accept(&tls, stream, options.handshake_timeout).await {
+                Some(stream) => amqp::serve(stream, peer, broker, options, handshake).await,
+                None => Ended::Disconnected,
+            },
+        }
+    });
     tokio::select! {
         biased;
         _ = stop.wait_for(|stop| *stop) => {

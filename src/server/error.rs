@@ -27,6 +27,20 @@ pub enum Error {
         /// The operating system's reason.
         source: io::Error,
     },
+    /// A certificate or key that cannot be used.
+    #[error("cannot use {} for TLS: {reason}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Listeners for TLS without a certificate to show.
+    #[error("nothing says which certificate to show: give a certificate and its key")]
+    TlsWithoutCertificate,
+    /// Clients' certificates are to be verified and nobody is named to verify them by.
+    #[error("verify_peer needs the certificates of the clients' authorities (cacertfile)")]
+    TlsWithoutAuthorities,
     /// An option outside its range.
     #[error("{option} is {value}, but must be {expected}")]
     OutOfRange {

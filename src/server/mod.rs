@@ -11,6 +11,7 @@ mod listener;
 mod memory;
 mod options;
 mod start;
+mod tls;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::broker::Broker;
 pub use self::builder::ServerBuilder;
 pub use self::error::Error;
 pub use self::options::{Definitions, NewUser, Options, Storage, UserPermissions, Watermark};
+pub use self::tls::TlsOptions;
 
 /// The text every client is told at a shutdown (EC-28).
 const SHUTDOWN_TEXT: &str = "broker forced connection closure with reason 'shutdown'";
@@ -52,6 +54,7 @@ const LANES_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Server {
     broker: Broker,
     amqp_addrs: Vec<SocketAddr>,
+    amqps_addrs: Vec<SocketAddr>,
     /// User, password and vhost of [`Server::amqp_uri`], percent-encoded.
     uri_parts: (String, String),
     stop: watch::Sender<bool>,
@@ -76,6 +79,11 @@ impl Server {
     /// The addresses that accept AMQP connections, in the order they were given.
     pub fn amqp_addrs(&self) -> &[SocketAddr] {
         &self.amqp_addrs
+    }
+
+    /// The addresses that accept AMQP connections in TLS, in the order they were given.
+    pub fn amqps_addrs(&self) -> &[SocketAddr] {
+        &self.amqps_addrs
     }
 
     /// An address for clients on this machine: the first one, with the loopback in place of all interfaces.

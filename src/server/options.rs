@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::tls::TlsOptions;
+
 /// Settings of a [`crate::Server`]. [`crate::ServerBuilder`] has a method for most; `config` fills it from the
 /// environment.
 #[derive(Clone, Debug)]
@@ -12,6 +14,10 @@ pub struct Options {
     pub storage: Option<Storage>,
     /// Addresses to listen on for AMQP 0-9-1.
     pub amqp: Vec<String>,
+    /// Addresses to listen on for AMQP 0-9-1 in TLS.
+    pub amqps: Vec<String>,
+    /// What those listeners show and ask for.
+    pub tls: Option<TlsOptions>,
     /// Users to create. Empty, and no definitions given: `guest` with password `guest`, as RabbitMQ does (US-8).
     pub users: Vec<NewUser>,
     /// Vhosts to create. Empty, and no definitions given: `/`.
@@ -52,6 +58,8 @@ impl Default for Options {
         Self {
             storage: None,
             amqp: Vec::new(),
+            amqps: Vec::new(),
+            tls: None,
             users: Vec::new(),
             vhosts: Vec::new(),
             definitions: Vec::new(),

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tracing::warn;
 
 use super::connections::Acceptor;
 use super::error::Error;
 use super::options::{Definitions, NewUser, Options, UserPermissions};
-use super::{Server, listener, memory};
+use super::{Server, listener, memory, tls};
 use crate::amqp;
 use crate::auth::{Auth, AuthError, Pattern, Secret};
 use crate::broker::{self, Broker};
@@ -25,12 +26,21 @@ const MESSAGE_SIZE_CEILING: u64 = 512 << 20;
 /// Lanes beyond this many are of no use to anybody.
 const LANES_MAX: usize = 64;
 
+/// A listening socket, and what makes its connections TLS.
+type Listener = (TcpListener, Option<TlsAcceptor>);
+
 pub(super) async fn start(options: Options) -> Result<Server, Error> {
     check(&options)?;
     // Listening comes first: a port that is taken is the likeliest failure, and nothing must be undone then.
     let mut listeners = Vec::new();
     for address in &options.amqp {
-        listeners.extend(listener::bind(address).await?);
+        listeners.extend(listener::bind(address).await?.into_iter().map(|listener| (listener, None)));
+    }
+    if !options.amqps.is_empty() {
+        let tls = tls::acceptor(options.tls.as_ref().ok_or(Error::TlsWithoutCertificate)?)?;
+        for address in &options.amqps {
+            listeners.extend(listener::bind(address).await?.into_iter().map(|listener| (listener, Some(tls.clone()))));
+        }
     }
     let (broker, broker_lanes) = broker(&options);
     let mut lanes = JoinSet::new();
@@ -48,11 +58,14 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         None => warn!("the memory of this machine is unknown: the memory alarm is off"),
     }
     let (stop, _) = watch::channel(false);
-    let amqp_addrs = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let (amqps, amqp): (Vec<_>, Vec<_>) = listeners.iter().partition(|(_, tls)| tls.is_some());
+    let addrs = |listeners: Vec<&Listener>| listeners.iter().filter_map(|(l, _)| l.local_addr().ok()).collect();
+    let (amqp_addrs, amqps_addrs) = (addrs(amqp), addrs(amqps));
     Ok(Server {
         listeners: accept(listeners, &options, &broker, &stop),
         broker,
         amqp_addrs,
+        amqps_addrs,
         uri_parts: uri_parts(users.first(), vhosts.first()),
         stop,
         lanes,
@@ -134,7 +147,7 @@ async fn import(definitions: &[Definitions], broker: &Broker) -> Result<(), Erro
     Ok(())
 }
 
-fn accept(listeners: Vec<TcpListener>, options: &Options, broker: &Broker, stop: &watch::Sender<bool>) -> JoinSet<()> {
+fn accept(listeners: Vec<Listener>, options: &Options, broker: &Broker, stop: &watch::Sender<bool>) -> JoinSet<()> {
     let amqp_options = Arc::new(amqp::Options {
         frame_max: options.frame_size_max,
         channel_max: options.channel_max,
@@ -146,9 +159,10 @@ fn accept(listeners: Vec<TcpListener>, options: &Options, broker: &Broker, stop:
     });
     let handshakes = Arc::new(Semaphore::new(options.handshakes_max.min(Semaphore::MAX_PERMITS)));
     let mut tasks = JoinSet::new();
-    for listener in listeners {
+    for (listener, tls) in listeners {
         let acceptor = Acceptor {
             listener,
+            tls,
             broker: broker.clone(),
             options: amqp_options.clone(),
             handshakes: handshakes.clone(),
