@@ -19,6 +19,7 @@ mod malformed;
 mod oracle;
 mod ordering;
 mod permission;
+mod proxy_protocol;
 mod publish;
 mod qos;
 mod queue;

@@ -46,6 +46,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     tls_client_ca: Option<PathBuf>,
 
+    /// Every connection begins with a header of the PROXY protocol, as load balancers send it
+    #[arg(long)]
+    proxy_protocol: bool,
+
     /// Listen for the management HTTP API [not built yet]
     #[arg(long, value_name = "ADDRESS")]
     http_listen: Vec<String>,
@@ -215,6 +219,7 @@ impl Args {
                 (tls.verify_peer, tls.fail_if_no_peer_cert) = (true, true);
             }
         }
+        options.proxy_protocol |= self.proxy_protocol;
         options.definitions.extend(self.definitions.into_iter().map(Definitions::File));
         set(&mut options.heartbeat_s, self.heartbeat);
         set(&mut options.frame_size_max, self.frame_max.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)));

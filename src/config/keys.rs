@@ -44,6 +44,7 @@ const KEYS: &[&str] = &[
     "default_users.*.write",
     "loopback_users",
     "loopback_users.*",
+    "proxy_protocol",
     "heartbeat",
     "frame_max",
     "channel_max",
@@ -132,7 +133,6 @@ const IGNORED: &[&str] = &[
     "password_hashing_module",
     "product.**",
     "prometheus.**",
-    "proxy_protocol",
     "queue_index_embed_msgs_below",
     "queue_index_max_journal_entries",
     "queue_leader_locator",
@@ -254,6 +254,9 @@ fn listeners(options: &mut Options, settings: &Settings<'_>) -> Result<(), Error
         options.amqp = tcp;
     }
     options.amqps.extend(addresses(settings, "listeners.ssl.")?);
+    if let Some(setting) = settings.get("proxy_protocol") {
+        options.proxy_protocol = flag(setting)?;
+    }
     Ok(())
 }
 

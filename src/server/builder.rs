@@ -47,6 +47,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Every connection begins with a header of the PROXY protocol, version 1 or 2, as load balancers send it.
+    pub fn proxy_protocol(mut self) -> Self {
+        self.options.proxy_protocol = true;
+        self
+    }
+
     /// Creates a user with all permissions on every vhost created at start. Without any, and without definitions,
     /// there is `guest` with password `guest`.
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>, tags: &[&str]) -> Self {

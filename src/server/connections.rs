@@ -10,15 +10,23 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, error, info, warn};
 
 use super::listener::{ACCEPT_PAUSE, is_transient, prepare};
-use super::tls;
+use super::{proxy, tls};
 use crate::amqp::{self, Ended, Peer};
 use crate::broker::Broker;
+
+/// What comes before AMQP on a connection.
+#[derive(Clone)]
+pub(super) struct Preamble {
+    /// First a header of the PROXY protocol.
+    pub(super) proxy_protocol: bool,
+    /// Then a TLS handshake.
+    pub(super) tls: Option<TlsAcceptor>,
+}
 
 /// Accepts from one listening socket.
 pub(super) struct Acceptor {
     pub(super) listener: TcpListener,
-    /// Connections begin with a TLS handshake.
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) preamble: Preamble,
     pub(super) broker: Broker,
     pub(super) options: Arc<amqp::Options>,
     /// One permit for each connection that may be in the handshake; shared by all listeners.
@@ -40,7 +48,7 @@ impl Acceptor {
                 (stream, peer, permit) = self.accept() => {
                     let handshake = Handshake { permit: Some(permit), over: Arc::new(AtomicBool::new(false)) };
                     let (broker, options) = (self.broker.clone(), self.options.clone());
-                    connections.spawn(serve(stream, self.tls.clone(), peer, broker, options, handshake, self.stop.clone()));
+                    connections.spawn(serve(stream, self.preamble.clone(), peer, broker, options, handshake, self.stop.clone()));
                 }
             }
         }
@@ -90,7 +98,7 @@ impl Drop for Handshake {
 /// One connection. When the server stops, the broker closes those that are open; one in the handshake just ends.
 async fn serve(
     stream: TcpStream,
-    tls: Option<TlsAcceptor>,
+    preamble: Preamble,
     peer: Peer,
     broker: Broker,
     options: Arc<amqp::Options>,
@@ -98,15 +106,7 @@ async fn serve(
     mut stop: watch::Receiver<bool>,
 ) -> (Peer, Ended) {
     let over = handshake.over.clone();
-    let mut serving = std::pin::pin!(async {
-        match tls {
-            None => amqp::serve(stream, peer, broker, options, handshake).await,
-            Some(tls) => match tls::accept(&tls, stream, options.handshake_timeout).await {
-                Some(stream) => amqp::serve(stream, peer, broker, options, handshake).await,
-                None => Ended::Disconnected,
-            },
-        }
-    });
+    let mut serving = std::pin::pin!(serve_behind(preamble, stream, peer, broker, options, handshake));
     tokio::select! {
         biased;
         _ = stop.wait_for(|stop| *stop) => {
@@ -114,9 +114,35 @@ async fn serve(
                 return (peer, Ended::Disconnected);
             }
         }
-        ended = &mut serving => return (peer, ended),
+        ended = &mut serving => return ended,
     }
-    (peer, serving.await)
+    serving.await
+}
+
+/// Gets the preamble over with, then speaks AMQP.
+async fn serve_behind(
+    preamble: Preamble,
+    mut stream: TcpStream,
+    mut peer: Peer,
+    broker: Broker,
+    options: Arc<amqp::Options>,
+    handshake: Handshake,
+) -> (Peer, Ended) {
+    let timeout = options.handshake_timeout;
+    if preamble.proxy_protocol {
+        match proxy::accept(&mut stream, peer, timeout).await {
+            Some(told) => peer = told,
+            None => return (peer, Ended::Disconnected),
+        }
+    }
+    let ended = match preamble.tls {
+        None => amqp::serve(stream, peer, broker, options, handshake).await,
+        Some(tls) => match tls::accept(&tls, stream, timeout).await {
+            Some(stream) => amqp::serve(stream, peer, broker, options, handshake).await,
+            None => Ended::Disconnected,
+        },
+    };
+    (peer, ended)
 }
 
 fn report(ended: Result<(Peer, Ended), JoinError>) {

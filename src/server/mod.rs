@@ -10,6 +10,7 @@ mod error;
 mod listener;
 mod memory;
 mod options;
+mod proxy;
 mod start;
 mod tls;
 

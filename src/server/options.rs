@@ -18,6 +18,8 @@ pub struct Options {
     pub amqps: Vec<String>,
     /// What those listeners show and ask for.
     pub tls: Option<TlsOptions>,
+    /// Every connection begins with a header of the PROXY protocol, version 1 or 2 (`proxy_protocol`).
+    pub proxy_protocol: bool,
     /// Users to create. Empty, and no definitions given: `guest` with password `guest`, as RabbitMQ does (US-8).
     pub users: Vec<NewUser>,
     /// Vhosts to create. Empty, and no definitions given: `/`.
@@ -60,6 +62,7 @@ impl Default for Options {
             amqp: Vec::new(),
             amqps: Vec::new(),
             tls: None,
+            proxy_protocol: false,
             users: Vec::new(),
             vhosts: Vec::new(),
             definitions: Vec::new(),

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::warn;
 
-use super::connections::Acceptor;
+use super::connections::{Acceptor, Preamble};
 use super::error::Error;
 use super::options::{Definitions, NewUser, Options, UserPermissions};
 use super::{Server, listener, memory, tls};
@@ -162,7 +162,7 @@ fn accept(listeners: Vec<Listener>, options: &Options, broker: &Broker, stop: &w
     for (listener, tls) in listeners {
         let acceptor = Acceptor {
             listener,
-            tls,
+            preamble: Preamble { proxy_protocol: options.proxy_protocol, tls },
             broker: broker.clone(),
             options: amqp_options.clone(),
             handshakes: handshakes.clone(),
