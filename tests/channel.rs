@@ -1,7 +1,7 @@
 //! Channels: opening, closing, their numbers and their errors; and methods that belong nowhere else.
 
 use crate::common::raw::{self, Args, Close, Raw, Tune, id};
-use crate::common::{args, start};
+use crate::common::{ChannelExt, PATIENCE, args, builder, start, start_client, within};
 
 fn close() -> Args {
     Args::new().short(200).shortstr(b"bye").short(0).short(0)
@@ -220,7 +220,35 @@ async fn connection_close_is_answered() {
     let server = start().await;
     let mut raw = Raw::open_channel(server.amqp_addr()).await;
     raw.call(0, id::CLOSE, close(), id::CLOSE_OK).await;
+    // Said twice, answered twice.
+    raw.call(0, id::CLOSE, close(), id::CLOSE_OK).await;
+}
+
+/// FEATURES M-2: what a client still writes behind its close is read and dropped; closing the socket on it would reset
+/// the connection and take close-ok away. The client ends the stream, or is cut off after a heartbeat interval.
+#[tokio::test]
+async fn what_comes_behind_a_close_does_no_harm() {
+    let (server, client) = start_client().await;
+    let queue = client.queue("q").await;
+    let mut raw = Raw::open_with(server.amqp_addr(), Args::new(), |tune| Tune { heartbeat: 1, ..tune }).await;
+    raw.channel(1).await;
+    raw.send(&raw::method(0, id::CLOSE, close())).await;
+    for _ in 0..200 {
+        raw.send(&raw::publish(1, "", &queue, &[7; 1000])).await;
+    }
+    raw.expect(0, id::CLOSE_OK).await;
+    assert_eq!(client.count(&queue).await.0, 0);
     raw.expect_end().await;
+    server.shutdown().await;
+}
+
+/// A closed connection whose socket is still there does not hold up a shutdown.
+#[tokio::test]
+async fn a_socket_left_open_does_not_hold_up_a_shutdown() {
+    let server = builder().shutdown_timeout(PATIENCE * 2).start().await.unwrap();
+    let mut raw = Raw::open_channel(server.amqp_addr()).await;
+    raw.call(0, id::CLOSE, close(), id::CLOSE_OK).await;
+    within(server.shutdown()).await;
 }
 
 /// FEATURES M-2: a close that crosses the server's own gets its close-ok all the same.

@@ -1,8 +1,9 @@
-//! The end of a connection, from either side (M-2): exclusive queues go first, then the last word is said.
+//! The end of a connection, from either side (M-2): exclusive queues go first, then the last word is said. A client
+//! that closes ends the stream itself: what it had sent behind its close would otherwise meet a closed socket, and the
+//! reset would take close-ok away before it is read.
 
 use std::time::Instant;
 
-use super::CLOSE_TIMEOUT_MAX;
 use super::outbound::Outbound;
 use super::reply::Sin;
 use crate::broker::{Answer, ChannelKey, Client, Event, Reply};
@@ -17,6 +18,7 @@ pub(super) struct Finishing {
     client: Option<Box<Client>>,
     /// How often it said so and was not answered.
     closes: u32,
+    /// Who has not ended the stream by then is cut off.
     until: Instant,
     payload_max: u32,
 }
@@ -51,8 +53,8 @@ fn write_close_ok(out: &mut Outbound) {
 }
 
 impl Finishing {
-    pub(super) fn new(client: Box<Client>, payload_max: u32, now: Instant, out: &mut Outbound) -> Self {
-        let mut finishing = Self { client: leave(client), closes: 1, until: now + CLOSE_TIMEOUT_MAX, payload_max };
+    pub(super) fn new(client: Box<Client>, payload_max: u32, until: Instant, out: &mut Outbound) -> Self {
+        let mut finishing = Self { client: leave(client), closes: 1, until, payload_max };
         finishing.answer(out);
         finishing
     }
@@ -65,7 +67,7 @@ impl Finishing {
         self.until
     }
 
-    /// close-ok is written.
+    /// close-ok is written: there is nothing left but the socket.
     pub(super) fn is_answered(&self) -> bool {
         self.client.is_none()
     }

@@ -52,22 +52,33 @@ impl Transport for TcpStream {
 }
 
 /// Serves a connection to its end. `handshake` is dropped as soon as the connection is open, or over: whoever bounds
-/// the handshakes hands in what stands for one.
-pub async fn serve<S, H>(stream: S, peer: Peer, broker: Broker, options: Arc<Options>, handshake: H) -> Ended
+/// the handshakes hands in what stands for one. `open` is dropped when it is closed, though the client may still keep
+/// the socket for a while.
+pub async fn serve<S, H, O>(
+    stream: S,
+    peer: Peer,
+    broker: Broker,
+    options: Arc<Options>,
+    handshake: H,
+    open: O,
+) -> Ended
 where
     S: Transport,
 {
     let mut driver = Driver::new(stream, Session::new(broker, options, peer, Instant::now()));
-    let mut handshake = Some(handshake);
+    let (mut handshake, mut open) = (Some(handshake), Some(open));
     let ended = poll_fn(|cx| {
         let polled = driver.poll(cx);
         if handshake.is_some() && driver.session.client().is_some() {
             handshake = None;
         }
+        if driver.session.is_closed() && driver.out.is_empty() {
+            open = None;
+        }
         polled
     })
     .await;
-    drop(handshake);
+    drop((handshake, open));
     if ended.is_abrupt() {
         driver.stream.abort();
     } else {
@@ -162,7 +173,7 @@ impl<S: Transport> Driver<S> {
 
     /// The socket is gone; the session may have ended before.
     fn disconnected(&self) -> Ended {
-        self.session.ended().cloned().unwrap_or(Ended::Disconnected)
+        self.session.end_of_stream()
     }
 
     /// The end, once the last words are sent; `None` as long as there is none. Pending: it has come just now.

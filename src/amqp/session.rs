@@ -91,6 +91,21 @@ impl Session {
         }
     }
 
+    /// The client has closed and has its answer: the connection is over and only the socket is still there, until the
+    /// client ends it.
+    pub fn is_closed(&self) -> bool {
+        matches!(&self.phase, Phase::Finishing(finishing) if finishing.is_answered())
+    }
+
+    /// How the connection ends if the client ends the stream now.
+    pub fn end_of_stream(&self) -> Ended {
+        match &self.phase {
+            Phase::Ended(ended) => ended.clone(),
+            _ if self.is_closed() => Ended::ClosedByClient,
+            _ => Ended::Disconnected,
+        }
+    }
+
     /// Whether [`Self::receive`] would take anything.
     pub fn wants_input(&self) -> bool {
         match &self.phase {
@@ -198,8 +213,9 @@ impl Session {
     fn finish(&mut self, now: Instant, out: &mut Outbound) {
         match mem::replace(&mut self.phase, Phase::Ended(Ended::ClosedByClient)) {
             Phase::Running(running) => {
-                let payload_max = running.tuned().payload_max();
-                let finishing = Finishing::new(running.into_client(), payload_max, now, out);
+                let tuned = running.tuned();
+                let until = now + tuned.close_timeout();
+                let finishing = Finishing::new(running.into_client(), tuned.payload_max(), until, out);
                 self.phase = Phase::Finishing(Box::new(finishing));
             }
             phase => self.phase = phase,
@@ -269,10 +285,8 @@ impl Session {
 
     /// To be called when a batch of input or events is handled: writes confirms, hands batches to lanes.
     pub fn flush(&mut self, out: &mut Outbound) {
-        match &mut self.phase {
-            Phase::Running(running) => running.flush(out),
-            Phase::Finishing(finishing) if finishing.is_answered() => self.phase = Phase::Ended(Ended::ClosedByClient),
-            _ => {}
+        if let Phase::Running(running) = &mut self.phase {
+            running.flush(out);
         }
     }
 

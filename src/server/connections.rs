@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, error, info, warn};
@@ -106,7 +106,8 @@ async fn serve(
     mut stop: watch::Receiver<bool>,
 ) -> (Peer, Ended) {
     let over = handshake.over.clone();
-    let mut serving = std::pin::pin!(serve_behind(preamble, stream, peer, broker, options, handshake));
+    let (open, closed) = oneshot::channel();
+    let mut serving = std::pin::pin!(serve_behind(preamble, stream, peer, broker, options, handshake, open));
     tokio::select! {
         biased;
         _ = stop.wait_for(|stop| *stop) => {
@@ -116,7 +117,11 @@ async fn serve(
         }
         ended = &mut serving => return ended,
     }
-    serving.await
+    tokio::select! {
+        ended = serving => ended,
+        // Only the socket is left, and nobody waits for that now.
+        _ = closed => (peer, Ended::ClosedByClient),
+    }
 }
 
 /// Gets the preamble over with, then speaks AMQP.
@@ -127,22 +132,23 @@ async fn serve_behind(
     broker: Broker,
     options: Arc<amqp::Options>,
     handshake: Handshake,
+    open: oneshot::Sender<()>,
 ) -> (Peer, Ended) {
     let timeout = options.handshake_timeout;
     if preamble.proxy_protocol {
-        match proxy::accept(&mut stream, peer, timeout).await {
+        match Box::pin(proxy::accept(&mut stream, peer, timeout)).await {
             Some(told) => peer = told,
             None => return (peer, Ended::Disconnected),
         }
     }
-    let ended = match preamble.tls {
-        None => amqp::serve(stream, peer, broker, options, handshake).await,
-        Some(tls) => match tls::accept(&tls, stream, timeout).await {
-            Some(stream) => amqp::serve(stream, peer, broker, options, handshake).await,
-            None => Ended::Disconnected,
-        },
+    let Some(tls) = preamble.tls else {
+        return (peer, amqp::serve(stream, peer, broker, options, handshake, open).await);
     };
-    (peer, ended)
+    // On the heap: a connection without TLS would have to hold the room as well.
+    let Some(stream) = Box::pin(tls::accept(&tls, stream, timeout)).await else {
+        return (peer, Ended::Disconnected);
+    };
+    (peer, Box::pin(amqp::serve(stream, peer, broker, options, handshake, open)).await)
 }
 
 fn report(ended: Result<(Peer, Ended), JoinError>) {

@@ -26,7 +26,7 @@ impl Wire {
         let (stream, theirs) = duplex(capacity);
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let peer = Peer { peer_addr: addr, local_addr: addr };
-        let serving = [serve(theirs, peer, broker.clone(), Arc::new(options), ())].into_iter().collect();
+        let serving = [serve(theirs, peer, broker.clone(), Arc::new(options), (), ())].into_iter().collect();
         Self { broker, stream, serving, lanes, input: Vec::new() }
     }
 
@@ -92,6 +92,7 @@ impl Wire {
     async fn close(mut self) {
         self.send(0, &close_connection()).await;
         self.read_until(|method| matches!(method, Method::ConnectionCloseOk {})).await;
+        self.stream.shutdown().await.unwrap();
         assert!(self.read().await.is_none());
         assert_eq!(self.ended().await, Ended::ClosedByClient);
     }
@@ -185,7 +186,7 @@ async fn a_dead_peer_is_dropped() {
 /// One that never reads its close-ok is waited for a little.
 #[tokio::test]
 async fn last_words_have_a_deadline() {
-    let mut wire = Wire::open(1 << 12, 0).await;
+    let mut wire = Wire::open(1 << 12, 1).await;
     wire.send(1, &declare("q")).await;
     wire.write(&publish(1, "", "q", &vec![7; 100_000], false)).await;
     wire.send(1, &consume("q", "c", true)).await;
@@ -218,6 +219,6 @@ async fn idle_connections_are_small() {
     let World { broker, .. } = World::new();
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let peer = Peer { peer_addr: addr, local_addr: addr };
-    let future = serve(duplex(1).0, peer, broker, Arc::new(Options::default()), ());
+    let future = serve(duplex(1).0, peer, broker, Arc::new(Options::default()), (), ());
     assert!(size_of_val(&future) <= 1536, "{}", size_of_val(&future));
 }

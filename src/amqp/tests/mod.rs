@@ -242,7 +242,8 @@ impl World {
     }
 
     fn ended(&self, id: Id) -> Option<&Ended> {
-        self.clients[id].session.ended()
+        let session = &self.clients[id].session;
+        if session.is_closed() { Some(&Ended::ClosedByClient) } else { session.ended() }
     }
 
     // --- out ---
