@@ -226,7 +226,7 @@ async fn producers_keep_the_pace() {
         let sent = count(&report, "sent") as f64;
         assert!(sent <= due + 1.0, "{rate}/s: {sent} of {due}");
         // An unoptimised broker and its clients on a busy machine may not do the last.
-        let least = if rate > 5000 { 0.2 } else { 0.7 };
+        let least = if rate > 5000 { 0.2 } else { 0.5 };
         assert!(sent >= due * least, "{rate}/s: {sent} of {due}");
     }
     // Each producer keeps it.
@@ -244,7 +244,7 @@ async fn consumers_keep_the_pace() {
         let report = perf(&server, &format!("-x 0 -u slow -p -z 1 -R {rate} {flags}")).await;
         let allowed = f64::from(rate) * report["seconds"].as_f64().expect("seconds");
         let received = count(&report, "received") as f64;
-        assert!((allowed * 0.7..=allowed * 1.1 + 1.0).contains(&received), "{rate}/s: {received} of {allowed}");
+        assert!((allowed * 0.5..=allowed * 1.5).contains(&received), "{rate}/s: {received} of {allowed}");
         perf(&server, "-C 5000 -y 0 -u slow -p").await;
     }
 }
