@@ -4,7 +4,7 @@ use lapin::options::BasicConsumeOptions;
 
 use crate::common::client::{connect, delivered, next, next_bodies, text};
 use crate::common::raw::{self, Args, Close, Raw, id};
-use crate::common::{ChannelExt, args, eventually, start, start_client, table};
+use crate::common::{ChannelExt, args, eventually, start, start_client, table, within};
 
 /// Publishes the bodies "0", "1", ... to a new queue.
 async fn filled(client: &lapin::Channel, queue: &str, count: usize) {
@@ -187,6 +187,28 @@ async fn unacked_messages_are_neither_counted_nor_purged() {
     assert_eq!(purged.expect("purge-ok"), 3);
     client.nack(0, true, true).await;
     assert_eq!(client.drain("q").await, ["0", "1"]);
+}
+
+/// FEATURES DL-9: time runs out for what waits, not for what is held; what comes back too late is gone at once.
+#[tokio::test]
+async fn held_messages_expire_when_they_come_back() {
+    let (_server, client) = start_client().await;
+    client.confirms().await;
+    let publish = async |queue: &str| {
+        let properties = lapin::BasicProperties::default().with_expiration("100".into());
+        within(client.publish_with("", queue, b"x", properties).await).await.expect("a confirm");
+    };
+    for queue in ["held", "waiting"] {
+        client.queue(queue).await;
+    }
+    publish("held").await;
+    publish("held").await;
+    let (first, second) = (client.get("held").await.expect("one"), client.get("held").await.expect("another"));
+    publish("waiting").await;
+    eventually("what waits expires", async || (client.count("waiting").await == (0, 0)).then_some(())).await;
+    client.ack(first.delivery_tag, false).await;
+    client.nack(second.delivery_tag, false, true).await;
+    assert!(client.get("held").await.is_none());
 }
 
 /// FEATURES DL-7: acks for a queue that is gone are accepted.

@@ -212,6 +212,26 @@ async fn consuming_from_nothing_is_refused() {
     assert_eq!(raw.expect_channel_close(1).await, Close { code: 404, text, method: id::CONSUME });
 }
 
+/// FEATURES EH-24: replies are not acked, a channel has one consumer of them, and asks for none without it.
+#[tokio::test]
+async fn misuse_of_direct_reply_to_is_refused() {
+    let server = start().await;
+    let mut raw = Raw::open_channel(server.amqp_addr()).await;
+    let replies = "amq.rabbitmq.reply-to";
+    let refusal = |text: &str, method| Close { code: 406, text: format!("PRECONDITION_FAILED - {text}"), method };
+    raw.method(1, id::CONSUME, args::consume(replies, "c", 0)).await;
+    assert_eq!(raw.expect_channel_close(1).await, refusal("reply consumer cannot acknowledge", id::CONSUME));
+    raw.channel(1).await;
+    raw.call(1, id::CONSUME, args::consume(replies, "c", 2), id::CONSUME_OK).await;
+    raw.method(1, id::CONSUME, args::consume(replies, "d", 2)).await;
+    assert_eq!(raw.expect_channel_close(1).await, refusal("reply consumer already set", id::CONSUME));
+    raw.channel(1).await;
+    // Only reply-to.
+    let properties = Args::new().short(1 << 9).shortstr(replies.as_bytes());
+    raw.send(&raw::publish_with(1, args::publish("", "q", 0), &properties.0, b"x")).await;
+    assert_eq!(raw.expect_channel_close(1).await, refusal("fast reply consumer does not exist", id::PUBLISH));
+}
+
 /// Messages published while nobody listens wait for whoever comes, in order. FEATURES DL-5.
 #[tokio::test]
 async fn waiting_messages_are_delivered_in_order() {

@@ -1,6 +1,6 @@
 //! Connections that the broker closes: by name, and because their vhost or user is gone.
 
-use crate::common::raw::{Close, Raw, id};
+use crate::common::raw::{Args, Close, Raw, Tune, id, open};
 use crate::common::{ChannelExt, builder, connect, start};
 
 fn forced(text: &str) -> Close {
@@ -20,6 +20,25 @@ async fn by_name() {
     assert_eq!(server.broker().close_connection("nobody", "why"), 0);
 }
 
+/// FEATURES PR-4: the name that a client gives itself is one for operators, too.
+#[tokio::test]
+async fn by_the_name_it_gave_itself() {
+    let server = start().await;
+    let mut raw = Raw::connect(server.amqp_addr()).await;
+    raw.send(b"AMQP\x00\x00\x09\x01").await;
+    raw.expect(0, id::START).await;
+    let properties = Args::new().field("connection_name", b'S', &Args::new().longstr(b"the warehouse").0);
+    let start_ok = Args::new().table(properties).shortstr(b"PLAIN").longstr(b"\0guest\0guest").shortstr(b"en_US");
+    raw.method(0, id::START_OK, start_ok).await;
+    let tune = raw.expect(0, id::TUNE).await;
+    let mut tune = tune.args();
+    let tune = Tune { channel_max: tune.short(), frame_max: tune.long(), heartbeat: tune.short() };
+    raw.tune_ok(tune).await;
+    raw.call(0, id::OPEN, open(b"/"), id::OPEN_OK).await;
+    assert_eq!(server.broker().close_connection("the warehouse", "stocktaking"), 1);
+    assert_eq!(raw.expect_close().await, forced("stocktaking"));
+}
+
 /// FEATURES EC-27: deleting a vhost closes its connections and deletes what is in it.
 #[tokio::test]
 async fn because_the_vhost_is_deleted() {
@@ -32,9 +51,9 @@ async fn because_the_vhost_is_deleted() {
     assert_eq!(raw.expect_close().await, forced("vhost '/' is deleted"));
     assert!(!server.broker().delete_vhost("/"));
     let mut raw = Raw::connect(server.amqp_addr()).await;
-    let tune = raw.login(crate::common::raw::Args::new(), b"\0guest\0guest").await;
+    let tune = raw.login(Args::new(), b"\0guest\0guest").await;
     raw.tune_ok(tune).await;
-    raw.method(0, id::OPEN, crate::common::raw::open(b"/")).await;
+    raw.method(0, id::OPEN, open(b"/")).await;
     assert_eq!(raw.expect_close().await.text, "NOT_ALLOWED - vhost / not found");
 }
 

@@ -190,6 +190,40 @@ async fn bad_arguments_are_refused() {
     refused(channel.declare("bad", PLAIN, table([("x-dead-letter-exchange", AMQPValue::LongInt(1))])), 406, text).await;
 }
 
+/// FEATURES EH-20: a vhost's limit is on the queues that are there; declaring one of them again is no new one.
+#[tokio::test]
+async fn a_vhost_may_limit_its_queues() {
+    let (server, client) = start_client().await;
+    server.broker().vhost("/").expect("the vhost").change_settings(|settings| settings.queues_max = Some(2));
+    for queue in ["one", "two", "two"] {
+        client.queue(queue).await;
+    }
+    let channel = client.another_channel().await;
+    let text = "PRECONDITION_FAILED - cannot declare queue 'three': queue limit in vhost '/' (2) is reached";
+    refused(channel.declare("three", PLAIN, table([])), 406, text).await;
+    within(client.queue_delete("one".into(), QueueDeleteOptions::default())).await.expect("queue.delete-ok");
+    client.queue("three").await;
+}
+
+/// FEATURES QU-8: the mode of classic queues means nothing any more, whatever it says; versions are looked at.
+#[tokio::test]
+async fn modes_are_ignored_and_versions_are_not() {
+    let (_server, client) = start_client().await;
+    let string = |text: &str| AMQPValue::LongString(text.into());
+    let accepted = [
+        ("x-queue-mode", string("lazy")),
+        ("x-queue-mode", string("eager")),
+        ("x-queue-mode", AMQPValue::LongInt(1)),
+        ("x-queue-version", AMQPValue::LongInt(2)),
+    ];
+    for (number, argument) in accepted.into_iter().enumerate() {
+        client.declare(&format!("q{number}"), PLAIN, table([argument])).await.expect("queue.declare-ok");
+    }
+    let text = "PRECONDITION_FAILED - invalid arg 'x-queue-version' for queue 'bad' in vhost '/': \"unsupported queue \
+                version '3'\"";
+    refused(client.declare("bad", PLAIN, table([("x-queue-version", AMQPValue::LongInt(3))])), 406, text).await;
+}
+
 /// FEATURES EH-16: arguments of other queue types.
 #[tokio::test]
 async fn arguments_of_other_types_are_refused() {

@@ -21,6 +21,7 @@ mod handshake;
 mod malformed;
 mod oracle;
 mod ordering;
+mod perf;
 mod permission;
 mod proxy_protocol;
 mod publish;

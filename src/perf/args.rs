@@ -1,7 +1,7 @@
 //! The command line. Flags are PerfTest's; those of several letters behind one dash are rewritten to long ones first.
 
 use clap::Args as ClapArgs;
-use clap::ValueEnum;
+use clap::{Subcommand, ValueEnum};
 
 /// What a churn run opens and closes for ever.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -16,10 +16,62 @@ pub enum Churn {
     Binds,
 }
 
-/// Flags of `lepus perf`.
+/// Loads of another kind.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Mode {
+    /// Remote procedure calls: requests, and replies to them
+    Rpc(RpcArgs),
+}
+
+/// Flags of `lepus perf rpc`.
 #[derive(Clone, Debug, ClapArgs)]
 #[command(disable_help_flag = true)]
+pub struct RpcArgs {
+    /// Broker to load
+    #[arg(short = 'h', long, default_value = "amqp://guest:guest@127.0.0.1:5672/%2f")]
+    pub uri: String,
+    /// Requesters, each with a connection
+    #[arg(short = 'x', long, default_value_t = 1)]
+    pub requesters: usize,
+    /// Responders, each with a connection
+    #[arg(short = 'y', long, default_value_t = 1)]
+    pub responders: usize,
+    /// Calls under way at once, for each requester
+    #[arg(long, default_value_t = 1)]
+    pub in_flight: usize,
+    /// Replies go to a queue of the requester's instead of by direct reply-to
+    #[arg(long)]
+    pub reply_queue: bool,
+    /// Body size of requests, and so of replies, in bytes
+    #[arg(short = 's', long, default_value_t = 12)]
+    pub size: usize,
+    /// Queue of the requests
+    #[arg(short = 'u', long, default_value = "perf-rpc")]
+    pub queue: String,
+    /// Seconds to run [default: 10, unless -C is given]
+    #[arg(short = 'z', long)]
+    pub time: Option<f64>,
+    /// Calls of each requester
+    #[arg(short = 'C', long)]
+    pub calls: Option<u64>,
+    /// Print one JSON object at the end instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Measure CPU of this process
+    #[arg(long)]
+    pub broker_pid: Option<u32>,
+    /// Print help
+    #[arg(short = '?', long, action = clap::ArgAction::Help)]
+    pub help: Option<bool>,
+}
+
+/// Flags of `lepus perf`.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(disable_help_flag = true, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    /// Instead of messages one way
+    #[command(subcommand)]
+    pub mode: Option<Mode>,
     /// Broker to load
     #[arg(short = 'h', long, default_value = "amqp://guest:guest@127.0.0.1:5672/%2f")]
     pub uri: String,
@@ -172,7 +224,16 @@ mod tests {
         assert_eq!((args.confirm, args.autoack, args.multi_ack_every, args.qos), (Some(100), true, 10, 50));
         assert_eq!(args.flags, ["persistent", "mandatory"]);
         assert!(!args.auto_delete);
+        assert!(args.mode.is_none());
         let args = parse("-qp q-%d -qpf 1 -qpt 8 -qa x-max-length=10");
         assert_eq!((args.queue_pattern.as_deref(), args.queue_pattern_to), (Some("q-%d"), 8));
+    }
+
+    #[test]
+    fn calls_are_a_mode_of_their_own() {
+        let Some(Mode::Rpc(rpc)) = parse("rpc -h amqp://h --in-flight 64 --reply-queue -C 5").mode else {
+            panic!("rpc is a mode");
+        };
+        assert_eq!((rpc.uri.as_str(), rpc.in_flight, rpc.reply_queue, rpc.calls), ("amqp://h", 64, true, Some(5)));
     }
 }

@@ -94,21 +94,22 @@ impl<'a> Consumer<'a> {
         let shared = self.shared;
         let done = |consumer: &Self| consumer.scenario.consumer_messages.is_some_and(|max| consumer.received >= max);
         while !shared.is_stopped() && !done(self) {
+            let allowed = self.allowed(started);
+            if self.received >= allowed {
+                std::thread::sleep(self.pause(started));
+                continue;
+            }
             let meter = self.meter;
             let mut latency = meter.latency();
             connection.read_frames(|frame| {
                 self.frame(frame, &mut acks, &mut latency)?;
-                Ok(!done(self))
+                Ok(!done(self) && self.received < allowed)
             })?;
             drop(latency);
             meter.messages.store(self.received, Ordering::Relaxed);
             if !acks.is_empty() {
                 connection.write(&acks)?;
                 acks.clear();
-            }
-            if let Some(rate) = self.scenario.consumer_rate {
-                let at = started + Duration::from_secs_f64(self.received as f64 / rate);
-                std::thread::sleep(at.saturating_duration_since(Instant::now()).min(Duration::from_secs(1)));
             }
         }
         for (channel, unacked) in std::mem::take(&mut self.unacked) {
@@ -118,6 +119,18 @@ impl<'a> Consumer<'a> {
         }
         connection.write(&acks)?;
         connection.close()
+    }
+
+    /// How many messages it may have had by now.
+    fn allowed(&self, started: Instant) -> u64 {
+        self.scenario.consumer_rate.map_or(u64::MAX, |rate| (started.elapsed().as_secs_f64() * rate) as u64 + 1)
+    }
+
+    /// How long until another message is allowed; the end of the run is looked for meanwhile.
+    fn pause(&self, started: Instant) -> Duration {
+        let Some(rate) = self.scenario.consumer_rate else { return Duration::ZERO };
+        let at = started + Duration::from_secs_f64(self.received as f64 / rate);
+        at.saturating_duration_since(Instant::now()).min(LOOK)
     }
 
     fn frame(

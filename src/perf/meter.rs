@@ -45,7 +45,7 @@ impl Meter {
 }
 
 /// 1 µs to 10 minutes with three digits.
-fn new_histogram() -> Histogram<u64> {
+pub(super) fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1000, 600_000_000_000, 3).unwrap_or_else(|_| unreachable!("constant bounds are valid"))
 }
 

@@ -10,12 +10,13 @@ mod meter;
 mod process;
 mod producer;
 mod report;
+mod rpc;
 mod scenario;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use self::args::{Args, translate};
+pub use self::args::{Args, Churn, Mode, RpcArgs, translate};
 pub use self::connection::PerfError;
 
 use self::meter::Shared;
@@ -25,6 +26,9 @@ use self::scenario::Scenario;
 
 /// Runs the load and prints its report. True: nothing went wrong.
 pub fn run(args: &Args) -> Result<bool, PerfError> {
+    if let Some(Mode::Rpc(args)) = &args.mode {
+        return rpc::run(args);
+    }
     if let Some(kind) = args.churn {
         return churn::run(args, kind);
     }

@@ -11,7 +11,7 @@ use super::scenario::Scenario;
 
 /// Latencies in microseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Latency {
+pub(super) struct Latency {
     min: f64,
     median: f64,
     p75: f64,
@@ -22,7 +22,7 @@ struct Latency {
 }
 
 impl Latency {
-    fn of(histogram: &Histogram<u64>) -> Self {
+    pub(super) fn of(histogram: &Histogram<u64>) -> Self {
         let us = |ns: u64| ns as f64 / 1000.0;
         let quantile = |q| us(histogram.value_at_quantile(q));
         Self {
