@@ -82,7 +82,9 @@ func (s *suite) main(scenarios []scenario, cleanup func()) int {
 		start := time.Now()
 		reason := outcome(one.run)
 		seconds := time.Since(start).Seconds()
-		if reason == "" {
+		if strings.HasPrefix(reason, skipMark) {
+			fmt.Printf("skip %s %.2f %s\n", one.name, seconds, strings.TrimPrefix(reason, skipMark))
+		} else if reason == "" {
 			fmt.Printf("ok %s %.2f\n", one.name, seconds)
 		} else {
 			fmt.Printf("FAIL %s %.2f %s\n", one.name, seconds, reason)
@@ -96,7 +98,12 @@ func (s *suite) main(scenarios []scenario, cleanup func()) int {
 	return code
 }
 
-var suiteLine = regexp.MustCompile(`/suite\.go:(\d+)`)
+// skipped is the panic of a scenario that needs what the broker does not have.
+type skipped string
+
+const skipMark = "skipped: "
+
+var suiteLine = regexp.MustCompile(`/(?:suite|extensions)\.go:(\d+)`)
 
 // outcome returns the reason of the failure on one line, or "".
 func outcome(run func()) string {
@@ -104,7 +111,10 @@ func outcome(run func()) string {
 	go func() {
 		defer func() {
 			reason := ""
-			if problem := recover(); problem != nil {
+			problem := recover()
+			if skip, ok := problem.(skipped); ok {
+				reason = skipMark + string(skip)
+			} else if problem != nil {
 				trace := debug.Stack()
 				fmt.Fprintf(os.Stderr, "%v\n%s\n", problem, trace)
 				reason = strings.Join(strings.Fields(fmt.Sprint(problem)), " ")

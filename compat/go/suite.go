@@ -18,7 +18,7 @@ import (
 var s = newSuite("go", "github.com/rabbitmq/amqp091-go")
 
 func main() {
-	os.Exit(s.main([]scenario{
+	os.Exit(s.main(append([]scenario{
 		{"connect_and_properties", connectAndProperties},
 		{"declare_and_get_counts", declareAndGetCounts},
 		{"publish_consume_ack", publishConsumeAck},
@@ -35,7 +35,7 @@ func main() {
 		{"consumer_cancel_notification", consumerCancelNotification},
 		{"wrong_password_refused", wrongPasswordRefused},
 		{"heartbeat_idle", heartbeatIdle},
-	}, cleanup))
+	}, extensions...), cleanup))
 }
 
 func connect() *amqp.Connection {

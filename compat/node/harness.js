@@ -67,7 +67,7 @@ async function outcome(scenario) {
     return null;
   } catch (error) {
     console.error(error);
-    const line = /suite\.js:(\d+)/.exec(error.stack ?? '');
+    const line = /(?:suite|extensions)\.js:(\d+)/.exec(error.stack ?? '');
     return `${error.message}${line ? ` (line ${line[1]})` : ''}`.replace(/\s+/g, ' ').slice(0, 300);
   } finally {
     clearTimeout(timer);

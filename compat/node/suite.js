@@ -366,6 +366,7 @@ const scenarios = {
   },
 };
 
+Object.assign(scenarios, require('./extensions.js')({ suite, connected, open, declare, send, expectCounts }));
 suite.main(scenarios, (queues, exchanges) => connected(async (connection) => {
   const channel = await open(connection);
   for (const queue of queues) await channel.deleteQueue(queue);

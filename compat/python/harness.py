@@ -3,6 +3,7 @@
     client NAME VERSION           the client library in use
     plan NAME NAME ...            before the first scenario: what must report
     ok NAME SECONDS
+    skip NAME SECONDS REASON      the broker has not what the scenario needs
     FAIL NAME SECONDS REASON      the reason is one line; the trace goes to standard error
 
 Names of queues and exchanges start with a prefix drawn for this run, so that suites can share a broker.
