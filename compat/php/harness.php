@@ -86,7 +86,7 @@ final class Suite
         } catch (Throwable $error) {
             fwrite(STDERR, "$error\n");
             $lines = array_filter([['file' => $error->getFile(), 'line' => $error->getLine()], ...$error->getTrace()],
-                static fn (array $frame) => basename($frame['file'] ?? '') === 'suite.php');
+                static fn (array $frame) => in_array(basename($frame['file'] ?? ''), ['suite.php', 'extensions.php'], true));
             $line = $lines === [] ? '' : sprintf(' (line %d)', reset($lines)['line']);
             return substr(preg_replace('/\s+/', ' ', get_class($error) . ': ' . $error->getMessage() . $line), 0, 300);
         } finally {

@@ -450,6 +450,8 @@ $suite->scenario('heartbeat_idle', function () {
     $connection->close();
 });
 
+require __DIR__ . '/extensions.php';
+
 $suite->main(function (array $queues, array $exchanges) {
     $connection = connect();
     $channel = $connection->channel();

@@ -77,7 +77,7 @@ class Suite
     nil
   rescue StandardError, Timeout::Error => e
     warn e.full_message
-    line = e.backtrace&.map { |frame| frame[/suite\.rb:(\d+)/, 1] }&.compact&.first
+    line = e.backtrace&.map { |frame| frame[/(?:suite|extensions)\.rb:(\d+)/, 1] }&.compact&.first
     "#{e.class}: #{e.message}#{" (line #{line})" if line}".gsub(/\s+/, ' ')[0, 300]
   end
 

@@ -388,6 +388,8 @@ SUITE.scenario('heartbeat_idle') do
   end
 end
 
+require_relative 'extensions'
+
 SUITE.main do
   connect do |connection|
     channel = connection.create_channel
