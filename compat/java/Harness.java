@@ -94,7 +94,7 @@ final class Harness {
         } catch (ExecutionException failure) {
             Throwable cause = failure.getCause();
             cause.printStackTrace();
-            String line = Arrays.stream(cause.getStackTrace()).filter(frame -> "Suite.java".equals(frame.getFileName())).findFirst()
+            String line = Arrays.stream(cause.getStackTrace()).filter(frame -> List.of("Suite.java", "Extensions.java").contains(frame.getFileName())).findFirst()
                 .map(frame -> " (line " + frame.getLineNumber() + ")").orElse("");
             String text = (cause + line).replaceAll("\\s+", " ");
             return text.substring(0, Math.min(text.length(), 300));

@@ -65,10 +65,11 @@ final class Suite {
         suite.scenario("consumer_cancel_notification", Suite::consumerCancelNotification);
         suite.scenario("wrong_password_refused", Suite::wrongPasswordRefused);
         suite.scenario("heartbeat_idle", Suite::heartbeatIdle);
+        new Extensions(suite);
         suite.main(Suite::cleanup);
     }
 
-    private static Connection connect(Consumer<ConnectionFactory> change) throws Exception {
+    static Connection connect(Consumer<ConnectionFactory> change) throws Exception {
         var factory = new ConnectionFactory();
         factory.setUri(suite.url);
         change.accept(factory);
@@ -79,21 +80,21 @@ final class Suite {
         return connect(factory -> { });
     }
 
-    private static byte[] bytes(String text) {
+    static byte[] bytes(String text) {
         return text.getBytes(StandardCharsets.UTF_8);
     }
 
-    private static String text(byte[] body) {
+    static String text(byte[] body) {
         return new String(body, StandardCharsets.UTF_8);
     }
 
-    private static String declare(Channel channel) throws Exception {
+    static String declare(Channel channel) throws Exception {
         String queue = suite.queue();
         channel.queueDeclare(queue, true, false, false, null);
         return queue;
     }
 
-    private static void send(Channel channel, String queue, String... bodies) throws Exception {
+    static void send(Channel channel, String queue, String... bodies) throws Exception {
         for (String body : bodies) {
             channel.basicPublish("", queue, null, bytes(body));
         }
@@ -104,7 +105,7 @@ final class Suite {
     }
 
     /** Ready messages and consumers. A count may overtake the publishes and acks before it, even on one channel of RabbitMQ. */
-    private static void expectCounts(Channel channel, String queue, int messages, int consumers, String what) throws Exception {
+    static void expectCounts(Channel channel, String queue, int messages, int consumers, String what) throws Exception {
         Harness.eventually(() -> {
             var ok = channel.queueDeclarePassive(queue);
             return ok.getMessageCount() == messages && ok.getConsumerCount() == consumers;

@@ -4,8 +4,10 @@ COMPAT_PREFIX goes into every name the application declares; COMPAT_BACKEND is w
 """
 
 import os
+import time
 
 from celery import Celery
+from celery.exceptions import Reject
 from kombu import Exchange, Queue
 
 prefix = os.environ["COMPAT_PREFIX"]
@@ -13,7 +15,12 @@ backend = os.environ["COMPAT_BACKEND"]
 
 app = Celery("compat", broker=os.environ["AMQP_URL"], backend=backend)
 app.conf.update(
-    task_queues=[Queue(f"{prefix}.tasks", Exchange(f"{prefix}.tasks", "direct"), f"{prefix}.tasks")],
+    task_queues=[
+        Queue(f"{prefix}.tasks", Exchange(f"{prefix}.tasks", "direct"), f"{prefix}.tasks"),
+        # Consumed only while a scenario asks a worker to.
+        Queue(f"{prefix}.special", Exchange(f"{prefix}.tasks", "direct"), f"{prefix}.special", queue_arguments={
+            "x-max-priority": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"{prefix}.dead"}),
+    ],
     task_default_queue=f"{prefix}.tasks",
     control_exchange=f"{prefix}.control",
     event_exchange=f"{prefix}.events",
@@ -59,3 +66,13 @@ def late(self, x):
 @app.task
 def reverse(text):
     return text[::-1]
+
+
+@app.task
+def started():
+    return time.time()
+
+
+@app.task(acks_late=True)
+def refuse():
+    raise Reject("on purpose", requeue=False)

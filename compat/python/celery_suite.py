@@ -4,6 +4,7 @@ Results travel by `rpc://`, a reply queue of this process. Celery cannot count a
 application whose results are files.
 """
 
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -24,7 +25,7 @@ os.environ["COMPAT_BACKEND"] = "rpc://"
 
 from celery import chain, group  # noqa: E402
 from celery.exceptions import TaskRevokedError  # noqa: E402
-from celery_app import add, app, fail, late, reverse, succeed_on  # noqa: E402
+from celery_app import add, app, fail, late, refuse, reverse, started, succeed_on  # noqa: E402
 
 SECONDS_MAX = 15
 
@@ -36,7 +37,8 @@ class Worker:
         self.name = f"{name}@compat"
         self.environment = {**os.environ, "COMPAT_PREFIX": prefix, "COMPAT_BACKEND": backend}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", self.name, "--concurrency=2", "--loglevel=INFO"],
+            [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", self.name, "-Q", f"{prefix}.tasks",
+             "--concurrency=2", "--loglevel=INFO"],
             cwd=here, env=self.environment, stdin=subprocess.DEVNULL, stdout=sys.stderr, stderr=sys.stderr)
 
     def ready(self, application):
@@ -166,6 +168,81 @@ def chord_of_tasks():
     equal(done.stdout.decode().strip(), str(sum(2 * i for i in range(10))), "sum over the chord")
 
 
+special = f"{suite.prefix}.special"
+dead = f"{suite.prefix}.dead"
+
+
+@contextlib.contextmanager
+def special_consumed():
+    """While it lasts the worker consumes the queue with priorities and dead letters."""
+    options = {"reply": True, "timeout": 2, "destination": [workers["rpc"].name], "limit": 1}
+    [answer] = app.control.add_consumer(special, **options)
+    check("ok" in answer[workers["rpc"].name], f"answer: {answer}")
+    try:
+        yield
+    finally:
+        app.control.cancel_consumer(special, **options)
+
+
+def dead_letter(channel, task, reason):
+    """Takes the next dead letter and compares its task and its history."""
+    found = []
+    eventually(lambda: found.append(channel.basic_get(dead, no_ack=True)) or found[-1], "the dead letter")
+    headers = found[-1].headers
+    [death] = headers["x-death"]
+    equal((headers["id"], death["queue"], death["reason"], death["count"], death["exchange"], death["routing-keys"]),
+          (task.id, special, reason, 1, "", [special]), "dead letter")
+
+
+def ready(channel, count):
+    eventually(lambda: channel.queue_declare(special, passive=True).message_count == count, f"{count} messages wait")
+
+
+@suite.scenario
+def task_priorities():
+    with app.connection_for_write() as connection:
+        low = [started.apply_async(queue=special, priority=1) for _ in range(6)]
+        high = [started.apply_async(queue=special, priority=9) for _ in range(6)]
+        ready(connection.default_channel, 12)
+        with special_consumed():
+            times = sorted((result.get(timeout=SECONDS_MAX), name) for name, results in (("low", low), ("high", high)) for result in results)
+    order = [name for _, name in times]
+    # The worker has two processes, so that two in turn may start in either order.
+    equal((order[:5], order[-5:]), (["high"] * 5, ["low"] * 5), "order of starts")
+
+
+@suite.scenario
+def task_expires():
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        channel.queue_declare(dead, durable=True, auto_delete=False)
+        # Celery makes `expires` the message's expiration too, and the worker looks at it again before it runs the task.
+        gone = add.apply_async((1, 1), queue=special, expires=0.05)
+        fresh = add.apply_async((2, 2), queue=special, expires=60)
+        dead_letter(channel, gone, "expired")
+        ready(channel, 1)
+        with special_consumed():
+            equal(fresh.get(timeout=SECONDS_MAX), 4, "a task in time")
+            stale = add.apply_async((1, 1), queue=special, countdown=1, expires=0.9)
+            try:
+                stale.get(timeout=SECONDS_MAX)
+                raise AssertionError("a task does not run after it expired")
+            except TaskRevokedError:
+                equal(stale.state, "REVOKED", "state")
+        equal(gone.state, "PENDING", "state of what never reached the worker")
+
+
+@suite.scenario
+def task_dead_letters():
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        channel.queue_declare(dead, durable=True, auto_delete=False)
+        with special_consumed():
+            refused = refuse.apply_async(queue=special)
+            dead_letter(channel, refused, "rejected")
+            equal(add.apply_async((1, 2), queue=special).get(timeout=SECONDS_MAX), 3, "the worker goes on")
+
+
 @suite.scenario
 def warm_shutdown():
     pending = [add.apply_async((i, i), countdown=3600) for i in range(3)]
@@ -193,7 +270,8 @@ def cleanup(_queues, _exchanges):
     with app.connection_for_write() as connection:
         channel = connection.default_channel
         for prefix in (suite.prefix, f"{suite.prefix}.files"):
-            channel.queue_delete(f"{prefix}.tasks")
+            for queue in ("tasks", "special", "dead"):
+                channel.queue_delete(f"{prefix}.{queue}")
             for exchange in ("tasks", "control.pidbox", "events"):
                 channel.exchange_delete(f"{prefix}.{exchange}")
             channel.exchange_delete(f"reply.{prefix}.control.pidbox")
