@@ -6,13 +6,13 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 
-use lepus::broker::exchange::{Bindings, ExchangeType};
-use lepus::wire::{RawTable, Table, Value};
+use lepus::broker::exchange::{Bindings, ExchangeType, Routable};
+use lepus::wire::{Properties, RawTable, Table, Value};
 
 /// A prime, so that the messages do not fall in step with the bindings.
 const MESSAGES: u32 = 1_021;
 
-criterion_group!(benches, direct, fanout, topic, headers, change);
+criterion_group!(benches, direct, fanout, topic, headers, hash, change);
 criterion_main!(benches);
 
 fn direct(criterion: &mut Criterion) {
@@ -107,6 +107,14 @@ fn headers(criterion: &mut Criterion) {
     route_headers(criterion, "headers/any of two/50000", &bindings, &messages);
 }
 
+fn hash(criterion: &mut Criterion) {
+    let keys = messages(|n| format!("key.{n}"));
+    let bindings = bind(ExchangeType::ConsistentHash, 100, |_| ("100".to_owned(), none()));
+    route_keys(criterion, "consistent hash/100 of weight 100", &bindings, &keys);
+    let bindings = bind(ExchangeType::ModulusHash, 100, |_| (String::new(), none()));
+    route_keys(criterion, "modulus hash/100", &bindings, &keys);
+}
+
 /// One binding more and one less in a table of 50,000.
 fn change(criterion: &mut Criterion) {
     let count = 50_000;
@@ -164,12 +172,14 @@ fn route_headers(criterion: &mut Criterion, name: &str, bindings: &Bindings<u32>
 }
 
 fn route(criterion: &mut Criterion, name: &str, bindings: &Bindings<u32>, messages: &[(&str, Option<RawTable<'_>>)]) {
+    let properties = |headers| Properties { headers, ..Properties::default() };
+    let messages: Vec<_> = messages.iter().map(|(key, headers)| ([*key], properties(*headers))).collect();
     let mut next = messages.iter().cycle();
     criterion.bench_function(name, |bencher| {
         bencher.iter(|| {
             let mut found = 0u32;
-            if let Some((key, headers)) = next.next() {
-                bindings.route(black_box(key), *headers, &mut |destination| {
+            if let Some((keys, properties)) = next.next() {
+                bindings.route(black_box(&Routable { keys, properties }), &mut |destination| {
                     found = found.wrapping_add(*destination);
                 });
             }

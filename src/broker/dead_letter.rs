@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::effects::DeadLetter;
+use super::exchange::Routable;
 use super::lane::Lane;
 use super::message::{Body, Facts, Message};
 use super::queue::Death;
@@ -29,14 +30,17 @@ impl Lane {
         let Some(letter) = compose(dead, &target.exchange, target.routing_key.as_deref()) else {
             return;
         };
-        let mut encoded = Vec::new();
-        letter.headers.encode_bare(&mut encoded);
+        let Ok(properties) = Properties::decode(letter.message.properties()) else {
+            return;
+        };
         let keys: Vec<&str> = letter.keys.iter().map(String::as_str).collect();
-        for queue in vhost.route(&exchange, &keys, Some(RawTable(&encoded))).queues {
+        let found = vhost.route(&exchange, &Routable { keys: &keys, properties: &properties }, &|| now_ms);
+        for queue in &found.queues {
             if dead.death == Death::Rejected || !is_cycle(&letter.headers, &queue.name) {
                 self.pass_on(queue.key, letter.message.clone(), now_ms);
             }
         }
+        self.detour(&vhost, &found, &keys, &letter.message, now_ms);
     }
 }
 
@@ -65,7 +69,8 @@ fn compose(dead: &DeadLetter, exchange: &str, routing_key: Option<&str>) -> Opti
         Some(shared) => Body::Large(shared.clone()),
         None => Body::Small(message.body()),
     };
-    let facts = Facts { expiration_ms: None, ..message.facts() };
+    // It is no resend of its producer's, though it has the number still.
+    let facts = Facts { expiration_ms: None, is_numbered: false, ..message.facts() };
     let message = Message::new(&address, &raw, body, facts, &mut Vec::new());
     Some(Letter { message, keys, headers })
 }

@@ -269,7 +269,7 @@ impl Broker {
         let source = vhost.exchange(&record.source).filter(|source| !source.name.is_empty());
         let (Some(source), Some(destination)) = (source, destination) else { return Ok(()) };
         let arguments = table(&what, record.arguments)?;
-        vhost.bind(&source, &destination, &record.routing_key, &arguments).map_err(refused(what))
+        self.bind(&vhost, &source, &destination, &record.routing_key, &arguments).map_err(refused(what))
     }
 }
 

@@ -3,8 +3,7 @@
 //!
 //! [`Lane::run`] is the task; [`Lane::turn`] is one turn at a given time, for simulations that own the clock.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -13,6 +12,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::Broker;
+use super::delayed::{BacklogKey, Backlogs, Hold};
 use super::effects::{ConnKey, Effects};
 use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement};
 use super::held::{Answering, ConfirmTo, Countdown, Held};
@@ -20,11 +20,15 @@ use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
 use super::queue::{Queue, Subscription};
 use super::refusal::Refusal;
+use super::timers::Wheel;
 use super::vhost::QueueHandle;
 use crate::replicate::{Position, Record, Replicator};
 
 /// A turn hands events out after this many operations, so that a long inbox delays nobody.
 const OPERATIONS_A_FLUSH: usize = 1024;
+
+/// A turn serves this many timers, so that many of one moment do not keep what arrives waiting.
+const TIMERS_A_TURN: usize = 1024;
 
 /// Something a connection wants a lane to do.
 #[derive(Debug)]
@@ -37,6 +41,12 @@ pub(super) enum Op {
     /// A message for several queues of the lane.
     PublishMany {
         queues: Arc<[QueueId]>,
+        message: Message,
+        confirm: Option<ConfirmTo>,
+    },
+    /// A message that an exchange holds back.
+    Hold {
+        hold: Box<Hold>,
         message: Message,
         confirm: Option<ConfirmTo>,
     },
@@ -154,6 +164,13 @@ struct Conn {
     exclusive: HashSet<QueueId, foldhash::fast::RandomState>,
 }
 
+/// Who asked to be looked at again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Timer {
+    Queue(QueueId),
+    Backlog(BacklogKey),
+}
+
 /// See the module's documentation.
 pub struct Lane {
     index: u16,
@@ -161,7 +178,11 @@ pub struct Lane {
     broker: Broker,
     queues: HashMap<QueueId, Queue, foldhash::fast::RandomState>,
     conns: HashMap<ConnectionId, Conn, foldhash::fast::RandomState>,
-    timers: BinaryHeap<Reverse<(u64, QueueId)>>,
+    pub(super) timers: Wheel<Timer>,
+    /// Delayed messages.
+    pub(super) backlogs: Backlogs,
+    /// What this turn sends to other lanes, with its bytes.
+    passing: Vec<(Vec<Op>, usize)>,
     fx: Effects,
     replicator: Box<dyn Replicator>,
     /// Where the log ends, as far as this lane appended to it.
@@ -193,7 +214,9 @@ impl Lane {
             broker,
             queues: HashMap::default(),
             conns: HashMap::default(),
-            timers: BinaryHeap::new(),
+            timers: Wheel::default(),
+            backlogs: Backlogs::default(),
+            passing: Vec::new(),
             fx: Effects::new(index),
             appended: replicator.durable(),
             replicator,
@@ -241,18 +264,20 @@ impl Lane {
                 since_flush += 1;
                 if since_flush >= OPERATIONS_A_FLUSH {
                     since_flush = 0;
+                    self.hand_over();
                     self.fx.flush();
                 }
             }
             from.worked(bytes);
         }
         self.ring(now_ms);
+        self.hand_over();
         self.give_what_is_durable();
         self.fx.flush();
         if closed {
             return Turn::Ended;
         }
-        Turn::Idle(self.timers.peek().map(|Reverse((at_ms, _))| self.broker.instant_of(*at_ms)))
+        Turn::Idle(self.timers.next_ms().map(|at_ms| self.broker.instant_of(at_ms)))
     }
 
     fn attach(&mut self, mailbox: &Arc<Mailbox>) -> ConnKey {
@@ -265,15 +290,17 @@ impl Lane {
     }
 
     fn ring(&mut self, now_ms: u64) {
-        while let Some(Reverse((at_ms, id))) = self.timers.peek().copied() {
-            if at_ms > now_ms {
-                break;
+        for _ in 0..TIMERS_A_TURN {
+            match self.timers.pop(now_ms) {
+                None => return,
+                Some(Timer::Backlog(key)) => self.release(key, now_ms),
+                Some(Timer::Queue(id)) => {
+                    if let Some(queue) = self.queues.get_mut(&id) {
+                        queue.on_timer(now_ms, &mut self.fx);
+                    }
+                }
             }
-            self.timers.pop();
-            if let Some(queue) = self.queues.get_mut(&id) {
-                queue.on_timer(now_ms, &mut self.fx);
-                self.follow_up(now_ms);
-            }
+            self.follow_up(now_ms);
         }
     }
 
@@ -286,6 +313,10 @@ impl Lane {
             Op::PublishMany { queues, message, confirm } => {
                 let accepted = self.publish_many(&queues, &message, now_ms);
                 self.confirm(conn, confirm, accepted);
+            }
+            Op::Hold { hold, message, confirm } => {
+                self.hold(&hold, message, now_ms);
+                self.confirm(conn, confirm, true);
             }
             Op::Settle { queue, owner, first, last, how } => {
                 if let Some(queue) = self.queues.get_mut(&queue) {
@@ -349,9 +380,32 @@ impl Lane {
             self.publish(to.id, message, now_ms);
         } else {
             let bytes = message.memory_bytes();
-            let publish = Op::Publish { queue: to.id, message, confirm: None };
-            self.broker.lane(to.lane).send(&self.own_mailbox, vec![publish], bytes);
+            self.pass_operation(to.lane, Op::Publish { queue: to.id, message, confirm: None }, bytes);
         }
+    }
+
+    /// Has another lane do something, after this turn.
+    pub(super) fn pass_operation(&mut self, lane: u16, operation: Op, bytes: usize) {
+        let lane = usize::from(lane);
+        if self.passing.len() <= lane {
+            self.passing.resize_with(lane + 1, Default::default);
+        }
+        let (operations, sum) = &mut self.passing[lane];
+        operations.push(operation);
+        *sum += bytes;
+    }
+
+    fn hand_over(&mut self) {
+        for (lane, (operations, bytes)) in (0u16..).zip(&mut self.passing) {
+            if !operations.is_empty() {
+                let (operations, bytes) = (std::mem::take(operations), std::mem::take(bytes));
+                self.broker.lane(lane).send(&self.own_mailbox, operations, bytes);
+            }
+        }
+    }
+
+    pub(super) fn index(&self) -> u16 {
+        self.index
     }
 
     pub(super) fn broker(&self) -> &Broker {
@@ -577,6 +631,10 @@ impl Lane {
             let accepted = match operation {
                 Op::Publish { queue, message, .. } => self.publish(queue, message, now_ms),
                 Op::PublishMany { queues, message, .. } => self.publish_many(&queues, &message, now_ms),
+                Op::Hold { hold, message, .. } => {
+                    self.hold(&hold, message, now_ms);
+                    true
+                }
                 Op::Settle { queue, owner, first, last, how } => {
                     if let Some(queue) = self.queues.get_mut(&queue) {
                         queue.settle(owner, first..=last, how, now_ms, &mut self.fx);
@@ -611,7 +669,7 @@ impl Lane {
             }
         }
         for (at_ms, id) in self.fx.timers.drain(..) {
-            self.timers.push(Reverse((at_ms, id)));
+            self.timers.add(at_ms, Timer::Queue(id));
         }
     }
 }

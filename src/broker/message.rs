@@ -47,6 +47,10 @@ pub struct Facts {
     pub priority: u8,
     /// The expiration property in milliseconds.
     pub expiration_ms: Option<u64>,
+    /// It has an id by which a queue may tell duplicates (XT-11).
+    pub has_id: bool,
+    /// It has a sequence number of its producer.
+    pub is_numbered: bool,
 }
 
 struct Meta {

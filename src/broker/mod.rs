@@ -5,10 +5,13 @@
 mod alarm;
 mod client;
 mod dead_letter;
+mod dedup;
 mod definitions;
+mod delayed;
 mod effects;
 mod event;
 pub mod exchange;
+mod exchange_options;
 mod held;
 mod lane;
 mod limiter;
@@ -16,10 +19,12 @@ mod mailbox;
 mod message;
 mod publish;
 mod queue;
+mod recent_history;
 mod refusal;
 mod reply_to;
 mod request;
 mod route;
+mod timers;
 mod vhost;
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};

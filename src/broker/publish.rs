@@ -1,12 +1,13 @@
 //! Reading what the broker must know of a message's properties: RabbitMQ's checks of one publish, in its order.
 
+use super::dedup::{self, ID_HEADER, PRODUCER_HEADER, SEQUENCE_HEADER};
 use super::event::ChannelKey;
 use super::message::{Body, Facts};
 use super::queue::TTL_MS_MAX;
 use super::refusal::Refusal;
 use super::reply_to::REPLY_TO;
 use crate::auth::User;
-use crate::wire::{Properties, RawTable, Table};
+use crate::wire::{Properties, RawTable, RawValue, Table};
 
 /// A complete publish, as a session assembled it.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub(super) struct Read<'a> {
     pub(super) user_id: Option<&'a [u8]>,
     /// CC and BCC are present.
     pub(super) more_keys: Option<MoreKeys>,
-    properties: Properties<'a>,
+    pub(super) properties: Properties<'a>,
 }
 
 /// Routing keys from the headers (RO-4).
@@ -53,19 +54,22 @@ impl<'a> Read<'a> {
     pub(super) fn new(raw: &'a [u8]) -> Result<Self, Refusal> {
         let properties = Properties::decode(raw).map_err(|_| Refusal::MalformedProperties)?;
         let expiration_ms = properties.expiration.map(parse_expiration).transpose()?;
-        let more_keys = match properties.headers {
+        let known = match properties.headers {
             Some(headers) if !headers.is_empty() => {
                 // Else it would be the consumers that cannot read it.
                 headers.check().map_err(|_| Refusal::MalformedProperties)?;
-                more_keys(headers)?
+                Known::of(headers)
             }
-            _ => None,
+            _ => Known::default(),
         };
+        let more_keys = known.more_keys()?;
         let facts = Facts {
             // BP-2: anything but 2 is transient.
             persistent: properties.delivery_mode == Some(2),
             priority: properties.priority.unwrap_or(0),
             expiration_ms,
+            has_id: known.id.is_some(),
+            is_numbered: known.is_numbered()?,
         };
         Ok(Self { facts, headers: properties.headers, user_id: properties.user_id, more_keys, properties })
     }
@@ -120,25 +124,59 @@ impl<'a> Read<'a> {
     }
 }
 
-fn more_keys(headers: RawTable<'_>) -> Result<Option<MoreKeys>, Refusal> {
-    let mut more = MoreKeys { keys: Vec::new(), has_bcc: false };
-    for header in ["CC", "BCC"] {
-        let Some(value) = headers.get(header.as_bytes()) else {
-            continue;
-        };
-        more.has_bcc |= header == "BCC";
-        let Some(values) = value.array() else {
-            return Err(Refusal::HeaderType { header, value_type: value.type_name() });
-        };
-        for key in values {
-            // RabbitMQ takes only longstr elements and passes over the rest.
-            if let Some(key) = key.longstr() {
-                more.keys.push(String::from_utf8_lossy(key).into_owned());
+/// The headers that the broker looks at, found in one go. Of equal names the first counts (BP-6).
+#[derive(Debug, Default)]
+struct Known<'a> {
+    cc: Option<RawValue<'a>>,
+    bcc: Option<RawValue<'a>>,
+    id: Option<RawValue<'a>>,
+    producer: Option<RawValue<'a>>,
+    sequence: Option<RawValue<'a>>,
+    death: Option<RawValue<'a>>,
+}
+
+impl<'a> Known<'a> {
+    fn of(headers: RawTable<'a>) -> Self {
+        let mut known = Self::default();
+        for (name, value) in headers.iter() {
+            let place = match name {
+                b"CC" => &mut known.cc,
+                b"BCC" => &mut known.bcc,
+                b"x-death" => &mut known.death,
+                ID_HEADER => &mut known.id,
+                PRODUCER_HEADER => &mut known.producer,
+                SEQUENCE_HEADER => &mut known.sequence,
+                _ => continue,
+            };
+            place.get_or_insert(value);
+        }
+        known
+    }
+
+    fn more_keys(&self) -> Result<Option<MoreKeys>, Refusal> {
+        let mut more = MoreKeys { keys: Vec::new(), has_bcc: self.bcc.is_some() };
+        for (header, value) in [("CC", self.cc), ("BCC", self.bcc)] {
+            let Some(value) = value else {
+                continue;
+            };
+            let Some(values) = value.array() else {
+                return Err(Refusal::HeaderType { header, value_type: value.type_name() });
+            };
+            for key in values {
+                // RabbitMQ takes only longstr elements and passes over the rest.
+                if let Some(key) = key.longstr() {
+                    more.keys.push(String::from_utf8_lossy(key).into_owned());
+                }
             }
         }
+        let some = more.has_bcc || !more.keys.is_empty();
+        Ok(some.then_some(more))
     }
-    let some = more.has_bcc || !more.keys.is_empty();
-    Ok(some.then_some(more))
+
+    /// A dead letter that somebody publishes again is a new message: its number was used up when it first came.
+    fn is_numbered(&self) -> Result<bool, Refusal> {
+        Ok(dedup::check_number(self.producer, self.sequence)? && self.death.is_none())
+    }
 }
 
 /// BP-3: a decimal number of milliseconds, with the complaints of Erlang's `string:to_integer`.

@@ -262,6 +262,12 @@ pub enum Refusal {
     /// EH-29 and other refusals of binding arguments, whose text the exchange type gives.
     #[error("{0}")]
     Binding(String),
+    /// XT-6, XT-9 to XT-11: an argument of exchange.declare, whose text the exchange type gives.
+    #[error("{0}")]
+    ExchangeArgument(String),
+    /// The headers that number a producer's messages.
+    #[error("invalid message: {0}")]
+    ProducerHeader(&'static str),
     /// The queue was deleted between the look-up and its lane's turn; the client looks anew. Never leaves the broker.
     #[error("queue is gone")]
     QueueGone,
@@ -310,7 +316,9 @@ impl Refusal {
             | Self::ReplyConsumerAcks
             | Self::ReplyConsumerSet
             | Self::NoReplyConsumer
-            | Self::Binding(_) => ReplyCode::PreconditionFailed,
+            | Self::Binding(_)
+            | Self::ExchangeArgument(_)
+            | Self::ProducerHeader(_) => ReplyCode::PreconditionFailed,
             Self::MalformedProperties => ReplyCode::SyntaxError,
         }
     }

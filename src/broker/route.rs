@@ -5,11 +5,13 @@ use std::sync::{Arc, PoisonError};
 
 use smallvec::SmallVec;
 
+use super::dedup::{self, Id};
+use super::delayed::{self, Hold};
 use super::event::{QueueId, QueueKey};
-use super::exchange::ExchangeType;
+use super::exchange::Routable;
+use super::recent_history;
 use super::reply_to::Requester;
 use super::vhost::{Destination, Exchange, QueueHandle, Vhost};
-use crate::wire::RawTable;
 
 /// Routes a connection remembers; beyond that it starts over.
 const CACHED_ROUTES_MAX: usize = 1024;
@@ -30,25 +32,54 @@ pub(super) enum Targets {
     Many(Arc<[LaneTargets]>),
     /// Straight to whoever asked; nobody if the requester is gone.
     Reply(Option<Arc<Requester>>),
+    /// Not to queues only.
+    Detour(Arc<Detour>),
+}
+
+/// A route that takes a message to more than queues.
+#[derive(Debug)]
+pub(super) struct Detour {
+    pub(super) queues: Targets,
+    /// Exchanges that hold it back.
+    pub(super) held: Vec<Hold>,
+    /// Exchanges that keep a copy.
+    pub(super) remembering: Vec<Arc<Exchange>>,
 }
 
 impl Targets {
-    /// How many lanes will confirm.
+    /// How many confirms will come from lanes.
     pub(super) fn lanes(&self) -> u16 {
         match self {
             Self::Nowhere | Self::Reply(_) => 0,
             Self::One(_) => 1,
             Self::Many(lanes) => lanes.len() as u16,
+            // A message passes few exchanges that delay.
+            Self::Detour(detour) => detour.queues.lanes() + detour.held.len() as u16,
         }
     }
 
-    /// It goes somewhere, be it to a requester that is gone (DR-6).
+    /// It goes somewhere, be it to a requester that is gone (DR-6). What is only held back counts as routed nowhere
+    /// (XT-10).
     pub(super) fn is_routed(&self) -> bool {
-        !matches!(self, Self::Nowhere)
+        match self {
+            Self::Nowhere => false,
+            Self::Detour(detour) => detour.queues.is_routed(),
+            _ => true,
+        }
     }
 
-    pub(super) fn new(found: &Found) -> Self {
-        match found.queues.as_slice() {
+    /// What a walk for these keys has found.
+    pub(super) fn new(vhost: &Arc<Vhost>, found: &Found, keys: &[&str]) -> Self {
+        let queues = Self::of_queues(&found.queues);
+        if found.held.is_empty() && found.remembering.is_empty() {
+            return queues;
+        }
+        let held = Hold::all(vhost, found, keys);
+        Self::Detour(Arc::new(Detour { queues, held, remembering: found.remembering.to_vec() }))
+    }
+
+    fn of_queues(queues: &[Arc<QueueHandle>]) -> Self {
+        match queues {
             [] => Self::Nowhere,
             [one] => Self::One(one.key),
             many => {
@@ -67,14 +98,18 @@ impl Targets {
     }
 }
 
-/// The queues a message is routed to, each once (RO-2).
+/// What a walk finds: the queues a message is routed to, each once (RO-2), and what else is to be done with it.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) queues: SmallVec<[Arc<QueueHandle>; 4]>,
+    /// Exchanges that hold it back, and for how many ms.
+    pub(super) held: SmallVec<[(Arc<Exchange>, u64); 1]>,
+    /// Exchanges that keep it for queues bound later.
+    pub(super) remembering: SmallVec<[Arc<Exchange>; 1]>,
     /// Exchanges seen, so that a cycle ends.
     seen: SmallVec<[Arc<str>; 4]>,
-    /// Some exchange on the way looks at headers: the key alone does not tell the route.
-    by_headers: bool,
+    /// The next message of this key may go elsewhere: some exchange on the way looks at more, or does more.
+    is_unique: bool,
 }
 
 impl Found {
@@ -95,15 +130,21 @@ impl Found {
 }
 
 impl Vhost {
-    /// Finds the queues for a message with these routing keys (the first its own, the others from CC and BCC).
-    pub(super) fn route(&self, exchange: &Arc<Exchange>, keys: &[&str], headers: Option<RawTable<'_>>) -> Found {
+    /// Finds where a message goes. It is the same walk however the message comes to the exchange: published, from
+    /// another exchange, dead-lettered or after a delay. The time in ms is asked for if it matters.
+    pub(super) fn route(&self, exchange: &Arc<Exchange>, message: &Routable<'_>, now_ms: &dyn Fn() -> u64) -> Found {
         let mut found = Found::default();
         let mut walk: SmallVec<[Arc<Exchange>; 4]> = SmallVec::new();
         found.seen.push(exchange.name.clone());
         walk.push(exchange.clone());
         while let Some(exchange) = walk.pop() {
             let mut next: SmallVec<[Arc<str>; 4]> = SmallVec::new();
-            let routed = self.route_one(&exchange, keys, headers, &mut found, &mut next);
+            let routed = match passes(&exchange, message, now_ms, &mut found) {
+                Passes::On => self.route_one(&exchange, message, &mut found, &mut next),
+                // Whether it is routed nowhere shows when its time has come.
+                Passes::Later => true,
+                Passes::Never => false,
+            };
             // RO-5: the alternate exchange is for what the exchange itself routes nowhere.
             if !routed {
                 next.extend(exchange.alternate.clone());
@@ -124,14 +165,13 @@ impl Vhost {
     fn route_one(
         &self,
         exchange: &Exchange,
-        keys: &[&str],
-        headers: Option<RawTable<'_>>,
+        message: &Routable<'_>,
         found: &mut Found,
         next: &mut SmallVec<[Arc<str>; 4]>,
     ) -> bool {
         let mut routed = false;
         if exchange.name.is_empty() {
-            for key in keys {
+            for key in message.keys {
                 if let Some(queue) = self.queue(key) {
                     routed = true;
                     found.add(&queue);
@@ -140,21 +180,52 @@ impl Vhost {
             return routed;
         }
         let bindings = exchange.bindings.read().unwrap_or_else(PoisonError::into_inner);
-        found.by_headers |= bindings.depends_on_headers();
-        // An exchange that does not look at the key is asked once, or each key would route again.
-        let keys =
-            if matches!(exchange.kind, ExchangeType::Fanout | ExchangeType::Headers) { &keys[..1] } else { keys };
-        for key in keys {
-            bindings.route(key, headers, &mut |destination| {
-                routed = true;
-                match destination {
-                    Destination::Queue(queue) => found.add(queue),
-                    Destination::Exchange(name) => next.push(name.clone()),
-                }
-            });
-        }
+        found.is_unique |= !bindings.routes_by_key_alone();
+        bindings.route(message, &mut |destination| {
+            routed = true;
+            match destination {
+                Destination::Queue(queue) => found.add(queue),
+                Destination::Exchange(name) => next.push(name.clone()),
+            }
+        });
         routed
     }
+}
+
+/// Whether an exchange lets a message on to its bindings.
+enum Passes {
+    On,
+    Later,
+    /// A duplicate.
+    Never,
+}
+
+/// What an exchange does with a message before its bindings are looked at.
+fn passes(exchange: &Arc<Exchange>, message: &Routable<'_>, now_ms: &dyn Fn() -> u64, found: &mut Found) -> Passes {
+    if exchange.options.is_plain() {
+        return Passes::On;
+    }
+    found.is_unique = true;
+    let headers = message.properties.headers;
+    if exchange.options.delays
+        && let Some(delay_ms) = delayed::delay_ms(headers)
+    {
+        found.held.push((exchange.clone(), delay_ms));
+        return Passes::Later;
+    }
+    if let Some(headers) = headers
+        && let Some(seen) = &exchange.seen
+        && let Some(id) = Id::of(headers)
+    {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.admit(id, dedup::cache_ttl_ms(headers), now_ms()) {
+            return Passes::Never;
+        }
+    }
+    if exchange.history.is_some() && !recent_history::is_excluded(headers) {
+        found.remembering.push(exchange.clone());
+    }
+    Passes::On
 }
 
 /// A route as it was at one version of everything it depends on.
@@ -176,7 +247,7 @@ pub(super) struct Versions {
 impl CachedRoute {
     /// `None` if the route must be found anew for each message.
     pub(super) fn new(exchange: &Exchange, found: &Found, versions: Versions) -> Option<Self> {
-        if found.by_headers {
+        if found.is_unique {
             return None;
         }
         let by_default = exchange.name.is_empty();
@@ -186,7 +257,7 @@ impl CachedRoute {
             _ if by_default => return None,
             _ => None,
         };
-        Some(Self { targets: Targets::new(found), versions, queue })
+        Some(Self { targets: Targets::of_queues(&found.queues), versions, queue })
     }
 
     fn is_valid(&self, now: Versions) -> bool {

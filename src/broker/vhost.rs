@@ -8,10 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use dashmap::DashMap;
 
+use super::dedup::Seen;
 use super::event::QueueKey;
 use super::exchange::{Bindings, ExchangeType};
+use super::exchange_options::{DELAYED_TYPE, ExchangeOptions};
 use super::mailbox::ConnectionId;
-use super::queue::{QueueOptions, check_same_argument, check_same_flag};
+use super::message::Message;
+use super::queue::{QueueOptions, QueueType, check_same_argument, check_same_flag};
+use super::recent_history::RecentHistory;
 use super::refusal::{Named, Refusal};
 use crate::wire::{Table, Value};
 
@@ -102,9 +106,19 @@ pub struct Exchange {
     pub arguments: Table,
     /// Where messages go that it routes nowhere.
     pub alternate: Option<Arc<str>>,
+    /// What its arguments mean to its type.
+    pub(super) options: ExchangeOptions,
     /// Its bindings as a source.
     pub(super) bindings: RwLock<Bindings<Destination>>,
     bound_from: Mutex<Vec<Arc<str>>>,
+    /// False once it is deleted: what is held for it is dropped.
+    alive: AtomicBool,
+    /// XT-9: its last messages.
+    pub(super) history: Option<Mutex<RecentHistory>>,
+    /// XT-11: the ids it has routed.
+    pub(super) seen: Option<Mutex<Seen>>,
+    /// XT-10: how many it holds back.
+    pub(super) messages_delayed: AtomicU64,
 }
 
 /// What an exchange is declared as.
@@ -118,11 +132,12 @@ pub(super) struct ExchangeDefinition<'a> {
 }
 
 impl Exchange {
-    fn new(definition: ExchangeDefinition<'_>) -> Self {
+    fn new(definition: ExchangeDefinition<'_>) -> Result<Self, Refusal> {
+        let options = ExchangeOptions::parse(definition.kind, &definition.arguments)?;
         // The default exchange as an alternate routes nothing, in RabbitMQ too.
         let alternate = definition.arguments.get(ALTERNATE_EXCHANGE).and_then(Value::as_str);
         let alternate = alternate.filter(|name| !name.is_empty()).map(Arc::from);
-        Self {
+        Ok(Self {
             name: definition.name.into(),
             kind: definition.kind,
             durable: definition.durable,
@@ -130,8 +145,29 @@ impl Exchange {
             internal: definition.internal,
             arguments: definition.arguments,
             alternate,
-            bindings: RwLock::new(Bindings::new(definition.kind)),
+            bindings: RwLock::new(Bindings::hashing(options.routes_as, options.hash_input.clone())),
             bound_from: Mutex::default(),
+            alive: AtomicBool::new(true),
+            history: options.history_length.map(|length| Mutex::new(RecentHistory::new(length))),
+            seen: options.cache.map(|cache| Mutex::new(Seen::new(cache.size_max, cache.ttl_ms))),
+            messages_delayed: AtomicU64::new(0),
+            options,
+        })
+    }
+
+    /// Messages it holds back until their delay is over.
+    pub fn messages_delayed(&self) -> u64 {
+        self.messages_delayed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+
+    /// Keeps a message that was routed for queues that are bound later.
+    pub(super) fn remember(&self, message: &Message) {
+        if let Some(history) = &self.history {
+            history.lock().unwrap_or_else(PoisonError::into_inner).add(message.clone());
         }
     }
 
@@ -149,7 +185,12 @@ impl Exchange {
         check_same_flag(what, "auto_delete", self.auto_delete, other.auto_delete)?;
         check_same_flag(what, "internal", self.internal, other.internal)?;
         let key = ALTERNATE_EXCHANGE;
-        check_same_argument(what, key, self.arguments.get(key), other.arguments.get(key))
+        check_same_argument(what, key, self.arguments.get(key), other.arguments.get(key))?;
+        if self.options.delays {
+            let key = DELAYED_TYPE;
+            check_same_argument(what, key, self.arguments.get(key), other.arguments.get(key))?;
+        }
+        Ok(())
     }
 }
 
@@ -205,7 +246,10 @@ impl Vhost {
                 internal,
                 arguments: Table::default(),
             };
-            exchanges.insert(Arc::from(exchange), Arc::new(Exchange::new(definition)));
+            // These need no arguments.
+            if let Ok(made) = Exchange::new(definition) {
+                exchanges.insert(Arc::from(exchange), Arc::new(made));
+            }
         }
         Self {
             name: name.into(),
@@ -296,7 +340,7 @@ impl Vhost {
             return existing.check_equivalent(&self.exchange_named(definition.name), &definition);
         }
         let name: Arc<str> = definition.name.into();
-        self.exchanges.insert(name, Arc::new(Exchange::new(definition)));
+        self.exchanges.insert(name, Arc::new(Exchange::new(definition)?));
         // Another exchange may name this one as its alternate.
         self.changed();
         Ok(())
@@ -317,11 +361,12 @@ impl Vhost {
 
     fn remove_exchange(&self, exchange: &Arc<Exchange>) {
         self.exchanges.remove(&exchange.name);
+        exchange.alive.store(false, Ordering::Release);
         // Its destinations need not remember it.
         let destinations: Vec<Destination> = {
             let mut bindings = exchange.bindings.write().unwrap_or_else(PoisonError::into_inner);
             let destinations = bindings.iter().map(|(_, _, destination)| destination.clone()).collect();
-            *bindings = Bindings::new(exchange.kind);
+            *bindings = Bindings::hashing(exchange.options.routes_as, exchange.options.hash_input.clone());
             destinations
         };
         for destination in destinations {
@@ -372,19 +417,22 @@ impl Vhost {
     pub(super) fn close(&self) -> Vec<Arc<QueueHandle>> {
         let _change = self.change();
         self.closed.store(true, Ordering::Release);
+        for exchange in &self.exchanges {
+            exchange.alive.store(false, Ordering::Release);
+        }
         self.queues()
     }
 
     // --- bindings ---
 
-    /// Binds; a binding that exists is left as it is.
+    /// Binds; a binding that exists is left as it is. True: it is new.
     pub(super) fn bind(
         &self,
         source: &Arc<Exchange>,
         destination: &Destination,
         key: &str,
         arguments: &Table,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         let _change = self.change();
         // Looked up before the lock was had: it may have gone since.
         let source = self.require_exchange(&source.name)?;
@@ -397,12 +445,14 @@ impl Vhost {
         }
         let mut bindings = source.bindings.write().unwrap_or_else(PoisonError::into_inner);
         bindings.check(key, arguments).map_err(|error| Refusal::Binding(error.to_string()))?;
-        if bindings.add(key, arguments, destination.clone()) {
+        check_local(&source, destination)?;
+        let is_new = bindings.add(key, arguments, destination.clone());
+        if is_new {
             drop(bindings);
             self.remember_source(destination, &source.name);
             self.changed();
         }
-        Ok(())
+        Ok(is_new)
     }
 
     /// Does this binding exist?
@@ -469,6 +519,21 @@ impl Vhost {
                 }
             }
         }
+    }
+}
+
+/// XT-7: x-local-random takes queues that live on one node.
+fn check_local(source: &Exchange, destination: &Destination) -> Result<(), Refusal> {
+    if source.options.routes_as != ExchangeType::LocalRandom {
+        return Ok(());
+    }
+    match destination {
+        Destination::Exchange(_) => Err(Refusal::Binding("Destination not found".into())),
+        Destination::Queue(queue) if queue.options.queue_type != QueueType::Classic => {
+            let kind = queue.options.queue_type.erlang_name();
+            Err(Refusal::Binding(format!("Queue type {kind} not valid for this exchange type")))
+        }
+        Destination::Queue(_) => Ok(()),
     }
 }
 

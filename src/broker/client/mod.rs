@@ -242,7 +242,8 @@ impl Client {
     ) -> Result<Answer, Refusal> {
         let source = self.check_exchange_binding(destination, source, key)??;
         let destination = self.vhost.require_exchange(destination)?;
-        self.vhost.bind(&source, &Destination::Exchange(destination.name.clone()), key, &arguments)?;
+        let destination = Destination::Exchange(destination.name.clone());
+        self.broker.bind(&self.vhost, &source, &destination, key, &arguments)?;
         Ok(Answer::Now(Outcome::Done))
     }
 
@@ -407,7 +408,7 @@ impl Client {
         let source = self.check_binding_source(exchange, key)??;
         let queue = self.vhost.require_queue(queue)?;
         let queue = self.unlocked(queue)?;
-        self.vhost.bind(&source, &Destination::Queue(queue), key, &arguments)?;
+        self.broker.bind(&self.vhost, &source, &Destination::Queue(queue), key, &arguments)?;
         Ok(Answer::Now(Outcome::Done))
     }
 

@@ -1,8 +1,11 @@
 //! A client's publishes: checked, routed, and put into the batches of the lanes they go to.
 
+use std::time::Instant;
+
 use super::Client;
 use crate::auth::Right;
 use crate::broker::event::{Answer, Outcome, Reply, Settlement, Source};
+use crate::broker::exchange::Routable;
 use crate::broker::held::{ConfirmTo, Countdown};
 use crate::broker::lane::Op;
 use crate::broker::message::Message;
@@ -10,7 +13,7 @@ use crate::broker::publish::{Publish, Read};
 use crate::broker::refusal::Refusal;
 use crate::broker::reply_to::ReplyRoute;
 use crate::broker::request::{Prepared, Routed};
-use crate::broker::route::{CachedRoute, Targets, Versions};
+use crate::broker::route::{CachedRoute, Detour, Targets, Versions};
 
 impl Client {
     /// basic.publish.
@@ -20,7 +23,10 @@ impl Client {
         let Prepared { targets, message } = self.prepare(publish)?;
         let is_routed = targets.is_routed();
         let returned = (mandatory && !is_routed).then(|| message.clone());
-        let routed = Routed { lanes: targets.lanes(), is_routed, returned };
+        // XT-10: what is held counts as routed nowhere. The session confirms what it returns, so no lane need.
+        let confirm = confirm.filter(|_| returned.is_none());
+        let lanes = if returned.is_some() { 0 } else { targets.lanes() };
+        let routed = Routed { lanes, is_routed, returned };
         self.push_publish(targets, message, confirm);
         Ok(routed)
     }
@@ -43,7 +49,21 @@ impl Client {
                     batch.operations.push(Op::PublishMany { queues, message: message.clone(), confirm });
                 }
             }
+            Targets::Detour(detour) => self.push_detour(&detour, message, confirm),
         }
+    }
+
+    fn push_detour(&mut self, detour: &Detour, message: Message, confirm: Option<ConfirmTo>) {
+        for exchange in &detour.remembering {
+            exchange.remember(&message);
+        }
+        for hold in &detour.held {
+            let lane = self.broker.lane_of_exchange(&hold.exchange);
+            let batch = &mut self.batches[usize::from(lane)];
+            batch.bytes += message.memory_bytes();
+            batch.operations.push(Op::Hold { hold: Box::new(hold.clone()), message: message.clone(), confirm });
+        }
+        self.push_publish(detour.queues.clone(), message, confirm);
     }
 
     /// Checks and routes a publish without sending it (RO-1 is the order of the checks).
@@ -86,7 +106,8 @@ impl Client {
             self.check_topic(Right::Write, &exchange, key)?;
         }
         read.check_user_id(&self.user)?;
-        let found = self.vhost.route(&exchange, &keys, read.headers);
+        let message = Routable { keys: &keys, properties: &read.properties };
+        let found = self.vhost.route(&exchange, &message, &|| self.broker.clock_ms(Instant::now()));
         if read.more_keys.is_none()
             && let Some(route) = CachedRoute::new(&exchange, &found, versions)
         {
@@ -95,7 +116,7 @@ impl Client {
         let rewritten = read.rewritten(reply_name.as_deref())?;
         let properties = rewritten.as_deref().unwrap_or(publish.properties);
         let message = Message::new(publish.address, properties, publish.body, read.facts, &mut self.scratch);
-        Ok(Prepared { targets: Targets::new(&found), message })
+        Ok(Prepared { targets: Targets::new(&self.vhost, &found, &keys), message })
     }
 
     /// A direct reply: it needs write on the default exchange like any publish there (DR-10).

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::targets::Targets;
-use super::{BindingId, Router};
-use crate::wire::{RawTable, Table};
+use super::{BindingId, Routable, Router};
+use crate::wire::Table;
 
 #[derive(Debug)]
 pub(super) struct Direct<D> {
@@ -40,9 +40,11 @@ impl<D> Router<D> for Direct<D> {
         }
     }
 
-    fn route(&self, routing_key: &str, _headers: Option<RawTable<'_>>, found: &mut impl FnMut(&D)) {
-        if let Some(targets) = self.keys.get(routing_key) {
-            targets.each(found);
+    fn route(&self, message: &Routable<'_>, found: &mut impl FnMut(&D)) {
+        for key in message.keys {
+            if let Some(targets) = self.keys.get(*key) {
+                targets.each(found);
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! `fanout`: every binding matches, whatever its key.
 
 use super::targets::Targets;
-use super::{BindingId, Router};
-use crate::wire::{RawTable, Table};
+use super::{BindingId, Routable, Router};
+use crate::wire::Table;
 
 #[derive(Debug)]
 pub(super) struct Fanout<D> {
@@ -24,7 +24,7 @@ impl<D> Router<D> for Fanout<D> {
         self.targets.remove(id);
     }
 
-    fn route(&self, _routing_key: &str, _headers: Option<RawTable<'_>>, found: &mut impl FnMut(&D)) {
+    fn route(&self, _message: &Routable<'_>, found: &mut impl FnMut(&D)) {
         self.targets.each(found);
     }
 

@@ -19,7 +19,7 @@ use smallvec::{SmallVec, smallvec};
 use super::slab::Slab;
 use super::targets::Targets;
 use super::value::{self, Comparand};
-use super::{BindingError, BindingId, Router};
+use super::{BindingError, BindingId, Routable, Router};
 use crate::wire::{RawTable, RawValue, Table, Value};
 
 /// Up to this many headers, finding one by name walks along them; beyond, they are sorted.
@@ -147,9 +147,9 @@ impl<D: Clone> Router<D> for Headers<D> {
         }
     }
 
-    fn route(&self, _routing_key: &str, headers: Option<RawTable<'_>>, found: &mut impl FnMut(&D)) {
+    fn route(&self, message: &Routable<'_>, found: &mut impl FnMut(&D)) {
         self.always.each(found);
-        let Some(headers) = headers else { return };
+        let Some(headers) = message.properties.headers else { return };
         if self.anchors.is_empty() {
             return;
         }
@@ -163,8 +163,8 @@ impl<D: Clone> Router<D> for Headers<D> {
         }
     }
 
-    fn depends_on_headers(&self) -> bool {
-        true
+    fn routes_by_key_alone(&self) -> bool {
+        false
     }
 
     fn is_empty(&self) -> bool {

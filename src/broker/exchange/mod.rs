@@ -8,7 +8,9 @@
 
 mod direct;
 mod fanout;
+mod hash;
 mod headers;
+mod pick;
 mod registry;
 mod slab;
 mod targets;
@@ -21,13 +23,19 @@ use std::hash::Hash;
 
 use thiserror::Error;
 
-use crate::wire::{RawTable, Table};
+use crate::wire::{Properties, Table};
 
 use self::direct::Direct;
 use self::fanout::Fanout;
+use self::hash::{ConsistentHash, ModulusHash};
 use self::headers::Headers;
+use self::pick::Random;
 use self::registry::{Binding, Registry};
 use self::topic::Topic;
+
+pub use self::hash::HashInput;
+pub(super) use self::hash::stable_hash;
+pub(super) use self::value::erlang_term;
 
 /// How an exchange picks the bindings that a message matches.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -36,15 +44,42 @@ pub enum ExchangeType {
     Direct,
     /// All bindings match.
     Fanout,
-    /// The binding key is a pattern over the words of the routing key.
-    Topic,
     /// The binding's arguments are compared with the message's headers.
     Headers,
+    /// The binding key is a pattern over the words of the routing key.
+    Topic,
+    /// One destination by the hash of the routing key, a header or a property; the binding key is its weight.
+    ConsistentHash,
+    /// As the type named by `x-delayed-type`, but after the time that the message's `x-delay` says. Its own bindings
+    /// are those of that type.
+    Delayed,
+    /// One destination by chance, among those of this node.
+    LocalRandom,
+    /// All bindings match, unless the message has been here before.
+    Deduplication,
+    /// One binding by the hash of the routing keys modulo the number of bindings.
+    ModulusHash,
+    /// One binding by chance.
+    Random,
+    /// All bindings match, and a queue that is bound gets the last messages.
+    RecentHistory,
 }
 
 impl ExchangeType {
     /// All types, in the order in which they are listed to clients.
-    pub const ALL: [Self; 4] = [Self::Direct, Self::Fanout, Self::Headers, Self::Topic];
+    pub const ALL: [Self; 11] = [
+        Self::Direct,
+        Self::Fanout,
+        Self::Headers,
+        Self::Topic,
+        Self::ConsistentHash,
+        Self::Delayed,
+        Self::LocalRandom,
+        Self::Deduplication,
+        Self::ModulusHash,
+        Self::Random,
+        Self::RecentHistory,
+    ];
 
     /// The type that a client calls by this name in exchange.declare.
     pub fn parse(name: &str) -> Option<Self> {
@@ -56,10 +91,26 @@ impl ExchangeType {
         match self {
             Self::Direct => "direct",
             Self::Fanout => "fanout",
-            Self::Topic => "topic",
             Self::Headers => "headers",
+            Self::Topic => "topic",
+            Self::ConsistentHash => "x-consistent-hash",
+            Self::Delayed => "x-delayed-message",
+            Self::LocalRandom => "x-local-random",
+            Self::Deduplication => "x-message-deduplication",
+            Self::ModulusHash => "x-modulus-hash",
+            Self::Random => "x-random",
+            Self::RecentHistory => "x-recent-history",
         }
     }
+}
+
+/// What an exchange may look at of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Routable<'a> {
+    /// Its routing key, then those from CC and BCC.
+    pub keys: &'a [&'a str],
+    /// Its properties, with the headers among them.
+    pub properties: &'a Properties<'a>,
 }
 
 /// Why an exchange refuses a binding: a channel error 406 PRECONDITION_FAILED whose text is this one's `Display`.
@@ -79,6 +130,18 @@ pub enum BindingError {
         /// The value as RabbitMQ prints it.
         value: String,
     },
+    /// A weight that is no number.
+    #[error("The binding key must be an integer: {0}")]
+    WeightType(String),
+    /// A weight of nothing.
+    #[error("The binding key must be greater than 0")]
+    WeightTooSmall,
+    /// A weight above the largest.
+    #[error("The binding key must not exceed {0}")]
+    WeightTooLarge(u32),
+    /// x-local-random takes no keys.
+    #[error("Non empty binding '{0}' key not permitted")]
+    KeyNotEmpty(String),
 }
 
 /// The bindings of one exchange. `D` is where a message goes: a cheap handle of a queue or of an exchange.
@@ -88,6 +151,7 @@ pub enum BindingError {
 #[derive(Debug)]
 pub struct Bindings<D> {
     kind: ExchangeType,
+    hash_input: HashInput,
     registry: Registry<D>,
     routes: Routes<D>,
 }
@@ -95,7 +159,12 @@ pub struct Bindings<D> {
 impl<D: Clone + Eq + Hash> Bindings<D> {
     /// No bindings yet.
     pub fn new(kind: ExchangeType) -> Self {
-        Self { kind, registry: Registry::new(), routes: Routes::new(kind) }
+        Self::hashing(kind, HashInput::RoutingKey)
+    }
+
+    /// No bindings yet, of an exchange that hashes something else than the routing key, if it hashes at all.
+    pub fn hashing(kind: ExchangeType, hash_input: HashInput) -> Self {
+        Self { kind, registry: Registry::new(), routes: Routes::new(kind, &hash_input), hash_input }
     }
 
     /// The exchange's type.
@@ -162,16 +231,16 @@ impl<D: Clone + Eq + Hash> Bindings<D> {
         bindings.map(|binding| (&*binding.key, &binding.arguments, &binding.destination))
     }
 
-    /// Calls `found` for the destination of each binding that a message with this routing key and these headers
-    /// matches. A destination is reported once or several times if several of its bindings match.
-    pub fn route(&self, routing_key: &str, headers: Option<RawTable<'_>>, found: &mut impl FnMut(&D)) {
-        each_type!(&self.routes, router => router.route(routing_key, headers, found));
+    /// Calls `found` for the destination of each binding that a message matches. A destination is reported once or
+    /// several times if several of its bindings match.
+    pub fn route(&self, message: &Routable<'_>, found: &mut impl FnMut(&D)) {
+        each_type!(&self.routes, router => router.route(message, found));
     }
 
-    /// Whether `route` looks at the headers. If not, its result may be remembered by routing key for as long as no
-    /// binding comes or goes.
-    pub fn depends_on_headers(&self) -> bool {
-        each_type!(&self.routes, router => router.depends_on_headers())
+    /// Whether `route` looks at nothing but the routing key. Then its result may be remembered by routing key for as
+    /// long as no binding comes or goes.
+    pub fn routes_by_key_alone(&self) -> bool {
+        each_type!(&self.routes, router => router.routes_by_key_alone())
     }
 
     fn remove_id(&mut self, id: BindingId) -> bool {
@@ -183,7 +252,7 @@ impl<D: Clone + Eq + Hash> Bindings<D> {
         if self.registry.len() == 0 {
             debug_assert!(each_type!(&self.routes, router => router.is_empty()));
             // Gives back the memory of the tables.
-            *self = Self::new(self.kind);
+            *self = Self::hashing(self.kind, self.hash_input.clone());
         }
         true
     }
@@ -204,10 +273,10 @@ trait Router<D> {
 
     fn remove(&mut self, id: BindingId, key: &str, arguments: &Table);
 
-    fn route(&self, routing_key: &str, headers: Option<RawTable<'_>>, found: &mut impl FnMut(&D));
+    fn route(&self, message: &Routable<'_>, found: &mut impl FnMut(&D));
 
-    fn depends_on_headers(&self) -> bool {
-        false
+    fn routes_by_key_alone(&self) -> bool {
+        true
     }
 
     /// Whether nothing of any binding is left.
@@ -220,15 +289,26 @@ enum Routes<D> {
     Fanout(Fanout<D>),
     Topic(Topic<D>),
     Headers(Headers<D>),
+    ConsistentHash(ConsistentHash<D>),
+    ModulusHash(ModulusHash<D>),
+    Random(Random<D>),
 }
 
-impl<D: Clone> Routes<D> {
-    fn new(kind: ExchangeType) -> Self {
+impl<D: Clone + Eq + Hash> Routes<D> {
+    fn new(kind: ExchangeType, hash_input: &HashInput) -> Self {
         match kind {
             ExchangeType::Direct => Self::Direct(Direct::default()),
-            ExchangeType::Fanout => Self::Fanout(Fanout::default()),
             ExchangeType::Topic => Self::Topic(Topic::default()),
             ExchangeType::Headers => Self::Headers(Headers::default()),
+            ExchangeType::ConsistentHash => Self::ConsistentHash(ConsistentHash::new(hash_input.clone())),
+            ExchangeType::ModulusHash => Self::ModulusHash(ModulusHash::default()),
+            ExchangeType::Random => Self::Random(Random::new(false)),
+            ExchangeType::LocalRandom => Self::Random(Random::new(true)),
+            // What these do beyond is done where messages and time are known.
+            ExchangeType::Fanout
+            | ExchangeType::Deduplication
+            | ExchangeType::RecentHistory
+            | ExchangeType::Delayed => Self::Fanout(Fanout::default()),
         }
     }
 }
@@ -241,6 +321,9 @@ macro_rules! each_type {
             Routes::Fanout($router) => $then,
             Routes::Topic($router) => $then,
             Routes::Headers($router) => $then,
+            Routes::ConsistentHash($router) => $then,
+            Routes::ModulusHash($router) => $then,
+            Routes::Random($router) => $then,
         }
     };
 }

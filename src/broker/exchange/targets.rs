@@ -36,6 +36,15 @@ impl<D> Targets<D> {
         self.items.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// The destination in this place, of `len`.
+    pub(super) fn get(&self, place: usize) -> Option<&D> {
+        self.items.get(place).map(|(_, destination)| destination)
+    }
+
     /// The binding added last, if none was removed since.
     pub(super) fn last(&self) -> Option<BindingId> {
         self.items.last().map(|(id, _)| *id)

@@ -14,8 +14,8 @@ use smallvec::SmallVec;
 
 use super::slab::Slab;
 use super::targets::Targets;
-use super::{BindingId, Router};
-use crate::wire::{RawTable, Table};
+use super::{BindingId, Routable, Router};
+use crate::wire::Table;
 
 /// A place in the trie: all binding keys that begin with the same words.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -125,7 +125,19 @@ impl<D> Router<D> for Topic<D> {
         }
     }
 
-    fn route(&self, routing_key: &str, _headers: Option<RawTable<'_>>, found: &mut impl FnMut(&D)) {
+    fn route(&self, message: &Routable<'_>, found: &mut impl FnMut(&D)) {
+        for key in message.keys {
+            self.route_key(key, found);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.root.is_none() && self.nodes.len() == 0 && self.children.is_empty() && self.words.is_empty()
+    }
+}
+
+impl<D> Topic<D> {
+    fn route_key(&self, routing_key: &str, found: &mut impl FnMut(&D)) {
         let Some(root) = self.root else { return };
         let mut words = words(routing_key).peekable();
         let mut open = OpenHashes::default();
@@ -168,12 +180,6 @@ impl<D> Router<D> for Topic<D> {
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.root.is_none() && self.nodes.len() == 0 && self.children.is_empty() && self.words.is_empty()
-    }
-}
-
-impl<D> Topic<D> {
     fn node(&self, id: NodeId) -> &Node<D> {
         self.nodes.get(id.0).expect("a node is freed only after its parent let go of it")
     }

@@ -132,7 +132,7 @@ impl<'a> Comparand<'a> {
 }
 
 /// The value as Erlang prints it, for error texts. RabbitMQ breaks the lines of long terms, we do not.
-pub(super) fn erlang_term(value: &Value) -> String {
+pub(in crate::broker) fn erlang_term(value: &Value) -> String {
     match value {
         Value::Bool(value) => value.to_string(),
         Value::I8(n) => n.to_string(),

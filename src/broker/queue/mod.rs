@@ -16,6 +16,7 @@ use slab::Slab;
 use self::ready::{Entry, NEVER, Ready};
 use self::turns::Turns;
 use self::unacked::Unacked;
+use super::dedup::Duplicates;
 use super::effects::{ConnKey, DeadLetter, Effects};
 use super::event::{ChannelKey, Delivery, Got, OwnerKey, QueueId, Settlement, Source};
 use super::limiter::{Limiter, Permit};
@@ -104,12 +105,15 @@ pub(in crate::broker) struct Queue {
     used_ms: u64,
     /// The earliest timer asked for and not yet rung.
     timer_ms: u64,
+    /// What it knows to tell messages that come again.
+    duplicates: Duplicates,
 }
 
 impl Queue {
     pub(in crate::broker) fn new(handle: Arc<QueueHandle>, now_ms: u64) -> Self {
         Self {
             ready: Ready::new(handle.options.priority_max),
+            duplicates: Duplicates::new(handle.options.deduplicates),
             settings: handle.options.settings.clone(),
             handle,
             owners: Slab::new(),
@@ -145,14 +149,19 @@ impl Queue {
 
     // --- messages in ---
 
-    /// Takes a message in, and on to a consumer if one is waiting. False: refused, the publish is to be nacked.
+    /// Takes a message in, and on to a consumer if one is waiting. False: refused, the publish is to be nacked. One
+    /// that has come before is dropped, and confirmed.
     pub(in crate::broker) fn publish(&mut self, message: Message, now_ms: u64, fx: &mut Effects) -> bool {
+        if self.duplicates.contains(&message) {
+            return true;
+        }
         if self.settings.overflow != Overflow::DropHead && self.is_full() {
             if self.settings.overflow == Overflow::RejectPublishDlx {
                 self.dead_letter(message, Death::MaxLength, fx);
             }
             return false;
         }
+        self.duplicates.add(&message);
         let expires_ms = self.expires_at(&message, now_ms);
         self.ready.push(message, expires_ms);
         self.dispatch(now_ms, fx);
@@ -193,7 +202,8 @@ impl Queue {
         }
     }
 
-    fn dead_letter(&self, message: Message, death: Death, fx: &mut Effects) {
+    fn dead_letter(&mut self, message: Message, death: Death, fx: &mut Effects) {
+        self.duplicates.remove(&message);
         if let Some(target) = &self.settings.dead_letter {
             fx.dead.push(DeadLetter { queue: self.handle.clone(), target: target.clone(), message, death });
         }
@@ -264,7 +274,9 @@ impl Queue {
             counted,
             message: entry.message.clone(),
         };
-        if !subscription.no_ack {
+        if subscription.no_ack {
+            self.duplicates.remove(&entry.message);
+        } else {
             entry.deliveries += 1;
             owner.unacked.push(owner.delivered, entry);
         }
@@ -290,6 +302,7 @@ impl Queue {
         let message = entry.message.clone();
         let redelivered = entry.deliveries > 0;
         let source = if no_ack {
+            self.duplicates.remove(&entry.message);
             Source { queue: self.handle.key, owner: OwnerKey(u32::MAX), number: 0 }
         } else {
             entry.deliveries += 1;
@@ -333,7 +346,7 @@ impl Queue {
                 continue;
             };
             match how {
-                Settlement::Ack => {}
+                Settlement::Ack => self.duplicates.remove(&entry.message),
                 Settlement::Nack { requeue: true } | Settlement::Reject { requeue: true } => returned.push(entry),
                 Settlement::Nack { requeue: false } | Settlement::Reject { requeue: false } => rejected.push(entry),
             }
@@ -517,6 +530,11 @@ impl Queue {
     /// Removes the ready messages; they are not dead-lettered (DX-1). Gives their number.
     pub(in crate::broker) fn purge(&mut self) -> u32 {
         let messages = self.messages();
+        while self.duplicates.by_id()
+            && let Some(entry) = self.ready.pop()
+        {
+            self.duplicates.remove(&entry.message);
+        }
         self.ready.clear();
         messages
     }

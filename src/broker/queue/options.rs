@@ -17,7 +17,7 @@ pub enum QueueType {
 }
 
 impl QueueType {
-    fn erlang_name(self) -> &'static str {
+    pub(in crate::broker) fn erlang_name(self) -> &'static str {
         match self {
             Self::Classic => "rabbit_classic_queue",
             Self::Quorum => "rabbit_quorum_queue",
@@ -34,12 +34,13 @@ impl QueueType {
     }
 }
 
-const COMMON_ARGUMENTS: [&str; 10] = [
+const COMMON_ARGUMENTS: [&str; 11] = [
     "x-dead-letter-exchange",
     "x-dead-letter-routing-key",
     "x-expires",
     "x-max-length",
     "x-max-length-bytes",
+    "x-message-deduplication",
     "x-message-ttl",
     "x-overflow",
     "x-queue-leader-locator",
@@ -83,6 +84,8 @@ pub struct QueueOptions {
     pub priority_max: u8,
     /// `x-single-active-consumer`.
     pub single_active_consumer: bool,
+    /// `x-message-deduplication`.
+    pub deduplicates: bool,
     /// What the arguments set that a policy may set as well.
     pub settings: QueueSettings,
 }
@@ -123,6 +126,7 @@ impl QueueOptions {
         let overflow = checked.overflow(queue_type)?;
         let dead_letter = checked.dead_letter()?;
         let single_active_consumer = checked.boolean("x-single-active-consumer")?;
+        let deduplicates = checked.boolean("x-message-deduplication")?;
         checked.queue_version()?;
         checked.leader_locator()?;
         let delivery_limit = checked.delivery_limit(queue_type)?;
@@ -143,6 +147,7 @@ impl QueueOptions {
             auto_delete,
             priority_max,
             single_active_consumer,
+            deduplicates,
             settings: QueueSettings {
                 message_ttl_ms,
                 expires_ms,

@@ -1,13 +1,14 @@
 //! The routing tables against tables of what RabbitMQ does, and against a list that is searched from end to end.
 
+mod hash;
 mod headers;
 mod model;
 mod topic;
 
 use std::collections::BTreeSet;
 
-use super::{Bindings, ExchangeType};
-use crate::wire::{RawTable, Table, Value};
+use super::{Bindings, ExchangeType, Routable};
+use crate::wire::{Properties, RawTable, Table, Value};
 
 fn table<const N: usize>(entries: [(&str, Value); N]) -> Table {
     entries.into_iter().collect()
@@ -17,6 +18,17 @@ fn none() -> Table {
     Table::default()
 }
 
+/// Types that give a message to each binding that matches, not to one of them.
+const TO_ALL: [ExchangeType; 7] = [
+    ExchangeType::Direct,
+    ExchangeType::Delayed,
+    ExchangeType::Fanout,
+    ExchangeType::Headers,
+    ExchangeType::Topic,
+    ExchangeType::Deduplication,
+    ExchangeType::RecentHistory,
+];
+
 /// The destinations of a message, each once, in order.
 fn routed<D: Clone + Ord + Eq + std::hash::Hash>(bindings: &Bindings<D>, key: &str, headers: Option<&Table>) -> Vec<D> {
     let raw = headers.map(|headers| {
@@ -25,8 +37,8 @@ fn routed<D: Clone + Ord + Eq + std::hash::Hash>(bindings: &Bindings<D>, key: &s
         raw
     });
     let mut all = BTreeSet::new();
-    let headers = raw.as_deref().map(RawTable);
-    bindings.route(key, headers, &mut |destination: &D| {
+    let properties = Properties { headers: raw.as_deref().map(RawTable), ..Properties::default() };
+    bindings.route(&Routable { keys: &[key], properties: &properties }, &mut |destination: &D| {
         all.insert(destination.clone());
     });
     all.into_iter().collect()
@@ -34,7 +46,9 @@ fn routed<D: Clone + Ord + Eq + std::hash::Hash>(bindings: &Bindings<D>, key: &s
 
 #[test]
 fn types_have_the_names_that_clients_use() {
-    for name in ["direct", "fanout", "topic", "headers"] {
+    let plugins = ["x-consistent-hash", "x-delayed-message", "x-message-deduplication", "x-modulus-hash"];
+    let more = ["x-random", "x-local-random", "x-recent-history"];
+    for name in ["direct", "fanout", "topic", "headers"].into_iter().chain(plugins).chain(more) {
         assert_eq!(ExchangeType::parse(name).map(ExchangeType::as_str), Some(name));
     }
     assert_eq!(ExchangeType::parse("Direct"), None);
@@ -42,11 +56,12 @@ fn types_have_the_names_that_clients_use() {
 }
 
 #[test]
-fn only_headers_exchanges_depend_on_headers() {
+fn only_headers_and_chance_need_more_than_the_key() {
     for kind in ExchangeType::ALL {
         let bindings = Bindings::<u32>::new(kind);
         assert_eq!(bindings.kind(), kind);
-        assert_eq!(bindings.depends_on_headers(), kind == ExchangeType::Headers);
+        let needs_more = matches!(kind, ExchangeType::Headers | ExchangeType::Random | ExchangeType::LocalRandom);
+        assert_eq!(bindings.routes_by_key_alone(), !needs_more);
     }
 }
 
@@ -149,7 +164,12 @@ fn many_destinations_go_one_by_one() {
             for destination in 0..COUNT {
                 if alike && destination % 5_000 == 17 {
                     let left: Vec<_> = (destination..COUNT).collect();
-                    assert_eq!(routed(&bindings, "queue.0", Some(&headers)), left);
+                    let routed = routed(&bindings, "queue.0", Some(&headers));
+                    if TO_ALL.contains(&kind) {
+                        assert_eq!(routed, left);
+                    } else {
+                        assert!(routed.len() == 1 && left.contains(&routed[0]));
+                    }
                 }
                 assert_eq!(bindings.remove_destination(&destination), 1);
             }

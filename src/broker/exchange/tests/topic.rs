@@ -1,6 +1,8 @@
 //! XT-3, and that no binding key makes routing slow.
 
 use super::{Bindings, ExchangeType, none, routed};
+use crate::broker::exchange::Routable;
+use crate::wire::Properties;
 
 const KEYS: [&str; 25] = [
     "", ".", "..", "...", "a", "A", "b", ".a", "a.", ".b", "b.", "a.b", "a..b", "a.a.b", "a.b.a", "a.b.b", "a.c.b",
@@ -114,7 +116,8 @@ fn a_destination_behind_a_hash_is_reported_once() {
         bindings.add(&format!("{}#", "#.*.".repeat(count)), &none(), 100 + count);
     }
     let mut found = Vec::new();
-    bindings.route(&"a.".repeat(60), None, &mut |destination| found.push(*destination));
+    let message = Routable { keys: &[&"a.".repeat(60)], properties: &Properties::default() };
+    bindings.route(&message, &mut |destination| found.push(*destination));
     found.sort_unstable();
     let expected: Vec<_> = (1..=40).chain(101..=140).collect();
     assert_eq!(found, expected);
