@@ -238,3 +238,38 @@ async fn malformed_numbers_are_refused() {
         refused(waits, 406, &text).await;
     }
 }
+
+/// FEATURES XT-11: any value is an id, also tables as deep as they may be; integers of all widths are one.
+#[tokio::test]
+async fn any_value_is_an_id() {
+    let (_server, client) = start_client().await;
+    let arguments = table([("x-cache-size", AMQPValue::LongInt(100))]);
+    declare(&client, "x", "x-message-deduplication", arguments).await.expect("declare-ok");
+    let by_id = table([("x-message-deduplication", AMQPValue::Boolean(true))]);
+    client.declare("q", QueueDeclareOptions::default(), by_id).await.expect("declare-ok");
+    client.bind("q", "x", "").await;
+    client.confirms().await;
+    let nested = |innermost: &str| {
+        (0..100).fold(text(innermost), |inner, n| match n % 2 {
+            0 => AMQPValue::FieldArray(vec![inner].into()),
+            _ => AMQPValue::FieldTable(table([("in", inner)])),
+        })
+    };
+    let values = [
+        ("deep", nested("a")),
+        ("deep again", nested("a")),
+        ("as deep", nested("b")),
+        ("7", AMQPValue::LongInt(7)),
+        ("7 of another width", AMQPValue::ShortShortUInt(7)),
+        ("7 as text", text("7")),
+        ("long", text(&"x".repeat(50_000))),
+        ("long again", text(&"x".repeat(50_000))),
+        ("no id", AMQPValue::Void),
+        ("no id either", AMQPValue::Void),
+    ];
+    for (body, value) in values {
+        confirmed(&client, "x", "k", body, headers([("x-deduplication-header", value)])).await;
+    }
+    let expected = ["deep", "as deep", "7", "7 as text", "long", "no id", "no id either"];
+    assert_eq!(client.drain("q").await, expected);
+}

@@ -6,7 +6,7 @@ use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptio
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, ExchangeKind};
 
-use crate::common::client::{refused, returned};
+use crate::common::client::{Broken, refused, returned};
 use crate::common::{ChannelExt, start_client, table, within};
 
 pub(crate) async fn declare(channel: &Channel, name: &str, kind: &str, arguments: FieldTable) -> lapin::Result<()> {
@@ -207,4 +207,24 @@ async fn recent_history_remembers_whatever_way_a_message_comes() {
     client.bind("q", "out", "dying").await;
     bind_exchange(&client, "out", "x", "").await;
     assert_eq!(client.drain("q").await, ["bound", "dead", "committed"]);
+}
+
+/// FEATURES XT-6, XT-9 to XT-11: arguments nested deep, where a number or a name is due, are refused like any other.
+#[tokio::test]
+async fn deep_arguments_are_refused() {
+    let (_server, client) = start_client().await;
+    let deep = || (0..100).fold(text("x"), |inner, _| AMQPValue::FieldTable(table([("in", inner)])));
+    let cases = [
+        ("x-consistent-hash", "hash-header"),
+        ("x-consistent-hash", "hash-property"),
+        ("x-recent-history", "x-recent-history-length"),
+        ("x-message-deduplication", "x-cache-size"),
+        ("x-delayed-message", "x-delayed-type"),
+    ];
+    for (kind, argument) in cases {
+        let channel = client.another_channel().await;
+        let error = declare(&channel, "x", kind, table([(argument, deep())])).await.expect_err("refused");
+        let Broken { code, text } = Broken::of(&error);
+        assert!(code == 406 && text.starts_with("PRECONDITION_FAILED - "), "{text}");
+    }
 }

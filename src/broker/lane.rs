@@ -27,7 +27,7 @@ use crate::replicate::{Position, Record, Replicator};
 /// A turn hands events out after this many operations, so that a long inbox delays nobody.
 const OPERATIONS_A_FLUSH: usize = 1024;
 
-/// A turn serves this many timers, so that many of one moment do not keep what arrives waiting.
+/// A turn serves this many timers and delayed messages, so that many of one moment do not keep what arrives waiting.
 const TIMERS_A_TURN: usize = 1024;
 
 /// Something a connection wants a lane to do.
@@ -290,11 +290,14 @@ impl Lane {
     }
 
     fn ring(&mut self, now_ms: u64) {
-        for _ in 0..TIMERS_A_TURN {
-            match self.timers.pop(now_ms) {
-                None => return,
-                Some(Timer::Backlog(key)) => self.release(key, now_ms),
-                Some(Timer::Queue(id)) => {
+        let mut left = TIMERS_A_TURN;
+        while left > 0
+            && let Some(timer) = self.timers.pop(now_ms)
+        {
+            left -= 1;
+            match timer {
+                Timer::Backlog(key) => left -= self.release(key, left, now_ms),
+                Timer::Queue(id) => {
                     if let Some(queue) = self.queues.get_mut(&id) {
                         queue.on_timer(now_ms, &mut self.fx);
                     }

@@ -1,0 +1,214 @@
+//! A million messages that wait for their time: what each costs when it comes, and how late it comes.
+//!
+//! ```text
+//! cargo bench --bench timers            all
+//! cargo bench --bench timers -- 100000  with so many messages
+//! ```
+//!
+//! The costs are measured with a clock that jumps from one timer to the next, on one lane without sockets; the
+//! lateness with the real clock, the lane as a task, and a consumer.
+
+use std::future::poll_fn;
+use std::time::{Duration, Instant};
+
+use lepus::auth::{Auth, Secret};
+use lepus::broker::{
+    Body, Broker, ChannelKey, Client, ConnectionInfo, ConsumeSpec, Event, ExchangeDeclare, Lane, Limiter, Options,
+    Publish, QueueDeclare, Reply, Turn,
+};
+use lepus::wire::{Properties, RawTable, Table, Value};
+
+const CHANNEL: ChannelKey = ChannelKey { number: 1, epoch: 1 };
+const REPLY: Reply = Reply { channel: CHANNEL, ticket: 1 };
+/// The times of the messages are spread over so many ms, after a second.
+const SPREAD_MS: u64 = 60_000;
+const QUEUES: u64 = 10_000;
+
+fn main() {
+    let count = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
+    cost_of_ttl(count);
+    cost_of_delay(count);
+    lateness(count);
+}
+
+struct World {
+    client: Client,
+    lane: Lane,
+    start: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        let auth = Auth::new();
+        auth.put_user("me", Secret::None, [] as [&str; 0]).expect("a user");
+        auth.set_permissions("/", "me", ".*", ".*", ".*").expect("permissions");
+        let (broker, mut lanes) = Broker::new(Options { lanes: 1, ..Options::default() }, auth);
+        broker.add_vhost("/");
+        let user = broker.auth().user("me").expect("the user");
+        let client = Client::open(&broker, user, "/", ConnectionInfo::default()).expect("a client");
+        Self { client, lane: lanes.remove(0), start: Instant::now() }
+    }
+
+    fn queue(&mut self, queue: &str) {
+        let arguments = Table::default();
+        let declare =
+            QueueDeclare { queue, passive: false, durable: false, exclusive: false, auto_delete: false, arguments };
+        self.client.queue_declare(REPLY, declare).expect("a queue");
+    }
+
+    fn delayed_exchange(&mut self) {
+        let declare = ExchangeDeclare {
+            exchange: "x",
+            kind: "x-delayed-message",
+            passive: false,
+            durable: false,
+            auto_delete: false,
+            internal: false,
+            arguments: Table::from_iter([("x-delayed-type", Value::from("direct"))]),
+        };
+        self.client.exchange_declare(REPLY, declare).expect("an exchange");
+        self.queue("q");
+        self.client.queue_bind(REPLY, "q", "x", "q", Table::default()).expect("a binding");
+    }
+
+    fn publish(&mut self, exchange: &str, key: &str, properties: &Properties<'_>, body: &[u8]) {
+        let mut raw = Vec::new();
+        properties.encode(&mut raw);
+        let mut address = Vec::new();
+        for part in [exchange, key] {
+            address.push(u8::try_from(part.len()).expect("a short name"));
+            address.extend(part.as_bytes());
+        }
+        let publish = Publish {
+            channel: CHANNEL,
+            address: &address,
+            exchange,
+            routing_key: key,
+            properties: &raw,
+            body: Body::Small(body),
+            mandatory: false,
+            confirm: None,
+        };
+        self.client.publish(publish).expect("a publish");
+    }
+
+    fn publish_delayed(&mut self, delay_ms: u64, body: &[u8]) {
+        let mut headers = Vec::new();
+        let delay = Value::I64(delay_ms.cast_signed());
+        Table::from_iter([("x-delay", delay)]).encode_bare(&mut headers);
+        self.publish("x", "q", &Properties { headers: Some(RawTable(&headers)), ..Properties::default() }, body);
+    }
+
+    fn hand_over(&mut self) {
+        self.client.flush();
+        self.lane.turn(self.start);
+    }
+
+    /// Jumps from timer to timer until everything that was to come within the spread has come.
+    fn run_out(&mut self, what: &str, count: u64) {
+        let begin = Instant::now();
+        let (mut now, mut turns) = (self.start, 0u64);
+        let end = self.start + Duration::from_millis(SPREAD_MS + 2000);
+        while let Turn::Idle(Some(next)) = self.lane.turn(now)
+            && next <= end
+        {
+            now = now.max(next);
+            turns += 1;
+        }
+        let each = begin.elapsed().as_secs_f64() * 1e6 / count as f64;
+        println!("{what}: {each:.3} us each, {turns} turns");
+    }
+}
+
+fn cost_of_ttl(count: u64) {
+    let mut world = World::new();
+    for queue in 0..QUEUES {
+        world.queue(&format!("q{queue}"));
+    }
+    world.hand_over();
+    for n in 0..count {
+        // Heads expire in order; neighbours are in different queues, and no two of a queue expire together.
+        let expiration = (1000 + n * SPREAD_MS / count).to_string();
+        let properties = Properties { expiration: Some(expiration.as_bytes()), ..Properties::default() };
+        world.publish("", &format!("q{}", n % QUEUES), &properties, b"sixteen bytes ok");
+        if n % 1000 == 999 {
+            world.hand_over();
+        }
+    }
+    world.hand_over();
+    world.run_out(&format!("{count} messages with a TTL in {QUEUES} queues"), count);
+}
+
+fn cost_of_delay(count: u64) {
+    let mut world = World::new();
+    world.delayed_exchange();
+    world.hand_over();
+    let begin = Instant::now();
+    for n in 0..count {
+        world.publish_delayed(1000 + n.wrapping_mul(7919) % SPREAD_MS, b"sixteen bytes ok");
+        if n % 1000 == 999 {
+            world.hand_over();
+        }
+    }
+    world.hand_over();
+    let each = begin.elapsed().as_secs_f64() * 1e6 / count as f64;
+    println!("{count} delayed messages: {each:.3} us each to publish and hold");
+    world.run_out(&format!("{count} delayed messages"), count);
+}
+
+/// A million messages over a minute are not an idle broker, but nearly.
+fn lateness(count: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut world = World::new();
+    world.delayed_exchange();
+    let spec = ConsumeSpec {
+        queue: "q",
+        channel: CHANNEL,
+        consumer: 0,
+        no_ack: true,
+        exclusive: false,
+        prefetch: 0,
+        limiter: std::sync::Arc::new(Limiter::default()),
+        arguments: Table::default(),
+    };
+    world.hand_over();
+    world.client.consume(REPLY, spec).expect("a consumer");
+    // Published in less than ten seconds, or the first would be due before the lane runs.
+    for n in 0..count {
+        let delay_ms = 10_000 + n.wrapping_mul(7919) % SPREAD_MS;
+        let due_us = world.start.elapsed().as_micros() as u64 + delay_ms * 1000;
+        world.publish_delayed(delay_ms, &due_us.to_be_bytes());
+        if n % 1000 == 999 {
+            world.client.flush();
+            world.lane.turn(Instant::now());
+        }
+    }
+    world.client.flush();
+    let World { mut client, lane, start } = world;
+    let read = async {
+        let (mut late_us, mut early, mut events) = (Vec::new(), 0, Vec::new());
+        while (late_us.len() as u64) < count {
+            poll_fn(|cx| client.poll_events(cx, &mut events)).await;
+            let now_us = start.elapsed().as_micros() as u64;
+            for event in events.drain(..) {
+                let Event::Deliver(delivery) = event else { continue };
+                let due_us = u64::from_be_bytes(delivery.message.body().try_into().expect("a time"));
+                early += u64::from(now_us < due_us);
+                late_us.push(now_us.saturating_sub(due_us));
+            }
+        }
+        (late_us, early)
+    };
+    let (mut late_us, early) = runtime.block_on(async {
+        tokio::select! {
+            read = read => read,
+            () = lane.run() => unreachable!("the broker is not stopped"),
+        }
+    });
+    late_us.sort_unstable();
+    let at = |share: f64| late_us[((late_us.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
+    let (median, most, worst) = (at(0.5), at(0.999), at(1.0));
+    println!(
+        "{count} delayed messages: {early} early; late by {median:.2} ms, 99.9 % {most:.2} ms, worst {worst:.2} ms"
+    );
+}
