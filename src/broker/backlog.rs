@@ -90,6 +90,7 @@ impl Backlog {
         self.exchange.messages_delayed.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// As it was published.
     fn pop(&mut self, now_ms: u64) -> Option<Waiting> {
         let waiting = self.waiting.pop(now_ms)?;
         self.exchange.messages_delayed.fetch_sub(1, Ordering::Relaxed);
@@ -114,56 +115,67 @@ pub(super) struct BacklogKey(usize);
 
 /// All that a lane holds.
 #[derive(Debug, Default)]
-pub(super) struct Backlogs(HashMap<BacklogKey, Backlog, foldhash::fast::RandomState>);
+pub(super) struct Backlogs {
+    by_key: HashMap<BacklogKey, Backlog, foldhash::fast::RandomState>,
+    scratch: Scratch,
+}
 
 impl Backlogs {
     /// Takes a message for the time it is to be held.
     pub(super) fn add(&mut self, hold: &Hold, message: Message, now_ms: u64) -> BacklogKey {
         let key = BacklogKey(Arc::as_ptr(&hold.exchange).addr());
-        self.0.entry(key).or_insert_with(|| Backlog::new(hold)).add(hold, message, now_ms);
+        self.by_key.entry(key).or_insert_with(|| Backlog::new(hold)).add(hold, message, now_ms);
         key
     }
 
     /// A timer has rung. `None` if the exchange is gone, and with it what was held.
     pub(super) fn ring(&mut self, key: BacklogKey) -> Option<&Backlog> {
-        if !self.0.get(&key)?.exchange.is_alive() {
-            self.0.remove(&key);
+        if !self.by_key.get(&key)?.exchange.is_alive() {
+            self.by_key.remove(&key);
         }
-        let backlog = self.0.get_mut(&key)?;
+        let backlog = self.by_key.get_mut(&key)?;
         backlog.timer_ms = NEVER;
         Some(backlog)
     }
 
-    /// The next message whose time has come.
+    /// The next message whose time has come, as it is to be routed.
     pub(super) fn pop(&mut self, key: BacklogKey, now_ms: u64) -> Option<Waiting> {
-        self.0.get_mut(&key)?.pop(now_ms)
+        let Waiting { message, keys } = self.by_key.get_mut(&key)?.pop(now_ms)?;
+        Some(Waiting { message: with_negated_delay(&message, &mut self.scratch)?, keys })
     }
 
     /// When a backlog is to ring, if no timer is set that rings before.
     pub(super) fn new_timer(&mut self, key: BacklogKey, now_ms: u64) -> Option<u64> {
-        self.0.get_mut(&key)?.new_timer(now_ms)
+        self.by_key.get_mut(&key)?.new_timer(now_ms)
     }
+}
+
+/// Memory to put a message together in, kept from one to the next.
+#[derive(Debug, Default)]
+struct Scratch {
+    headers: Vec<u8>,
+    properties: Vec<u8>,
+    message: Vec<u8>,
 }
 
 /// The message as it is routed after its delay: with the delay negated, so that it is not held again and whoever gets
 /// it can tell. Its sequence number has been looked at. `None` if the properties cannot be read, which the publish
 /// made sure of.
-pub(super) fn with_negated_delay(message: &Message) -> Option<Message> {
+fn with_negated_delay(message: &Message, scratch: &mut Scratch) -> Option<Message> {
     let properties = Properties::decode(message.properties()).ok()?;
-    let raw = properties.headers?;
-    let delay = delay_of(&raw.get(DELAY_HEADER)?)?.checked_neg()?;
-    let mut headers = raw.parse().ok()?;
-    headers.insert(DELAY_HEADER, i32::try_from(delay).map_or(Value::I64(delay), Value::I32));
-    let mut encoded = Vec::with_capacity(raw.0.len() + 8);
-    headers.encode_bare(&mut encoded);
-    let mut raw = Vec::with_capacity(message.properties().len() + 8);
-    Properties { headers: Some(RawTable(&encoded)), ..properties }.encode(&mut raw);
+    let headers = properties.headers?;
+    let delay = delay_of(&headers.get(DELAY_HEADER)?)?.checked_neg()?;
+    let delay = i32::try_from(delay).map_or(Value::I64(delay), Value::I32);
+    scratch.headers.clear();
+    headers.encode_with(DELAY_HEADER, &delay, &mut scratch.headers);
+    scratch.properties.clear();
+    Properties { headers: Some(RawTable(&scratch.headers)), ..properties }.encode(&mut scratch.properties);
     let body = match message.body_shared() {
         Some(shared) => Body::Large(shared.clone()),
         None => Body::Small(message.body()),
     };
     let facts = Facts { is_numbered: false, ..message.facts() };
-    Some(Message::new(message.address(), &raw, body, facts, &mut Vec::new()))
+    Some(Message::new(message.address(), &scratch.properties, body, facts, &mut scratch.message))
 }
 
 #[cfg(test)]
@@ -229,7 +241,7 @@ mod tests {
             given.encode(&mut properties);
             let facts = Facts { is_numbered: true, priority: 3, ..Facts::default() };
             let message = Message::new(b"\x01x\x01k", &properties, Body::Small(b"m"), facts, &mut Vec::new());
-            let message = with_negated_delay(&message).unwrap();
+            let message = with_negated_delay(&message, &mut Scratch::default()).unwrap();
             let properties = Properties::decode(message.properties()).unwrap();
             assert_eq!(properties.headers.unwrap().get(DELAY_HEADER).unwrap().to_value().unwrap(), negated);
             assert!(properties.message_id == Some(b"7") && message.body() == b"m" && message.routing_key() == "k");

@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::Broker;
-use super::backlog::{BacklogKey, Hold, Waiting, with_negated_delay};
+use super::backlog::{BacklogKey, Hold, Waiting};
 use super::exchange::{Routable, stable_hash};
 use super::lane::{Lane, Op, Timer};
 use super::message::Message;
@@ -51,18 +53,18 @@ impl Lane {
     }
 
     fn route_released(&mut self, vhost: &Arc<Vhost>, exchange: &Arc<Exchange>, waiting: &Waiting, now_ms: u64) {
-        let Some(message) = with_negated_delay(&waiting.message) else { return };
+        let message = &waiting.message;
         let Ok(properties) = Properties::decode(message.properties()) else { return };
         let own_key = message.routing_key();
-        let keys: Vec<&str> = match &waiting.keys {
+        let keys: SmallVec<[&str; 2]> = match &waiting.keys {
             Some(keys) => keys.iter().map(|key| &**key).collect(),
-            None => vec![&own_key],
+            None => SmallVec::from_slice(&[&*own_key]),
         };
         let found = vhost.route(exchange, &Routable { keys: &keys, properties: &properties }, &|| now_ms);
         for queue in &found.queues {
             self.pass_on(queue.key, message.clone(), now_ms);
         }
-        self.detour(vhost, &found, &keys, &message, now_ms);
+        self.detour(vhost, &found, &keys, message, now_ms);
     }
 
     /// The part of a route that is no queue, for a message that a lane routes.
