@@ -1,103 +1,18 @@
 //! Delayed messages (XT-10): a lane holds them for the exchanges that are its share, and routes each when its time has
 //! come. A message waits with its exchange, not in a queue, so bindings count as they are then.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+
+use smallvec::SmallVec;
 
 use super::Broker;
-use super::dedup::Producers;
+use super::backlog::{BacklogKey, Hold, Waiting};
 use super::exchange::{Routable, stable_hash};
 use super::lane::{Lane, Op, Timer};
-use super::message::{Body, Facts, Message};
-use super::queue::TTL_MS_MAX;
+use super::message::Message;
 use super::route::Found;
-use super::timers::Wheel;
 use super::vhost::{Exchange, Vhost};
-use crate::wire::{Properties, RawTable, RawValue, Value};
-
-/// The header with the delay in ms; negated when the message has been held.
-const DELAY_HEADER: &[u8] = b"x-delay";
-/// A lane looks this often whether the exchanges it holds messages for are still there.
-const CHECK_MS: u64 = 30_000;
-const NEVER: u64 = u64::MAX;
-
-/// How long an exchange that delays is to hold this message, at most ten years. Of anything but a number above 0 it is
-/// not to be held at all, as the plugin does; the plugin has its limit at 2^32-1 ms.
-pub(super) fn delay_ms(headers: Option<RawTable<'_>>) -> Option<u64> {
-    let delay = delay_of(&headers?.get(DELAY_HEADER)?)?;
-    (1..=TTL_MS_MAX).contains(&delay).then_some(delay.unsigned_abs())
-}
-
-fn delay_of(value: &RawValue<'_>) -> Option<i64> {
-    match value.to_value().ok()? {
-        Value::LongString(text) => std::str::from_utf8(&text).ok()?.parse().ok(),
-        // Casts round towards zero and end at the limits.
-        Value::F32(delay) if delay.is_finite() => Some(delay as i64),
-        Value::F64(delay) if delay.is_finite() => Some(delay as i64),
-        other => other.as_integer(),
-    }
-}
-
-/// What an exchange holds back.
-#[derive(Clone, Debug)]
-pub(super) struct Hold {
-    /// Where the exchange is.
-    pub(super) vhost: Arc<Vhost>,
-    /// Who holds it.
-    pub(super) exchange: Arc<Exchange>,
-    /// All routing keys, if there are more than the message's own.
-    pub(super) keys: Option<Arc<[Box<str>]>>,
-    /// How long.
-    pub(super) delay_ms: u64,
-}
-
-impl Hold {
-    /// What a walk has found to be held.
-    pub(super) fn all(vhost: &Arc<Vhost>, found: &Found, keys: &[&str]) -> Vec<Self> {
-        let more: Option<Arc<[Box<str>]>> = (keys.len() > 1).then(|| keys.iter().map(|key| Box::from(*key)).collect());
-        let hold = |(exchange, delay_ms): &(Arc<Exchange>, u64)| Self {
-            vhost: vhost.clone(),
-            exchange: exchange.clone(),
-            keys: more.clone(),
-            delay_ms: *delay_ms,
-        };
-        found.held.iter().map(hold).collect()
-    }
-}
-
-#[derive(Debug)]
-struct Waiting {
-    message: Message,
-    keys: Option<Arc<[Box<str>]>>,
-}
-
-/// What is held for one exchange.
-#[derive(Debug)]
-struct Backlog {
-    vhost: Arc<Vhost>,
-    exchange: Arc<Exchange>,
-    waiting: Wheel<Waiting>,
-    /// A resend is told when it comes: later, the order is that of the delays.
-    producers: Producers,
-    /// The earliest timer asked for and not yet rung.
-    timer_ms: u64,
-}
-
-/// Tells the exchanges of one lane apart: where the exchange lies in memory, which is its own as long as the backlog
-/// has it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct BacklogKey(usize);
-
-impl BacklogKey {
-    fn of(exchange: &Arc<Exchange>) -> Self {
-        Self(Arc::as_ptr(exchange).addr())
-    }
-}
-
-/// All that a lane holds.
-#[derive(Debug, Default)]
-pub(super) struct Backlogs(HashMap<BacklogKey, Backlog, foldhash::fast::RandomState>);
+use crate::wire::Properties;
 
 impl Broker {
     /// The lane that holds an exchange's delayed messages.
@@ -110,52 +25,27 @@ impl Broker {
 impl Lane {
     /// Takes a message for the time it is to be held.
     pub(super) fn hold(&mut self, hold: &Hold, message: Message, now_ms: u64) {
-        if !hold.exchange.is_alive() {
-            return;
+        if hold.exchange.is_alive() {
+            let key = self.backlogs.add(hold, message, now_ms);
+            self.set_backlog_timer(key, now_ms);
         }
-        let key = BacklogKey::of(&hold.exchange);
-        let backlog = self.backlogs.0.entry(key).or_insert_with(|| Backlog {
-            vhost: hold.vhost.clone(),
-            exchange: hold.exchange.clone(),
-            waiting: Wheel::default(),
-            producers: Producers::default(),
-            timer_ms: NEVER,
-        });
-        if backlog.producers.is_resend(&message) {
-            return;
-        }
-        backlog.producers.took(&message);
-        // The clock's current millisecond has begun already, so without one more it would be too early.
-        backlog.waiting.add(now_ms + hold.delay_ms + 1, Waiting { message, keys: hold.keys.clone() });
-        backlog.exchange.messages_delayed.fetch_add(1, Ordering::Relaxed);
-        self.set_backlog_timer(key, now_ms);
     }
 
     fn set_backlog_timer(&mut self, key: BacklogKey, now_ms: u64) {
-        let Some(backlog) = self.backlogs.0.get_mut(&key) else { return };
-        let next_ms = backlog.waiting.next_ms().unwrap_or(NEVER).min(now_ms + CHECK_MS);
-        if next_ms < backlog.timer_ms {
-            backlog.timer_ms = next_ms;
-            self.timers.add(next_ms, Timer::Backlog(key));
+        if let Some(at_ms) = self.backlogs.new_timer(key, now_ms) {
+            self.timers.add(at_ms, Timer::Backlog(key));
         }
     }
 
-    /// Routes what has been held long enough, but not more than `count_max` messages at once. If the exchange is gone,
-    /// so are its messages. Gives how many were routed.
+    /// Routes what has been held long enough, but not more than `count_max` messages at once. Gives how many.
     pub(super) fn release(&mut self, key: BacklogKey, count_max: usize, now_ms: u64) -> usize {
-        let Some(backlog) = self.backlogs.0.get_mut(&key) else { return 0 };
-        backlog.timer_ms = NEVER;
-        if !backlog.exchange.is_alive() {
-            self.backlogs.0.remove(&key);
-            return 0;
-        }
+        let Some(backlog) = self.backlogs.ring(key) else { return 0 };
         let (vhost, exchange) = (backlog.vhost.clone(), backlog.exchange.clone());
         let mut count = 0;
         while count < count_max
-            && let Some(waiting) = self.backlogs.0.get_mut(&key).and_then(|backlog| backlog.waiting.pop(now_ms))
+            && let Some(waiting) = self.backlogs.pop(key, now_ms)
         {
             count += 1;
-            exchange.messages_delayed.fetch_sub(1, Ordering::Relaxed);
             self.route_released(&vhost, &exchange, &waiting, now_ms);
         }
         self.set_backlog_timer(key, now_ms);
@@ -163,18 +53,18 @@ impl Lane {
     }
 
     fn route_released(&mut self, vhost: &Arc<Vhost>, exchange: &Arc<Exchange>, waiting: &Waiting, now_ms: u64) {
-        let Some(message) = with_negated_delay(&waiting.message) else { return };
+        let message = &waiting.message;
         let Ok(properties) = Properties::decode(message.properties()) else { return };
         let own_key = message.routing_key();
-        let keys: Vec<&str> = match &waiting.keys {
+        let keys: SmallVec<[&str; 2]> = match &waiting.keys {
             Some(keys) => keys.iter().map(|key| &**key).collect(),
-            None => vec![&own_key],
+            None => SmallVec::from_slice(&[&*own_key]),
         };
         let found = vhost.route(exchange, &Routable { keys: &keys, properties: &properties }, &|| now_ms);
         for queue in &found.queues {
             self.pass_on(queue.key, message.clone(), now_ms);
         }
-        self.detour(vhost, &found, &keys, &message, now_ms);
+        self.detour(vhost, &found, &keys, message, now_ms);
     }
 
     /// The part of a route that is no queue, for a message that a lane routes.
@@ -185,7 +75,7 @@ impl Lane {
         if found.held.is_empty() {
             return;
         }
-        for hold in Hold::all(vhost, found, keys) {
+        for hold in found.holds(vhost, keys) {
             let lane = self.broker().lane_of_exchange(&hold.exchange);
             if lane == self.index() {
                 self.hold(&hold, message.clone(), now_ms);
@@ -197,31 +87,11 @@ impl Lane {
     }
 }
 
-/// The message as it is routed after its delay: with the delay negated, so that it is not held again and whoever gets
-/// it can tell. Its sequence number has been looked at. `None` if the properties cannot be read, which the publish
-/// made sure of.
-fn with_negated_delay(message: &Message) -> Option<Message> {
-    let properties = Properties::decode(message.properties()).ok()?;
-    let raw = properties.headers?;
-    let delay = delay_of(&raw.get(DELAY_HEADER)?)?.checked_neg()?;
-    let mut headers = raw.parse().ok()?;
-    headers.insert(DELAY_HEADER, i32::try_from(delay).map_or(Value::I64(delay), Value::I32));
-    let mut encoded = Vec::with_capacity(raw.0.len() + 8);
-    headers.encode_bare(&mut encoded);
-    let mut raw = Vec::with_capacity(message.properties().len() + 8);
-    Properties { headers: Some(RawTable(&encoded)), ..properties }.encode(&mut raw);
-    let body = match message.body_shared() {
-        Some(shared) => Body::Large(shared.clone()),
-        None => Body::Small(message.body()),
-    };
-    let facts = Facts { is_numbered: false, ..message.facts() };
-    Some(Message::new(message.address(), &raw, body, facts, &mut Vec::new()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
+    use crate::broker::message::Body;
+    use crate::wire::{RawTable, Value};
     use std::task::{Context, Waker};
     use std::time::{Duration, Instant};
 
@@ -231,72 +101,6 @@ mod tests {
         QueueDeclare, Reply, Turn,
     };
     use crate::wire::Table;
-
-    fn delay(value: Value) -> Option<u64> {
-        let mut raw = Vec::new();
-        Table::from_iter([("x-delay", value)]).encode_bare(&mut raw);
-        delay_ms(Some(RawTable(&raw)))
-    }
-
-    /// FEATURES XT-10: integers of all widths, text and fractions; all else is not delayed.
-    #[test]
-    fn a_delay_is_a_number_above_zero() {
-        for value in
-            [Value::I8(7), Value::U8(7), Value::I16(7), Value::U16(7), Value::I32(7), Value::U32(7), Value::I64(7)]
-        {
-            assert_eq!(delay(value), Some(7));
-        }
-        assert_eq!(delay("7".into()), Some(7));
-        assert_eq!(delay(Value::F64(7.9)), Some(7));
-        assert_eq!(delay(Value::F32(7.5)), Some(7));
-        let limit = (1 << 32) - 1;
-        for at_limit in [limit, limit + 1, TTL_MS_MAX] {
-            assert_eq!(delay(Value::I64(at_limit)), Some(at_limit as u64));
-        }
-        let not_delayed = [
-            Value::I32(0),
-            Value::I8(-7),
-            Value::I64(TTL_MS_MAX + 1),
-            Value::I64(i64::MIN),
-            Value::F64(f64::NAN),
-            Value::F64(f64::INFINITY),
-            Value::F64(0.5),
-            "".into(),
-            "soon".into(),
-            Value::Bool(true),
-            Value::Void,
-            Value::Timestamp(7),
-            Value::Array(vec![Value::I32(7)]),
-        ];
-        for value in not_delayed {
-            assert_eq!(delay(value.clone()), None, "{value:?}");
-        }
-        assert_eq!(delay_ms(None), None);
-    }
-
-    /// FEATURES XT-10: the width grows if it must.
-    #[test]
-    fn the_delay_is_negated() {
-        for (value, negated) in [
-            (Value::U8(200), Value::I32(-200)),
-            (Value::I64(1 << 40), Value::I64(-(1 << 40))),
-            ("12".into(), Value::I32(-12)),
-        ] {
-            let mut headers = Vec::new();
-            Table::from_iter([("a", Value::Void), ("x-delay", value)]).encode_bare(&mut headers);
-            let mut properties = Vec::new();
-            let given =
-                Properties { headers: Some(RawTable(&headers)), message_id: Some(b"7"), ..Properties::default() };
-            given.encode(&mut properties);
-            let facts = Facts { is_numbered: true, priority: 3, ..Facts::default() };
-            let message = Message::new(b"\x01x\x01k", &properties, Body::Small(b"m"), facts, &mut Vec::new());
-            let message = with_negated_delay(&message).unwrap();
-            let properties = Properties::decode(message.properties()).unwrap();
-            assert_eq!(properties.headers.unwrap().get(DELAY_HEADER).unwrap().to_value().unwrap(), negated);
-            assert!(properties.message_id == Some(b"7") && message.body() == b"m" && message.routing_key() == "k");
-            assert_eq!(message.facts(), Facts { is_numbered: false, ..facts });
-        }
-    }
 
     const CHANNEL: ChannelKey = ChannelKey { number: 1, epoch: 1 };
     const REPLY: Reply = Reply { channel: CHANNEL, ticket: 1 };

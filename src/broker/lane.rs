@@ -12,7 +12,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::Broker;
-use super::delayed::{BacklogKey, Backlogs, Hold};
+use super::backlog::{BacklogKey, Backlogs, Hold};
 use super::effects::{ConnKey, Effects};
 use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement};
 use super::held::{Answering, ConfirmTo, Countdown, Held};

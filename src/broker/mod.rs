@@ -3,6 +3,7 @@
 //! [`Lane`], where messages live.
 
 mod alarm;
+mod backlog;
 mod client;
 mod dead_letter;
 mod dedup;
@@ -21,6 +22,7 @@ mod publish;
 mod queue;
 mod recent_history;
 mod refusal;
+mod replay;
 mod reply_to;
 mod request;
 mod route;

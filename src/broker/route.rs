@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError};
 
 use smallvec::SmallVec;
 
+use super::backlog::{Hold, delay_ms};
 use super::dedup::{self, Id};
-use super::delayed::{self, Hold};
 use super::event::{QueueId, QueueKey};
 use super::exchange::Routable;
 use super::recent_history;
@@ -74,7 +74,7 @@ impl Targets {
         if found.held.is_empty() && found.remembering.is_empty() {
             return queues;
         }
-        let held = Hold::all(vhost, found, keys);
+        let held = found.holds(vhost, keys);
         Self::Detour(Arc::new(Detour { queues, held, remembering: found.remembering.to_vec() }))
     }
 
@@ -113,6 +113,18 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// What exchanges are to hold back of a message with these keys.
+    pub(super) fn holds(&self, vhost: &Arc<Vhost>, keys: &[&str]) -> Vec<Hold> {
+        let more: Option<Arc<[Box<str>]>> = (keys.len() > 1).then(|| keys.iter().map(|key| Box::from(*key)).collect());
+        let hold = |(exchange, delay_ms): &(Arc<Exchange>, u64)| Hold {
+            vhost: vhost.clone(),
+            exchange: exchange.clone(),
+            keys: more.clone(),
+            delay_ms: *delay_ms,
+        };
+        self.held.iter().map(hold).collect()
+    }
+
     fn add(&mut self, queue: &Arc<QueueHandle>) {
         // Most messages go to few queues; for the others a scan would be quadratic.
         if self.queues.len() < 16 && self.queues.iter().any(|known| known.key == queue.key) {
@@ -208,7 +220,7 @@ fn passes(exchange: &Arc<Exchange>, message: &Routable<'_>, now_ms: &dyn Fn() ->
     found.is_unique = true;
     let headers = message.properties.headers;
     if exchange.options.delays
-        && let Some(delay_ms) = delayed::delay_ms(headers)
+        && let Some(delay_ms) = delay_ms(headers)
     {
         found.held.push((exchange.clone(), delay_ms));
         return Passes::Later;

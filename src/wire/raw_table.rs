@@ -60,6 +60,22 @@ impl<'a> RawTable<'a> {
         entries(self.0).map_while(Result::ok)
     }
 
+    /// Writes the entries with the first value of this name replaced, all others byte for byte as they are.
+    pub fn encode_with(&self, key: &[u8], replacement: &Value, out: &mut Vec<u8>) {
+        let mut is_replaced = false;
+        for (name, value) in self.iter() {
+            // A name was read as a shortstr.
+            out.push(name.len() as u8);
+            out.extend_from_slice(name);
+            if !is_replaced && name == key {
+                is_replaced = true;
+                replacement.encode(out);
+            } else {
+                value.encode(out);
+            }
+        }
+    }
+
     /// The first value of this name (BP-6); nothing is decoded or allocated.
     pub fn get(&self, key: &[u8]) -> Option<RawValue<'a>> {
         self.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
@@ -87,6 +103,15 @@ impl<'a> RawValue<'a> {
     /// The elements of an array, up to the first that cannot be read.
     pub fn array(&self) -> Option<impl Iterator<Item = RawValue<'a>> + use<'a>> {
         (self.tag == b'A').then(|| elements(self.bytes).map_while(Result::ok))
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.tag);
+        if matches!(self.tag, b'S' | b'x' | b'F' | b'A') {
+            // It was read with such a length.
+            out.extend((self.bytes.len() as u32).to_be_bytes());
+        }
+        out.extend_from_slice(self.bytes);
     }
 
     /// Decodes it.

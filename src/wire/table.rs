@@ -138,7 +138,7 @@ impl Value {
         }
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.tag());
         match self {
             Self::Bool(b) => out.push((*b).into()),

@@ -43,6 +43,24 @@ proptest! {
     }
 
     /// Cut anywhere but between entries, it is malformed; and what is whole of it can still be looked at.
+    /// One value is replaced, the rest stays as it is.
+    #[test]
+    fn a_value_is_replaced_in_place(table in table(), other in value(), place in any::<prop::sample::Index>()) {
+        let raw = bare(&table);
+        let mut expected = table.clone();
+        let key = match table.len() {
+            0 => b"none".to_vec(),
+            len => {
+                let key = table.iter().nth(place.index(len)).map(|(key, _)| key.to_vec()).unwrap();
+                expected.insert(&key, other.clone());
+                key
+            }
+        };
+        let mut written = Vec::new();
+        RawTable(&raw).encode_with(&key, &other, &mut written);
+        prop_assert_eq!(written, bare(&expected));
+    }
+
     #[test]
     fn cut_tables_are_malformed(table in table(), value in value()) {
         let mut whole = table;
