@@ -44,6 +44,8 @@ pub(super) struct Read<'a> {
 #[derive(Debug)]
 pub(super) struct MoreKeys {
     pub(super) keys: Vec<String>,
+    /// How many of them, at the front, are from CC.
+    pub(super) cc_count: usize,
     /// BCC is not delivered.
     pub(super) has_bcc: bool,
 }
@@ -64,7 +66,7 @@ impl<'a> Read<'a> {
         let facts = Facts {
             // BP-2: anything but 2 is transient.
             persistent: properties.delivery_mode == Some(2),
-            priority: properties.priority.unwrap_or(0),
+            priority: properties.priority,
             expiration_ms,
         };
         Ok(Self { facts, headers: properties.headers, user_id: properties.user_id, more_keys, properties })
@@ -106,6 +108,11 @@ impl<'a> Read<'a> {
         Ok(Some(rewritten))
     }
 
+    /// The keys that only routing is to know.
+    pub(super) fn bcc(&self) -> &[String] {
+        self.more_keys.as_ref().map_or(&[], |more| &more.keys[more.cc_count..])
+    }
+
     fn without_bcc(&self) -> Result<Vec<u8>, Refusal> {
         let headers = self.headers.unwrap_or_default().parse().map_err(|_| Refusal::MalformedProperties)?;
         let mut kept = Table::default();
@@ -121,7 +128,7 @@ impl<'a> Read<'a> {
 }
 
 fn more_keys(headers: RawTable<'_>) -> Result<Option<MoreKeys>, Refusal> {
-    let mut more = MoreKeys { keys: Vec::new(), has_bcc: false };
+    let mut more = MoreKeys { keys: Vec::new(), cc_count: 0, has_bcc: false };
     for header in ["CC", "BCC"] {
         let Some(value) = headers.get(header.as_bytes()) else {
             continue;
@@ -135,6 +142,9 @@ fn more_keys(headers: RawTable<'_>) -> Result<Option<MoreKeys>, Refusal> {
             if let Some(key) = key.longstr() {
                 more.keys.push(String::from_utf8_lossy(key).into_owned());
             }
+        }
+        if header == "CC" {
+            more.cc_count = more.keys.len();
         }
     }
     let some = more.has_bcc || !more.keys.is_empty();

@@ -14,7 +14,7 @@ use super::event::{Alarms, Answer, ChannelKey, Event, Outcome, OwnerKey, QueueKe
 use super::exchange::ExchangeType;
 use super::lane::{Countdown, Op};
 use super::mailbox::{Mailbox, lane_bit};
-use super::queue::{QueueOptions, Subscription};
+use super::queue::{QueueOptions, QueueType, Subscription};
 use super::refusal::{Named, Refusal};
 use super::reply_to::{self, OwnRequesters, REPLY_TO, Requesters};
 use super::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, QueueDeclare};
@@ -501,6 +501,9 @@ impl Client {
     pub fn get(&mut self, reply: Reply, queue: &str, no_ack: bool) -> Result<Answer, Refusal> {
         self.check_queue(Right::Read, queue)?;
         let queue = self.unlocked(self.vhost.require_queue(queue)?)?;
+        if queue.options.queue_type == QueueType::Quorum && queue.options.single_active_consumer {
+            return Err(Refusal::SingleActiveGet(queue.named()));
+        }
         self.push(queue.key.lane, Op::Get { queue, no_ack, reply });
         Ok(Answer::Later)
     }
