@@ -544,7 +544,11 @@ impl Queue {
         if self.active == Some(key) {
             // SC-1: the next in line takes over.
             self.active = None;
-            self.choose_active(fx);
+        }
+        self.choose_active(fx);
+        if let Some(active) = self.active {
+            // The one it was to hand over to may just have gone.
+            self.take_turn_again(active, fx);
         }
     }
 
@@ -651,3 +655,6 @@ impl Queue {
 fn has_credit(subscription: &Subscription, unacked: &Unacked) -> bool {
     subscription.no_ack || subscription.prefetch == 0 || unacked.len() < usize::from(subscription.prefetch)
 }
+
+#[cfg(test)]
+mod tests;
