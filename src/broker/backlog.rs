@@ -175,7 +175,8 @@ fn with_negated_delay(message: &Message, scratch: &mut Scratch) -> Option<Messag
         None => Body::Small(message.body()),
     };
     let facts = Facts { is_numbered: false, ..message.facts() };
-    Some(Message::new(message.address(), &scratch.properties, body, facts, &mut scratch.message))
+    let (address, bcc) = (message.address(), message.bcc());
+    Some(Message::with_bcc(address, &scratch.properties, body, facts, &bcc, &mut scratch.message))
 }
 
 #[cfg(test)]
@@ -239,7 +240,7 @@ mod tests {
             let given =
                 Properties { headers: Some(RawTable(&headers)), message_id: Some(b"7"), ..Properties::default() };
             given.encode(&mut properties);
-            let facts = Facts { is_numbered: true, priority: 3, ..Facts::default() };
+            let facts = Facts { is_numbered: true, priority: Some(3), ..Facts::default() };
             let message = Message::new(b"\x01x\x01k", &properties, Body::Small(b"m"), facts, &mut Vec::new());
             let message = with_negated_delay(&message, &mut Scratch::default()).unwrap();
             let properties = Properties::decode(message.properties()).unwrap();

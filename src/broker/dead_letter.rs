@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::effects::DeadLetter;
 use super::exchange::Routable;
 use super::lane::Lane;
-use super::message::{Body, Facts, Message};
+use super::message::{Facts, Message};
 use super::queue::Death;
 use super::vhost::QueueHandle;
 use crate::wire::{Properties, RawTable, Table, Value};
@@ -53,7 +53,10 @@ fn compose(dead: &DeadLetter, exchange: &str, routing_key: Option<&str>) -> Opti
     let own_keys = own_keys(message, &headers);
     record_death(&mut headers, &dead.queue, dead.death, message, &own_keys, properties.expiration);
 
-    let keys = routing_key.map_or(own_keys, |key| vec![key.into()]);
+    // DX-2: BCC routes again, and is told as little as before.
+    let bcc = if routing_key.is_some() { Vec::new() } else { message.bcc() };
+    let mut keys = routing_key.map_or(own_keys, |key| vec![key.into()]);
+    keys.extend(bcc.iter().cloned());
     let mut address = Vec::new();
     for part in [exchange, routing_key.unwrap_or(&message.routing_key())] {
         let part = &part.as_bytes()[..part.len().min(255)];
@@ -65,13 +68,9 @@ fn compose(dead: &DeadLetter, exchange: &str, routing_key: Option<&str>) -> Opti
     let mut raw = Vec::new();
     // TL-3: without its expiration, or it would expire again at once.
     Properties { headers: Some(RawTable(&encoded)), expiration: None, ..properties }.encode(&mut raw);
-    let body = match message.body_shared() {
-        Some(shared) => Body::Large(shared.clone()),
-        None => Body::Small(message.body()),
-    };
     // It is no resend of its producer's, though it has the number still.
     let facts = Facts { expiration_ms: None, is_numbered: false, ..message.facts() };
-    let message = Message::new(&address, &raw, body, facts, &mut Vec::new());
+    let message = message.with_properties(&address, &raw, facts, &bcc);
     Some(Letter { message, keys, headers })
 }
 

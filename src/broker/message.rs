@@ -43,8 +43,8 @@ impl Body<'_> {
 pub struct Facts {
     /// delivery-mode 2.
     pub persistent: bool,
-    /// The priority property, 0 if absent.
-    pub priority: u8,
+    /// The priority property. Absent, it is 0 for classic queues and 4 for quorum queues.
+    pub priority: Option<u8>,
     /// The expiration property in milliseconds.
     pub expiration_ms: Option<u64>,
     /// It has an id by which a queue may tell duplicates (XT-11).
@@ -57,6 +57,7 @@ struct Meta {
     facts: Facts,
     address_len: u16,
     properties_len: u32,
+    has_bcc: bool,
     large_body: Option<Bytes>,
 }
 
@@ -65,9 +66,10 @@ struct Meta {
 /// The bytes are laid out as they came and as they will leave:
 ///
 /// ```text
-/// | exchange shortstr | routing-key shortstr | property flags and values | body (if small) |
+/// | exchange shortstr | routing-key shortstr | property flags and values | keys of BCC (if any) | body (if small) |
 /// |<---------------- address -------------->|<------ properties ------->|
 /// ```
+/// Keys of BCC are told to no client; they stay for the day the message is dead-lettered: `size u32 | shortstr ...`.
 #[derive(Clone)]
 pub struct Message(ThinArc<Meta, u8>);
 
@@ -75,9 +77,24 @@ impl Message {
     /// Builds a message. `address` is `exchange shortstr | routing-key shortstr`, `properties` the raw flags and
     /// values of the content header; `scratch` is a buffer to assemble in, kept by the caller to save allocations.
     pub fn new(address: &[u8], properties: &[u8], body: Body<'_>, facts: Facts, scratch: &mut Vec<u8>) -> Self {
+        Self::with_bcc(address, properties, body, facts, &[], scratch)
+    }
+
+    /// As [`Self::new`], with keys that no client is told.
+    pub fn with_bcc(
+        address: &[u8],
+        properties: &[u8],
+        body: Body<'_>,
+        facts: Facts,
+        bcc: &[String],
+        scratch: &mut Vec<u8>,
+    ) -> Self {
         scratch.clear();
         scratch.extend_from_slice(address);
         scratch.extend_from_slice(properties);
+        if !bcc.is_empty() {
+            put_keys(bcc, scratch);
+        }
         let large_body = match body {
             Body::Small(bytes) => {
                 scratch.extend_from_slice(bytes);
@@ -91,6 +108,7 @@ impl Message {
             address_len: address.len() as u16,
             // A content header fits a frame, whose size is 32 bits.
             properties_len: properties.len() as u32,
+            has_bcc: !bcc.is_empty(),
             large_body,
         };
         Self(ThinArc::from_header_and_slice(meta, scratch))
@@ -125,8 +143,39 @@ impl Message {
     pub fn body(&self) -> &[u8] {
         match &self.meta().large_body {
             Some(bytes) => bytes,
-            None => &self.0.slice[usize::from(self.meta().address_len) + self.meta().properties_len as usize..],
+            None => {
+                let rest = self.behind_properties();
+                if self.meta().has_bcc { cut_keys(rest).1 } else { rest }
+            }
         }
+    }
+
+    fn behind_properties(&self) -> &[u8] {
+        &self.0.slice[usize::from(self.meta().address_len) + self.meta().properties_len as usize..]
+    }
+
+    /// The routing keys that came in the BCC header.
+    pub fn bcc(&self) -> Vec<String> {
+        let mut keys = Vec::new();
+        if self.meta().has_bcc {
+            let mut rest = cut_keys(self.behind_properties()).0;
+            while let Some((key, more)) =
+                rest.split_first().and_then(|(len, rest)| rest.split_at_checked((*len).into()))
+            {
+                keys.push(String::from_utf8_lossy(key).into_owned());
+                rest = more;
+            }
+        }
+        keys
+    }
+
+    /// The same message with other properties.
+    pub fn with_properties(&self, address: &[u8], properties: &[u8], facts: Facts, bcc: &[String]) -> Self {
+        let body = match self.body_shared() {
+            Some(shared) => Body::Large(shared.clone()),
+            None => Body::Small(self.body()),
+        };
+        Self::with_bcc(address, properties, body, facts, bcc, &mut Vec::new())
     }
 
     /// The body by reference count, if it is a large one.
@@ -143,6 +192,29 @@ impl Message {
     pub fn memory_bytes(&self) -> usize {
         OVERHEAD_BYTES + self.0.slice.len() + self.meta().large_body.as_ref().map_or(0, Bytes::len)
     }
+}
+
+/// `size u32 | shortstr ...`; a key longer than any routing key can be names no binding and is left out.
+fn put_keys(keys: &[String], into: &mut Vec<u8>) {
+    let at = into.len();
+    into.extend_from_slice(&[0; 4]);
+    for key in keys {
+        if let Ok(len) = u8::try_from(key.len()) {
+            into.push(len);
+            into.extend_from_slice(key.as_bytes());
+        }
+    }
+    // Smaller than the header they came in.
+    let size = (into.len() - at - 4) as u32;
+    into[at..at + 4].copy_from_slice(&size.to_be_bytes());
+}
+
+/// What [`put_keys`] wrote, and what comes behind.
+fn cut_keys(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let Some((size, rest)) = bytes.split_first_chunk::<4>() else {
+        return (&[], bytes);
+    };
+    rest.split_at_checked(u32::from_be_bytes(*size) as usize).unwrap_or((&[], rest))
 }
 
 impl std::fmt::Debug for Message {
@@ -168,6 +240,13 @@ mod tests {
         assert_eq!(message.routing_key(), "key");
         assert_eq!(message.properties(), b"\x10\x00\x02");
         assert_eq!(message.body(), b"hello");
+        assert!(message.bcc().is_empty());
+        let bcc = ["a".to_owned(), String::new(), "b.c".to_owned(), "x".repeat(256)];
+        let facts = Facts::default();
+        let message = Message::with_bcc(b"\x00\x01q", b"\x00\x00", Body::Small(b"hello"), facts, &bcc, &mut scratch);
+        assert_eq!((message.body(), message.bcc()), (&b"hello"[..], bcc[..3].to_vec()));
+        let other = message.with_properties(message.address(), b"\x10\x00\x02", facts, &message.bcc());
+        assert_eq!((other.body(), other.bcc()), (&b"hello"[..], bcc[..3].to_vec()));
         let large = Bytes::from(vec![7; LARGE_BODY_MIN]);
         let message =
             Message::new(b"\x00\x01q", b"\x00\x00", Body::Large(large.clone()), Facts::default(), &mut scratch);

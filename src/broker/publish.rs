@@ -45,6 +45,8 @@ pub(super) struct Read<'a> {
 #[derive(Debug)]
 pub(super) struct MoreKeys {
     pub(super) keys: Vec<String>,
+    /// How many of them, at the front, are from CC.
+    pub(super) cc_count: usize,
     /// BCC is not delivered.
     pub(super) has_bcc: bool,
 }
@@ -66,7 +68,7 @@ impl<'a> Read<'a> {
         let facts = Facts {
             // BP-2: anything but 2 is transient.
             persistent: properties.delivery_mode == Some(2),
-            priority: properties.priority.unwrap_or(0),
+            priority: properties.priority,
             expiration_ms,
             has_id: known.id.is_some(),
             is_numbered: known.is_numbered()?,
@@ -108,6 +110,11 @@ impl<'a> Read<'a> {
         let mut rewritten = Vec::new();
         Properties { reply_to: Some(name.as_bytes()), ..properties }.encode(&mut rewritten);
         Ok(Some(rewritten))
+    }
+
+    /// The keys that only routing is to know.
+    pub(super) fn bcc(&self) -> &[String] {
+        self.more_keys.as_ref().map_or(&[], |more| &more.keys[more.cc_count..])
     }
 
     fn without_bcc(&self) -> Result<Vec<u8>, Refusal> {
@@ -154,7 +161,7 @@ impl<'a> Known<'a> {
     }
 
     fn more_keys(&self) -> Result<Option<MoreKeys>, Refusal> {
-        let mut more = MoreKeys { keys: Vec::new(), has_bcc: self.bcc.is_some() };
+        let mut more = MoreKeys { keys: Vec::new(), cc_count: 0, has_bcc: self.bcc.is_some() };
         for (header, value) in [("CC", self.cc), ("BCC", self.bcc)] {
             let Some(value) = value else {
                 continue;
@@ -167,6 +174,9 @@ impl<'a> Known<'a> {
                 if let Some(key) = key.longstr() {
                     more.keys.push(String::from_utf8_lossy(key).into_owned());
                 }
+            }
+            if header == "CC" {
+                more.cc_count = more.keys.len();
             }
         }
         let some = more.has_bcc || !more.keys.is_empty();

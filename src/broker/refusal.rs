@@ -124,6 +124,12 @@ pub enum Refusal {
          exclusive property value does not match that of the original declaration."
     )]
     Locked(Named),
+    /// EH-28.
+    #[error(
+        "cannot obtain access to locked {0}. basic.get operations are not supported by quorum queues with single \
+         active consumer"
+    )]
+    SingleActiveGet(Named),
     /// EH-6, RabbitMQ 4's wording.
     #[error("{right} access to {what} refused for user '{user}'")]
     Access {
@@ -290,7 +296,7 @@ impl Refusal {
             Self::VhostDeleted(_) | Self::UserDeleted(_) | Self::Forced(_) => ReplyCode::ConnectionForced,
             Self::StreamsUnsupported | Self::QuorumConditionalDelete { .. } => ReplyCode::NotImplemented,
             Self::NotFound(_) | Self::QueueGone => ReplyCode::NotFound,
-            Self::Locked(_) => ReplyCode::ResourceLocked,
+            Self::Locked(_) | Self::SingleActiveGet(_) => ReplyCode::ResourceLocked,
             Self::Access { .. }
             | Self::TopicAccess { .. }
             | Self::ReservedPrefix { .. }

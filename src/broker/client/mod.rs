@@ -16,7 +16,7 @@ use super::exchange::ExchangeType;
 use super::held::Countdown;
 use super::lane::Op;
 use super::mailbox::{Mailbox, lane_bit};
-use super::queue::{QueueOptions, Subscription};
+use super::queue::{QueueOptions, QueueType, Subscription};
 use super::refusal::{Named, Refusal};
 use super::reply_to::{REPLY_TO, Requester, is_opaque_name, is_place};
 use super::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, QueueDeclare};
@@ -505,6 +505,9 @@ impl Client {
     pub fn get(&mut self, reply: Reply, queue: &str, no_ack: bool) -> Result<Answer, Refusal> {
         self.check_queue(Right::Read, queue)?;
         let queue = self.unlocked(self.vhost.require_queue(queue)?)?;
+        if queue.options.queue_type == QueueType::Quorum && queue.options.single_active_consumer {
+            return Err(Refusal::SingleActiveGet(queue.named()));
+        }
         self.push(queue.key.lane, Op::Get { queue, no_ack, reply });
         Ok(Answer::Later)
     }

@@ -115,7 +115,8 @@ impl Client {
         }
         let rewritten = read.rewritten(reply_name.as_deref())?;
         let properties = rewritten.as_deref().unwrap_or(publish.properties);
-        let message = Message::new(publish.address, properties, publish.body, read.facts, &mut self.scratch);
+        let (body, scratch) = (publish.body, &mut self.scratch);
+        let message = Message::with_bcc(publish.address, properties, body, read.facts, read.bcc(), scratch);
         Ok(Prepared { targets: Targets::new(&self.vhost, &found, &keys), message })
     }
 

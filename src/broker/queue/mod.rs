@@ -2,6 +2,7 @@
 //! [`Effects`]. It owns its messages, consumers and unacked deliveries; it does no I/O, reads no clock, and must
 //! never look at another queue or at a socket. Start reading at [`Queue::publish`] and [`Queue::dispatch`].
 
+mod counted;
 mod options;
 mod ready;
 mod settings;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use self::ready::{Entry, NEVER, Ready};
+use self::ready::{Entry, NEVER, Order, Ready};
 use self::turns::Turns;
 use self::unacked::Unacked;
 use super::dedup::Duplicates;
@@ -99,6 +100,8 @@ pub(in crate::broker) struct Queue {
     turns: Turns,
     /// Consumers in the order they came.
     consumers: Vec<OwnerKey>,
+    /// The one that gets the messages, if only one may.
+    active: Option<OwnerKey>,
     /// Who holds what each channel got with basic.get.
     getters: HashMap<(ConnKey, ChannelKey), OwnerKey>,
     /// When a client last declared, got from or consumed from it: x-expires counts from here.
@@ -112,13 +115,17 @@ pub(in crate::broker) struct Queue {
 impl Queue {
     pub(in crate::broker) fn new(handle: Arc<QueueHandle>, now_ms: u64) -> Self {
         Self {
-            ready: Ready::new(handle.options.priority_max),
+            ready: Ready::new(match handle.options.queue_type {
+                QueueType::Classic => Order::classic(handle.options.priority_max),
+                QueueType::Quorum => Order::QUORUM,
+            }),
             duplicates: Duplicates::new(handle.options.deduplicates),
             settings: handle.options.settings.clone(),
             handle,
             owners: Slab::new(),
             turns: Turns::default(),
             consumers: Vec::new(),
+            active: None,
             getters: HashMap::new(),
             used_ms: now_ms,
             timer_ms: NEVER,
@@ -155,7 +162,7 @@ impl Queue {
         if self.duplicates.contains(&message) {
             return true;
         }
-        if self.settings.overflow != Overflow::DropHead && self.is_full() {
+        if self.settings.overflow != Overflow::DropHead && self.would_overflow(&message) {
             if self.settings.overflow == Overflow::RejectPublishDlx {
                 self.dead_letter(message, Death::MaxLength, fx);
             }
@@ -181,10 +188,11 @@ impl Queue {
         if ttl_ms == 0 { now_ms } else { now_ms + ttl_ms + 1 }
     }
 
-    /// Full for reject-publish: one more message would be too many.
-    fn is_full(&self) -> bool {
+    /// For reject-publish: this message would be one, or its body some bytes, too many.
+    fn would_overflow(&self, message: &Message) -> bool {
+        let bytes = self.ready.body_bytes() + message.body().len() as u64;
         self.settings.length_max.is_some_and(|max| self.ready.len() as u64 >= max)
-            || self.settings.length_bytes_max.is_some_and(|max| self.ready.body_bytes() >= max)
+            || self.settings.length_bytes_max.is_some_and(|max| bytes > max)
     }
 
     fn enforce_length(&mut self, fx: &mut Effects) {
@@ -272,7 +280,7 @@ impl Queue {
             source: Source { queue: self.handle.key, owner: key, number: owner.delivered },
             redelivered: entry.deliveries > 0,
             counted,
-            message: entry.message.clone(),
+            message: counted::told(self.handle.options.queue_type, &entry),
         };
         if subscription.no_ack {
             self.duplicates.remove(&entry.message);
@@ -299,7 +307,7 @@ impl Queue {
         self.used_ms = now_ms;
         self.drop_expired(now_ms, fx);
         let mut entry = self.ready.pop()?;
-        let message = entry.message.clone();
+        let message = counted::told(self.options().queue_type, &entry);
         let redelivered = entry.deliveries > 0;
         let source = if no_ack {
             self.duplicates.remove(&entry.message);
@@ -313,6 +321,8 @@ impl Queue {
             Source { queue: self.handle.key, owner: key, number: owner.delivered }
         };
         let delivery = Delivery { channel, consumer: 0, source, redelivered, counted: false, message };
+        // What the message hid goes as soon as it is the head, before the count is told.
+        self.drop_expired(now_ms, fx);
         self.set_timer(fx);
         Some(Box::new(Got { delivery, remaining: self.messages() }))
     }
@@ -350,6 +360,9 @@ impl Queue {
                 Settlement::Nack { requeue: true } | Settlement::Reject { requeue: true } => returned.push(entry),
                 Settlement::Nack { requeue: false } | Settlement::Reject { requeue: false } => rejected.push(entry),
             }
+        }
+        if self.active == Some(key) {
+            self.choose_active(fx);
         }
         self.take_turn_again(key, fx);
         for entry in rejected {
@@ -413,9 +426,59 @@ impl Queue {
         self.owners.get(key.0 as usize).map(|owner| owner.channel)
     }
 
-    /// With a single active consumer, the first that came is; otherwise all are.
+    /// Messages go to it. With a single active consumer, that is the chosen one; of a quorum queue it gets no more
+    /// once one of higher priority waits (SC-1).
     fn is_active(&self, key: OwnerKey) -> bool {
-        !self.options().single_active_consumer || self.consumers.first() == Some(&key)
+        !self.options().single_active_consumer || self.active == Some(key) && self.successor(key).is_none()
+    }
+
+    /// Who takes over from the active consumer of a quorum queue when that holds nothing more.
+    fn successor(&self, active: OwnerKey) -> Option<OwnerKey> {
+        if self.options().queue_type != QueueType::Quorum {
+            return None;
+        }
+        self.first_of_highest_priority().filter(|first| self.priority_of(*first) > self.priority_of(active))
+    }
+
+    fn first_of_highest_priority(&self) -> Option<OwnerKey> {
+        // Of equals `max_by_key` gives the last.
+        self.consumers.iter().rev().copied().max_by_key(|key| self.priority_of(*key))
+    }
+
+    fn priority_of(&self, key: OwnerKey) -> Option<i64> {
+        match &self.owners.get(key.0 as usize)?.role {
+            Role::Consumer { subscription, .. } => Some(subscription.priority),
+            Role::Holder => None,
+        }
+    }
+
+    /// Chooses the single active consumer anew if there is none, or one of higher priority may take over.
+    fn choose_active(&mut self, fx: &mut Effects) {
+        if !self.options().single_active_consumer {
+            return;
+        }
+        let chosen = match self.active {
+            None if self.options().queue_type == QueueType::Quorum => self.first_of_highest_priority(),
+            None => self.consumers.first().copied(),
+            Some(active) => {
+                let Some(successor) = self.successor(active) else { return };
+                self.rest(active);
+                let holds = self.owners.get(active.0 as usize).is_some_and(|owner| !owner.unacked.is_empty());
+                if holds { None } else { Some(successor) }
+            }
+        };
+        if let Some(chosen) = chosen {
+            self.active = Some(chosen);
+            self.take_turn_again(chosen, fx);
+        }
+    }
+
+    /// A consumer that is to get nothing for now.
+    fn rest(&mut self, key: OwnerKey) {
+        self.turns.leave(key);
+        if let Some(Owner { role: Role::Consumer { in_turn, .. }, .. }) = self.owners.get_mut(key.0 as usize) {
+            *in_turn = false;
+        }
     }
 
     /// The connection takes messages again, or a channel-wide limit has room.
@@ -456,6 +519,7 @@ impl Queue {
         // A queue never has 2^32 owners.
         let key = OwnerKey(self.owners.insert(owner) as u32);
         self.consumers.push(key);
+        self.choose_active(fx);
         self.take_turn_again(key, fx);
         Ok(key)
     }
@@ -478,7 +542,6 @@ impl Queue {
         let Some(at) = self.consumers.iter().position(|consumer| *consumer == key) else {
             return;
         };
-        let was_active = self.is_active(key);
         self.consumers.remove(at);
         self.turns.leave(key);
         if let Some(owner) = self.owners.get_mut(key.0 as usize) {
@@ -490,9 +553,15 @@ impl Queue {
             if self.options().auto_delete {
                 fx.doom(self.id());
             }
-        } else if self.options().single_active_consumer && was_active {
+        }
+        if self.active == Some(key) {
             // SC-1: the next in line takes over.
-            self.take_turn_again(self.consumers[0], fx);
+            self.active = None;
+        }
+        self.choose_active(fx);
+        if let Some(active) = self.active {
+            // The one it was to hand over to may just have gone.
+            self.take_turn_again(active, fx);
         }
     }
 
@@ -604,3 +673,6 @@ impl Queue {
 fn has_credit(subscription: &Subscription, unacked: &Unacked) -> bool {
     subscription.no_ack || subscription.prefetch == 0 || unacked.len() < usize::from(subscription.prefetch)
 }
+
+#[cfg(test)]
+mod tests;

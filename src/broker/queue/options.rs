@@ -135,7 +135,7 @@ impl QueueOptions {
                 return Err(Refusal::ServerNamed(queue_type.erlang_name()));
             }
             let wrong =
-                [(!durable, "non-durable"), (auto_delete, "auto-delete"), (exclusive.is_some(), "exclusive-owner")];
+                [(exclusive.is_some(), "exclusive-owner"), (!durable, "non-durable"), (auto_delete, "auto-delete")];
             if let Some((_, property)) = wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
                 return Err(Refusal::InvalidProperty { property, queue: name.clone() });
             }

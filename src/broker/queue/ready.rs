@@ -1,5 +1,6 @@
 //! The messages of a queue that wait for a consumer, in the order they will be delivered: by priority, and within a
-//! priority in publish order, where a returned message takes its old place.
+//! priority in publish order. In a classic queue a returned message takes its old place; in a quorum queue returned
+//! messages go before all others, in the order they came back (QQ-5).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -58,11 +59,35 @@ impl Level {
     }
 }
 
+/// How a type of queue orders its messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::broker) struct Order {
+    /// Priorities above count as this one (PQ-1).
+    pub(in crate::broker) priority_max: u8,
+    /// That of a message that names none.
+    pub(in crate::broker) priority_default: u8,
+    /// Returned messages go first instead of to their old places.
+    pub(in crate::broker) returns_first: bool,
+}
+
+impl Order {
+    /// A classic queue with `x-max-priority`.
+    pub(in crate::broker) fn classic(priority_max: u8) -> Self {
+        Self { priority_max, priority_default: 0, returns_first: false }
+    }
+
+    /// PQ-3.
+    pub(in crate::broker) const QUORUM: Self = Self { priority_max: 31, priority_default: 4, returns_first: true };
+}
+
 /// All waiting messages of one queue.
 #[derive(Debug)]
 pub(in crate::broker) struct Ready {
-    /// One for each priority from 0 up.
+    order: Order,
+    /// One for each priority from 0 up to the highest that was seen.
     levels: SmallVec<[Level; 1]>,
+    /// What came back, if [`Order::returns_first`].
+    returns: VecDeque<Entry>,
     len: usize,
     /// Sum of body lengths (x-max-length-bytes counts bodies only).
     body_bytes: u64,
@@ -71,10 +96,9 @@ pub(in crate::broker) struct Ready {
 }
 
 impl Ready {
-    /// Priorities 0 to `priority_max`, both included.
-    pub(in crate::broker) fn new(priority_max: u8) -> Self {
-        let levels = (0..=priority_max).map(|_| Level::default()).collect();
-        Self { levels, len: 0, body_bytes: 0, expiring: false }
+    pub(in crate::broker) fn new(order: Order) -> Self {
+        let levels = SmallVec::new();
+        Self { order, levels, returns: VecDeque::new(), len: 0, body_bytes: 0, expiring: false }
     }
 
     pub(in crate::broker) fn len(&self) -> usize {
@@ -90,10 +114,12 @@ impl Ready {
         self.body_bytes
     }
 
-    /// PQ-1: a priority above the queue's highest counts as the highest.
     fn level(&mut self, message: &Message) -> &mut Level {
-        let highest = self.levels.len() - 1;
-        let level = usize::from(message.facts().priority).min(highest);
+        let Order { priority_max, priority_default, .. } = self.order;
+        let level = usize::from(message.facts().priority.unwrap_or(priority_default).min(priority_max));
+        if self.levels.len() <= level {
+            self.levels.resize_with(level + 1, Level::default);
+        }
         &mut self.levels[level]
     }
 
@@ -105,12 +131,16 @@ impl Ready {
         self.level(&message).fresh.push_back((message, expires_ms));
     }
 
-    /// Puts a message that was taken back to its place.
+    /// Puts a message that was taken back.
     pub(in crate::broker) fn put_back(&mut self, entry: Entry) {
         self.len += 1;
         self.body_bytes += entry.message.body().len() as u64;
         self.expiring |= entry.expires_ms != NEVER;
-        self.level(&entry.message).returned.insert(entry.position, entry);
+        if self.order.returns_first {
+            self.returns.push_back(entry);
+        } else {
+            self.level(&entry.message).returned.insert(entry.position, entry);
+        }
     }
 
     /// Takes the message to be delivered next.
@@ -118,7 +148,10 @@ impl Ready {
         if self.len == 0 {
             return None;
         }
-        let entry = self.levels.iter_mut().rev().find_map(Level::pop)?;
+        let entry = match self.returns.pop_front() {
+            Some(entry) => entry,
+            None => self.levels.iter_mut().rev().find_map(Level::pop)?,
+        };
         self.took(&entry);
         Some(entry)
     }
@@ -146,7 +179,11 @@ impl Ready {
         if !self.expiring {
             return None;
         }
-        let entry = self.levels.iter_mut().find(|level| level.head_expires_ms() <= now_ms)?.pop()?;
+        let entry = if self.returned_expires_ms() <= now_ms {
+            self.returns.pop_front()?
+        } else {
+            self.levels.iter_mut().find(|level| level.head_expires_ms() <= now_ms)?.pop()?
+        };
         self.took(&entry);
         Some(entry)
     }
@@ -156,7 +193,11 @@ impl Ready {
         if !self.expiring {
             return NEVER;
         }
-        self.levels.iter().map(Level::head_expires_ms).min().unwrap_or(NEVER)
+        self.levels.iter().map(Level::head_expires_ms).min().unwrap_or(NEVER).min(self.returned_expires_ms())
+    }
+
+    fn returned_expires_ms(&self) -> u64 {
+        self.returns.front().map_or(NEVER, |entry| entry.expires_ms)
     }
 
     /// Removes everything.
@@ -166,6 +207,7 @@ impl Ready {
             level.returned.clear();
             level.fresh.clear();
         }
+        self.returns.clear();
         self.len = 0;
         self.body_bytes = 0;
         self.release_memory();
@@ -186,7 +228,7 @@ mod tests {
     use crate::broker::message::{Body, Facts};
 
     fn message(name: &str, priority: u8) -> Message {
-        let facts = Facts { priority, ..Facts::default() };
+        let facts = Facts { priority: Some(priority), ..Facts::default() };
         Message::new(b"\x00\x01q", b"\x00\x00", Body::Small(name.as_bytes()), facts, &mut Vec::new())
     }
 
@@ -196,7 +238,7 @@ mod tests {
 
     #[test]
     fn returned_messages_take_their_old_place() {
-        let mut ready = Ready::new(0);
+        let mut ready = Ready::new(Order::classic(0));
         for name in ["0", "1", "2", "3", "4"] {
             ready.push(message(name, 0), NEVER);
         }
@@ -213,7 +255,7 @@ mod tests {
 
     #[test]
     fn priorities_are_strict_and_clamped() {
-        let mut ready = Ready::new(5);
+        let mut ready = Ready::new(Order::classic(5));
         for (name, priority) in [("low", 0), ("high", 5), ("above", 9), ("mid", 3)] {
             ready.push(message(name, priority), NEVER);
         }
@@ -221,9 +263,27 @@ mod tests {
         assert_eq!(order, ["high", "above", "mid", "low"]);
     }
 
+    /// FEATURES PQ-3, QQ-5.
+    #[test]
+    fn a_quorum_queue_has_32_priorities_and_gives_returns_first() {
+        let mut ready = Ready::new(Order::QUORUM);
+        let unnamed = Message::new(b"\x00\x01q", b"\x00\x00", Body::Small(b"none"), Facts::default(), &mut Vec::new());
+        ready.push(message("3", 3), NEVER);
+        ready.push(unnamed, NEVER);
+        for (name, priority) in [("4", 4), ("5", 5), ("31", 31), ("200", 200)] {
+            ready.push(message(name, priority), NEVER);
+        }
+        let highest = ready.pop().unwrap();
+        let next = ready.pop().unwrap();
+        ready.put_back(next);
+        ready.put_back(highest);
+        let order: Vec<String> = (0..6).map(|_| pop(&mut ready)).collect();
+        assert_eq!(order, ["200", "31", "5", "none", "4", "3"]);
+    }
+
     #[test]
     fn only_the_head_expires() {
-        let mut ready = Ready::new(0);
+        let mut ready = Ready::new(Order::classic(0));
         ready.push(message("long", 0), 5000);
         ready.push(message("short", 0), 50);
         assert!(ready.pop_expired(300).is_none());

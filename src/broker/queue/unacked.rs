@@ -83,12 +83,12 @@ impl Unacked {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ready::{NEVER, Ready};
+    use super::super::ready::{NEVER, Order, Ready};
     use super::*;
     use crate::broker::message::{Body, Facts, Message};
 
     fn entry(number: u64) -> Entry {
-        let mut ready = Ready::new(0);
+        let mut ready = Ready::new(Order::classic(0));
         let body = number.to_string();
         let body = Body::Small(body.as_bytes());
         ready.push(Message::new(b"\x00\x00", b"\x00\x00", body, Facts::default(), &mut Vec::new()), NEVER);

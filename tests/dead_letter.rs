@@ -1,0 +1,150 @@
+//! Dead letters: where they go, and what they tell of their deaths.
+
+use lapin::message::BasicGetMessage;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldArray, FieldTable};
+use lapin::{BasicProperties, Channel};
+
+use crate::common::{ChannelExt, eventually, start_client, table};
+
+fn string(text: &str) -> AMQPValue {
+    AMQPValue::LongString(text.into())
+}
+
+async fn mortal<const N: usize>(channel: &Channel, name: &str, exchange: &str, more: [(&str, AMQPValue); N]) {
+    let mut arguments = table(more);
+    arguments.insert("x-dead-letter-exchange".into(), string(exchange));
+    channel.declare(name, QueueDeclareOptions::default(), arguments).await.expect("queue.declare-ok");
+}
+
+async fn reject_one(channel: &Channel, queue: &str) {
+    let got = channel.get(queue).await.expect("a message");
+    channel.reject(got.delivery_tag, false).await;
+}
+
+fn with_headers(headers: FieldTable) -> BasicProperties {
+    BasicProperties::default().with_headers(headers)
+}
+
+fn headers(letter: &BasicGetMessage) -> FieldTable {
+    letter.properties.headers().clone().unwrap_or_default()
+}
+
+fn deaths(letter: &BasicGetMessage) -> Vec<FieldTable> {
+    let headers = headers(letter);
+    let Some(AMQPValue::FieldArray(deaths)) = headers.inner().get("x-death") else {
+        panic!("no x-death in {headers:?}");
+    };
+    let entry = |value: &AMQPValue| match value {
+        AMQPValue::FieldTable(entry) => Some(entry.clone()),
+        _ => None,
+    };
+    deaths.as_slice().iter().filter_map(entry).collect()
+}
+
+/// FEATURES DX-2, DX-3: without a key of the queue's, CC and BCC route again; only CC is told.
+#[tokio::test]
+async fn all_keys_of_the_publish_route_again() {
+    let (_server, client) = start_client().await;
+    for queue in ["own", "cc", "bcc"] {
+        client.queue(queue).await;
+        client.bind(queue, "amq.direct", queue).await;
+    }
+    mortal(&client, "q", "amq.direct", []).await;
+    client.bind("q", "amq.topic", "#").await;
+    let keys = |key: &str| AMQPValue::FieldArray(FieldArray::from(vec![string(key)]));
+    let properties = with_headers(table([("CC", keys("cc")), ("BCC", keys("bcc"))]));
+    client.publish_with("amq.topic", "own", b"m", properties).await;
+    reject_one(&client, "q").await;
+    for queue in ["own", "cc", "bcc"] {
+        let letter = eventually("the dead letter", async || client.get(queue).await).await;
+        assert_eq!((letter.exchange.as_str(), letter.routing_key.as_str()), ("amq.direct", "own"));
+        assert!(!headers(&letter).contains_key("BCC"));
+        let told = AMQPValue::FieldArray(FieldArray::from(vec![string("own"), string("cc")]));
+        assert_eq!(deaths(&letter)[0].inner().get("routing-keys"), Some(&told));
+    }
+}
+
+/// FEATURES DX-2: BCC is not forgotten over a second death.
+#[tokio::test]
+async fn bcc_outlives_two_deaths() {
+    let (_server, client) = start_client().await;
+    for queue in ["first", "second"] {
+        client.exchange(&format!("{queue}.x"), lapin::ExchangeKind::Direct).await;
+    }
+    mortal(&client, "q", "first.x", []).await;
+    mortal(&client, "first", "second.x", []).await;
+    client.bind("first", "first.x", "hidden").await;
+    client.queue("second").await;
+    client.bind("second", "second.x", "hidden").await;
+    let keys = AMQPValue::FieldArray(FieldArray::from(vec![string("hidden")]));
+    client.publish_with("", "q", &[b'x'; 5000], with_headers(table([("BCC", keys)]))).await;
+    reject_one(&client, "q").await;
+    eventually("the first dead letter", async || (client.count("first").await.0 == 1).then_some(())).await;
+    reject_one(&client, "first").await;
+    let letter = eventually("the second dead letter", async || client.get("second").await).await;
+    assert_eq!((letter.data.len(), deaths(&letter).len()), (5000, 2));
+}
+
+/// FEATURES DX-5: whatever a publisher sends as its history, the death is recorded and the letter arrives.
+#[tokio::test]
+async fn odd_histories_of_publishers_do_no_harm() {
+    let (_server, client) = start_client().await;
+    client.queue("dead").await;
+    mortal(&client, "q", "", [("x-dead-letter-routing-key", string("dead"))]).await;
+    let mut max = FieldTable::default();
+    max.insert("queue".into(), string("q"));
+    max.insert("reason".into(), string("rejected"));
+    max.insert("count".into(), AMQPValue::LongLongInt(i64::MAX));
+    let mut odd = max.clone();
+    odd.insert("count".into(), string("many"));
+    let array = |values: Vec<AMQPValue>| AMQPValue::FieldArray(FieldArray::from(values));
+    let histories = [
+        (string("junk"), 1),
+        (AMQPValue::Void, 1),
+        (AMQPValue::FieldTable(FieldTable::default()), 1),
+        (array(vec![]), 1),
+        (array(vec![AMQPValue::LongInt(1), string("x"), array(vec![])]), 1),
+        (array(vec![AMQPValue::FieldTable(FieldTable::default())]), 1),
+        (array(vec![AMQPValue::FieldTable(odd)]), 1),
+        (array(vec![AMQPValue::FieldTable(max)]), i64::MAX),
+    ];
+    for (history, count) in histories {
+        client.publish_with("", "q", b"m", with_headers(table([("x-death", history.clone())]))).await;
+        reject_one(&client, "q").await;
+        let letter = eventually("the dead letter", async || client.get("dead").await).await;
+        let newest = deaths(&letter).remove(0);
+        assert_eq!(newest.inner().get("count"), Some(&AMQPValue::LongLongInt(count)), "after {history:?}");
+    }
+}
+
+/// FEATURES DX-6: a message that expires round a circle is dropped where it was before; one rejected in between is not.
+#[tokio::test]
+async fn circles_without_a_rejection_end() {
+    let (_server, client) = start_client().await;
+    let to = |key: &str| ("x-dead-letter-routing-key", string(key));
+    let ttl = || ("x-message-ttl", AMQPValue::LongInt(0));
+    mortal(&client, "a", "", [to("b"), ttl()]).await;
+    mortal(&client, "b", "", [to("a"), ttl()]).await;
+    client.confirms().await;
+    client.publish_confirmed("", "a", b"m").await;
+    eventually("all gone", async || (client.count("a").await.0 + client.count("b").await.0 == 0).then_some(())).await;
+    mortal(&client, "self", "", []).await;
+    client.publish_confirmed("", "self", b"m").await;
+    for count in 1..=3 {
+        reject_one(&client, "self").await;
+        let letter = eventually("it is back", async || client.get("self").await).await;
+        assert_eq!(deaths(&letter)[0].inner().get("count"), Some(&AMQPValue::LongLongInt(count)));
+        client.nack(letter.delivery_tag, false, true).await;
+    }
+}
+
+/// FEATURES DX-7.
+#[tokio::test]
+async fn without_its_exchange_a_dead_letter_is_dropped() {
+    let (_server, client) = start_client().await;
+    mortal(&client, "q", "no.such.exchange", []).await;
+    client.publish("", "q", b"m").await;
+    reject_one(&client, "q").await;
+    assert_eq!(client.count("q").await, (0, 0));
+}
