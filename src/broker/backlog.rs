@@ -140,8 +140,14 @@ impl Backlogs {
 
     /// The next message whose time has come, as it is to be routed.
     pub(super) fn pop(&mut self, key: BacklogKey, now_ms: u64) -> Option<Waiting> {
-        let Waiting { message, keys } = self.by_key.get_mut(&key)?.pop(now_ms)?;
-        Some(Waiting { message: with_negated_delay(&message, &mut self.scratch)?, keys })
+        let backlog = self.by_key.get_mut(&key)?;
+        loop {
+            let Waiting { message, keys } = backlog.pop(now_ms)?;
+            // What cannot be read was never held, and must not stop what is behind it.
+            if let Some(message) = with_negated_delay(&message, &mut self.scratch) {
+                return Some(Waiting { message, keys });
+            }
+        }
     }
 
     /// When a backlog is to ring, if no timer is set that rings before.
