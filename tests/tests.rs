@@ -9,6 +9,7 @@ mod channel;
 mod cli;
 mod confirm;
 mod consume;
+mod consumer_timeout;
 mod dead_letter;
 mod dedup;
 mod definitions;

@@ -353,10 +353,33 @@ impl Running {
                     channel.cancelled_by_broker(*consumer, takes_cancel, out);
                 }
             }
+            Event::DeliveryTimedOut { channel: key, consumer, timeout_ms } => {
+                return self.delivery_timed_out(*key, *consumer, *timeout_ms, out);
+            }
             Event::Alarms(alarms) => self.alarms_changed(*alarms, out),
             Event::Close(refusal) => return Err(Fault::refused(refusal, NO_METHOD)),
         }
         Ok(())
+    }
+
+    /// FL-5: the consumer is cancelled if the queue did so and the client understands it, else the channel closes.
+    fn delivery_timed_out(
+        &mut self,
+        key: ChannelKey,
+        consumer: Option<u32>,
+        timeout_ms: u64,
+        out: &mut Outbound,
+    ) -> Result<(), Fault> {
+        let takes_cancel = self.properties.consumer_cancel_notify;
+        let Some(channel) = self.channel(key) else {
+            return Ok(());
+        };
+        if let Some(slot) = consumer.filter(|_| takes_cancel) {
+            channel.cancelled_by_broker(slot, takes_cancel, out);
+            return Ok(());
+        }
+        let refusal = Refusal::DeliveryTimeout { channel: key.number, timeout_ms };
+        self.after(key.number, Err(Fault::refused(&refusal, NO_METHOD)), false, out)
     }
 
     /// The answer to what a channel waits for, and the frames behind it.

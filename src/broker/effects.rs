@@ -155,6 +155,10 @@ impl Effects {
         self.event(conn, Event::ConsumerCancelled { channel, consumer });
     }
 
+    pub(super) fn timed_out(&mut self, conn: ConnKey, channel: ChannelKey, consumer: Option<u32>, timeout_ms: u64) {
+        self.event(conn, Event::DeliveryTimedOut { channel, consumer, timeout_ms });
+    }
+
     /// A queue has forgotten an owner of this connection.
     pub(super) fn free(&mut self, conn: ConnKey, queue: QueueId, owner: OwnerKey) {
         if let Some(outbox) = self.outboxes.get(conn.0 as usize) {

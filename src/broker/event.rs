@@ -221,6 +221,16 @@ pub enum Event {
         /// The slot the session gave.
         consumer: u32,
     },
+    /// Deliveries went unsettled for too long (FL-5).
+    DeliveryTimedOut {
+        /// Whose they are.
+        channel: ChannelKey,
+        /// The slot of the consumer that the queue cancelled for it. `None`, or a client that takes no basic.cancel:
+        /// the channel is to be closed.
+        consumer: Option<u32>,
+        /// How long they had, ms.
+        timeout_ms: u64,
+    },
     /// The set of active alarms changed.
     Alarms(Alarms),
     /// Close the connection, with this code and text.

@@ -124,6 +124,17 @@ pub enum Refusal {
          exclusive property value does not match that of the original declaration."
     )]
     Locked(Named),
+    /// EH-26.
+    #[error(
+        "delivery acknowledgement on channel {channel} timed out. Timeout value used: {timeout_ms} ms. This timeout \
+         value can be configured, see consumers doc guide to learn more"
+    )]
+    DeliveryTimeout {
+        /// Number of the channel that did not settle.
+        channel: u16,
+        /// How long it had.
+        timeout_ms: u64,
+    },
     /// EH-28.
     #[error(
         "cannot obtain access to locked {0}. basic.get operations are not supported by quorum queues with single \
@@ -319,6 +330,7 @@ impl Refusal {
             | Self::HeaderType { .. }
             | Self::InvalidExpiration { .. }
             | Self::UserId { .. }
+            | Self::DeliveryTimeout { .. }
             | Self::ReplyConsumerAcks
             | Self::ReplyConsumerSet
             | Self::NoReplyConsumer

@@ -486,6 +486,7 @@ impl Client {
             prefetch: spec.prefetch,
             priority,
             limiter: spec.limiter,
+            timeout_ms: queue.options.consumer_timeout(&queue.named(), &spec.arguments)?,
         };
         self.push(queue.key.lane, Op::Consume { queue, subscription: Box::new(subscription), reply });
         Ok(Answer::Later)

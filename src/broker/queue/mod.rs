@@ -6,6 +6,7 @@ mod counted;
 mod options;
 mod ready;
 mod settings;
+mod timeout;
 mod turns;
 mod unacked;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use self::ready::{Entry, NEVER, Order, Ready};
+use self::timeout::Marks;
 use self::turns::Turns;
 use self::unacked::Unacked;
 use super::dedup::Duplicates;
@@ -66,6 +68,8 @@ pub(in crate::broker) struct Subscription {
     pub(in crate::broker) prefetch: u16,
     pub(in crate::broker) priority: i64,
     pub(in crate::broker) limiter: Arc<Limiter>,
+    /// `x-consumer-timeout` of the consumer, ms.
+    pub(in crate::broker) timeout_ms: Option<u64>,
 }
 
 /// Who holds, or may hold, messages of the queue.
@@ -77,6 +81,7 @@ struct Owner {
     /// Number of the last delivery.
     delivered: u64,
     unacked: Unacked,
+    marks: Marks,
 }
 
 #[derive(Debug)]
@@ -110,6 +115,8 @@ pub(in crate::broker) struct Queue {
     timer_ms: u64,
     /// What it knows to tell messages that come again.
     duplicates: Duplicates,
+    /// When to look for deliveries that are out for too long; [`NEVER`] while none is out.
+    check_ms: u64,
 }
 
 impl Queue {
@@ -129,6 +136,7 @@ impl Queue {
             getters: HashMap::new(),
             used_ms: now_ms,
             timer_ms: NEVER,
+            check_ms: NEVER,
         }
     }
 
@@ -229,7 +237,7 @@ impl Queue {
             let Some(owner) = self.turns.next() else {
                 break;
             };
-            self.deliver_to(owner, fx);
+            self.deliver_to(owner, now_ms, fx);
         }
         self.drop_expired(now_ms, fx);
         self.set_timer(fx);
@@ -250,7 +258,7 @@ impl Queue {
     }
 
     /// Delivers the next message to the consumer whose turn it is, or finds that it cannot take one now.
-    fn deliver_to(&mut self, key: OwnerKey, fx: &mut Effects) {
+    fn deliver_to(&mut self, key: OwnerKey, now_ms: u64, fx: &mut Effects) {
         let Some(owner) = self.owners.get_mut(key.0 as usize) else {
             return;
         };
@@ -287,6 +295,8 @@ impl Queue {
         } else {
             entry.deliveries += 1;
             owner.unacked.push(owner.delivered, entry);
+            let timeout_ms = subscription.timeout_ms.or(self.settings.consumer_timeout_ms);
+            self.check_ms = self.check_ms.min(timeout::next_look(now_ms, timeout_ms));
         }
         // As in RabbitMQ a consumer keeps its turn when its credit is used up, and loses it only if it has none when
         // its turn comes.
@@ -318,7 +328,9 @@ impl Queue {
             let owner = &mut self.owners[key.0 as usize];
             owner.delivered += 1;
             owner.unacked.push(owner.delivered, entry);
-            Source { queue: self.handle.key, owner: key, number: owner.delivered }
+            let number = owner.delivered;
+            self.check_ms = self.check_ms.min(timeout::next_look(now_ms, self.settings.consumer_timeout_ms));
+            Source { queue: self.handle.key, owner: key, number }
         };
         let delivery = Delivery { channel, consumer: 0, source, redelivered, counted: false, message };
         // What the message hid goes as soon as it is the head, before the count is told.
@@ -330,7 +342,14 @@ impl Queue {
     fn getter(&mut self, conn: ConnKey, channel: ChannelKey) -> OwnerKey {
         let owners = &mut self.owners;
         *self.getters.entry((conn, channel)).or_insert_with(|| {
-            let owner = Owner { conn, channel, role: Role::Holder, delivered: 0, unacked: Unacked::default() };
+            let owner = Owner {
+                conn,
+                channel,
+                role: Role::Holder,
+                delivered: 0,
+                unacked: Unacked::default(),
+                marks: Marks::default(),
+            };
             // A queue never has 2^32 owners.
             OwnerKey(owners.insert(owner) as u32)
         })
@@ -515,6 +534,7 @@ impl Queue {
             role: Role::Consumer { subscription, in_turn: false },
             delivered: 0,
             unacked: Unacked::default(),
+            marks: Marks::default(),
         };
         // A queue never has 2^32 owners.
         let key = OwnerKey(self.owners.insert(owner) as u32);
@@ -648,6 +668,7 @@ impl Queue {
             fx.doom(self.id());
             return;
         }
+        self.time_out(now_ms, fx);
         self.dispatch(now_ms, fx);
     }
 
@@ -662,7 +683,7 @@ impl Queue {
     /// Asks to be woken for the next thing that time brings. Timers are never taken back: one that rings early finds
     /// nothing to do and asks anew, so a queue that is used all the time has one timer, not one for each use.
     pub(in crate::broker) fn set_timer(&mut self, fx: &mut Effects) {
-        let next_ms = self.ready.next_expiry_ms().min(self.expires_at_ms());
+        let next_ms = self.ready.next_expiry_ms().min(self.expires_at_ms()).min(self.check_ms);
         if next_ms < self.timer_ms {
             self.timer_ms = next_ms;
             fx.timers.push((next_ms, self.id()));

@@ -104,6 +104,9 @@ pub(in crate::broker) const TTL_MS_MAX: i64 = 315_360_000_000;
 /// Delivery limit of a quorum queue that names none (RabbitMQ 4).
 const QUORUM_DELIVERY_LIMIT: i64 = 20;
 
+/// FL-5: RabbitMQ's half an hour.
+const CONSUMER_TIMEOUT_MS: u64 = 30 * 60 * 1000;
+
 impl QueueOptions {
     /// Checks properties and arguments in RabbitMQ's way (EH-15 to EH-19).
     pub(in crate::broker) fn parse(
@@ -130,6 +133,7 @@ impl QueueOptions {
         checked.queue_version()?;
         checked.leader_locator()?;
         let delivery_limit = checked.delivery_limit(queue_type)?;
+        let consumer_timeout_ms = checked.milliseconds("x-consumer-timeout", 1)?;
         if queue_type == QueueType::Quorum {
             if server_named {
                 return Err(Refusal::ServerNamed(queue_type.erlang_name()));
@@ -156,6 +160,7 @@ impl QueueOptions {
                 overflow,
                 dead_letter,
                 delivery_limit,
+                consumer_timeout_ms: Some(consumer_timeout_ms.unwrap_or(CONSUMER_TIMEOUT_MS)),
             },
             arguments,
         })
@@ -173,6 +178,11 @@ impl QueueOptions {
             }
         }
         Ok(())
+    }
+
+    /// `x-consumer-timeout` of a consumer, ms.
+    pub(in crate::broker) fn consumer_timeout(&self, name: &Named, arguments: &Table) -> Result<Option<u64>, Refusal> {
+        Checked { queue: name, table: arguments }.milliseconds("x-consumer-timeout", 1)
     }
 
     /// EH-4: is this declare the same queue? Only arguments known to the type count, integers by value across

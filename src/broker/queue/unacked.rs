@@ -28,6 +28,12 @@ impl Unacked {
         self.len == 0
     }
 
+    /// The number of the oldest.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        let straggler = self.stragglers.first_key_value().map(|(number, _)| *number);
+        straggler.or_else(|| (!self.recent.is_empty()).then_some(self.recent_first))
+    }
+
     /// Keeps the delivery with this number, one more than the last.
     pub(super) fn push(&mut self, number: u64, entry: Entry) {
         if self.recent.is_empty() {

@@ -1,3 +1,4 @@
 //! Tests of the whole state machine.
 
 mod model;
+mod timeout;

@@ -41,15 +41,15 @@ enum Step {
 }
 
 #[derive(Clone, Debug)]
-struct Setup {
-    quorum: bool,
-    priority_max: u8,
-    single_active: bool,
-    ttl_ms: Option<u64>,
-    length_max: Option<u64>,
-    bytes_max: Option<u64>,
-    reject: bool,
-    limit: u32,
+pub(super) struct Setup {
+    pub(super) quorum: bool,
+    pub(super) priority_max: u8,
+    pub(super) single_active: bool,
+    pub(super) ttl_ms: Option<u64>,
+    pub(super) length_max: Option<u64>,
+    pub(super) bytes_max: Option<u64>,
+    pub(super) reject: bool,
+    pub(super) limit: u32,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -199,10 +199,10 @@ fn counts_told(message: &Message) -> (u32, u32) {
 }
 
 /// The queue and the model, side by side.
-struct World {
-    queue: Queue,
-    fx: Effects,
-    mailbox: Arc<Mailbox>,
+pub(super) struct World {
+    pub(super) queue: Queue,
+    pub(super) fx: Effects,
+    pub(super) mailbox: Arc<Mailbox>,
     conn: ConnKey,
     model: Model,
     now_ms: u64,
@@ -215,7 +215,7 @@ fn channel(number: u32) -> ChannelKey {
 }
 
 impl World {
-    fn new(setup: Setup) -> Self {
+    pub(super) fn new(setup: Setup) -> Self {
         let mut arguments = Table::default();
         let integer = |value: u64| Value::I64(value as i64);
         let given = [
@@ -271,7 +271,7 @@ impl World {
         self.compare();
     }
 
-    fn publish(&mut self, priority: Option<u8>, expiration_ms: Option<u64>, bytes: usize) {
+    pub(super) fn publish(&mut self, priority: Option<u8>, expiration_ms: Option<u64>, bytes: usize) {
         self.published += 1;
         let mut body = self.published.to_be_bytes().to_vec();
         body.resize(8 + bytes, 0);
@@ -293,10 +293,11 @@ impl World {
         self.model.drop_over_limit();
     }
 
-    fn consume(&mut self, number: u32, prefetch: u16, priority: i64, no_ack: bool) {
+    pub(super) fn consume(&mut self, number: u32, prefetch: u16, priority: i64, no_ack: bool) {
         let limiter = Arc::new(Limiter::new());
         let (channel, exclusive) = (channel(number), false);
-        let subscription = Subscription { channel, consumer: 0, no_ack, exclusive, prefetch, priority, limiter };
+        let subscription =
+            Subscription { channel, consumer: 0, no_ack, exclusive, prefetch, priority, limiter, timeout_ms: None };
         let key = self.queue.consume(self.conn, subscription, self.now_ms, &mut self.fx).unwrap();
         self.queue.dispatch(self.now_ms, &mut self.fx);
         self.arrivals += 1;
@@ -307,7 +308,7 @@ impl World {
         self.follow();
     }
 
-    fn cancel(&mut self, which: usize) {
+    pub(super) fn cancel(&mut self, which: usize) {
         let consumers: Vec<u32> =
             self.model.owners.iter().filter(|(_, o)| o.consumer.is_some()).map(|(key, _)| *key).collect();
         let Some(key) = consumers.get(which % consumers.len().max(1)).copied() else { return };
@@ -331,7 +332,7 @@ impl World {
         assert_eq!(got.remaining as usize, self.model.len());
     }
 
-    fn settle(&mut self, which: usize, how: Settlement) {
+    pub(super) fn settle(&mut self, which: usize, how: Settlement) {
         let all: Vec<(u32, u64)> =
             self.model.owners.iter().flat_map(|(key, o)| o.held.keys().map(|number| (*key, *number))).collect();
         let Some((key, number)) = all.get(which % all.len().max(1)).copied() else { return };
