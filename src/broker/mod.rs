@@ -14,6 +14,7 @@ mod lane;
 mod limiter;
 mod mailbox;
 mod message;
+mod policy;
 mod publish;
 mod queue;
 mod refusal;
@@ -46,6 +47,7 @@ pub use self::lane::{Lane, Turn};
 pub use self::limiter::Limiter;
 pub use self::mailbox::{ConnectionId, Mailbox};
 pub use self::message::{Body, Facts, LARGE_BODY_MIN, Message};
+pub use self::policy::{ApplyTo, Definition, InForce, Policy, PolicyError, PolicyKind, PolicySpec};
 pub use self::publish::Publish;
 pub use self::queue::{DeadLetterTarget, Overflow, QueueOptions, QueueSettings, QueueType};
 pub use self::refusal::{Named, Refusal};
@@ -242,7 +244,9 @@ impl Broker {
     ) -> Result<(Arc<QueueHandle>, bool), Refusal> {
         vhost.find_or_create_queue(name, || {
             let key = self.next_queue();
-            let handle = Arc::new(QueueHandle::new(key, name.into(), vhost.name().clone(), Arc::new(options)));
+            let in_force = vhost.policies_now().for_queue(name, &options);
+            let vhost = vhost.name().clone();
+            let handle = Arc::new(QueueHandle::new(key, name.into(), vhost, Arc::new(options), in_force));
             let queue = Queue::new(handle.clone(), self.clock_ms(Instant::now()));
             // Before anybody can find the handle: their first operation must come behind this one.
             self.lane(key.lane).send(from, vec![Op::Create { queue: Box::new(queue) }], OPERATION_BYTES);

@@ -106,7 +106,7 @@ impl Vhost {
             let routed = self.route_one(&exchange, keys, headers, &mut found, &mut next);
             // RO-5: the alternate exchange is for what the exchange itself routes nowhere.
             if !routed {
-                next.extend(exchange.alternate.clone());
+                next.extend(exchange.alternate());
             }
             for name in next {
                 if found.seen.contains(&name) {

@@ -110,7 +110,7 @@ impl Queue {
     pub(in crate::broker) fn new(handle: Arc<QueueHandle>, now_ms: u64) -> Self {
         Self {
             ready: Ready::new(handle.options.priority_max),
-            settings: handle.options.settings.clone(),
+            settings: handle.settings(),
             handle,
             owners: Slab::new(),
             turns: Turns::default(),
@@ -509,6 +509,10 @@ impl Queue {
     /// Arguments and policies come to something else now. Messages that are there follow: a lower limit drops at once
     /// (PO-7); what they were given when they came, their time to live, they keep.
     pub(in crate::broker) fn change_settings(&mut self, settings: QueueSettings, now_ms: u64, fx: &mut Effects) {
+        // As in RabbitMQ a new x-expires runs from now on.
+        if self.settings.expires_ms != settings.expires_ms {
+            self.used_ms = now_ms;
+        }
         self.settings = settings;
         self.dispatch(now_ms, fx);
         self.enforce_length(fx);
