@@ -12,6 +12,7 @@ use dashmap::DashMap;
 use super::event::QueueKey;
 use super::exchange::{Bindings, ExchangeType};
 use super::mailbox::ConnectionId;
+use super::parameter::Parameters;
 use super::policy::{InForce, Policies};
 use super::queue::{QueueOptions, QueueSettings, check_same_argument, check_same_flag};
 use super::refusal::{Named, Refusal};
@@ -179,6 +180,13 @@ impl Exchange {
         self.in_force.store(Arc::new(in_force));
     }
 
+    /// Calls `found` for each binding with this exchange as its source; `found` must not ask for bindings itself.
+    pub fn each_binding(&self, mut found: impl FnMut(&str, &Table, &Destination)) {
+        for (key, arguments, destination) in self.bindings.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            found(key, arguments, destination);
+        }
+    }
+
     /// Where messages go that it routes nowhere.
     pub fn alternate(&self) -> Option<Arc<str>> {
         Option::clone(&self.alternate.load())
@@ -241,6 +249,7 @@ pub struct Vhost {
     exchanges: DashMap<Arc<str>, Arc<Exchange>, foldhash::fast::RandomState>,
     queues: DashMap<Arc<str>, Arc<QueueHandle>, foldhash::fast::RandomState>,
     policies: ArcSwap<Policies>,
+    parameters: Parameters,
     /// Held over a change of policies until all queues and exchanges have it; taken before `changes`.
     policy_changes: Mutex<()>,
     /// Held over each change of exchanges, queues and bindings. Nothing waits for a lane under it.
@@ -271,6 +280,7 @@ impl Vhost {
             exchanges,
             queues: DashMap::default(),
             policies: ArcSwap::default(),
+            parameters: Parameters::default(),
             policy_changes: Mutex::new(()),
             changes: Mutex::new(()),
             version: AtomicU64::new(0),
@@ -304,6 +314,10 @@ impl Vhost {
 
     fn change(&self) -> MutexGuard<'_, ()> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     // --- policies ---
@@ -584,8 +598,11 @@ impl Vhosts {
         self.lock().entry(name.into()).or_insert_with(|| Arc::new(Vhost::new(name))).clone()
     }
 
-    pub(super) fn remove(&self, name: &str) -> Option<Arc<Vhost>> {
-        self.lock().remove(name)
+    /// US-7: a vhost that is protected stays.
+    pub(super) fn remove_unprotected(&self, name: &str) -> Option<Arc<Vhost>> {
+        let mut by_name = self.lock();
+        by_name.get(name).filter(|vhost| !vhost.settings().protected_from_deletion)?;
+        by_name.remove(name)
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Vhost>> {

@@ -11,13 +11,7 @@ impl Broker {
     /// Sets a policy of a vhost, or replaces the one of this name. When this returns, new queues and exchanges have it
     /// and the lanes of those there are know what changed. The cost is that of matching every queue and exchange of the
     /// vhost; no lane waits for that.
-    pub fn set_policy(
-        &self,
-        vhost: &Vhost,
-        kind: PolicyKind,
-        name: &str,
-        spec: PolicySpec,
-    ) -> Result<(), PolicyError> {
+    pub fn set_policy(&self, vhost: &Vhost, kind: PolicyKind, name: &str, spec: PolicySpec) -> Result<(), PolicyError> {
         let policy = Arc::new(Policy::new(kind, name, spec)?);
         self.change_policies(vhost, |vhost| {
             vhost.replace_policies(|policies| {

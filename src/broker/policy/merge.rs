@@ -11,24 +11,30 @@ use crate::broker::queue::{DeadLetterTarget, Overflow, QueueOptions, QueueSettin
 const SMALLEST: [&str; 6] =
     ["expires", "message-ttl", "max-length", "max-length-bytes", "max-in-memory-length", "max-in-memory-bytes"];
 
-/// Keys that RabbitMQ's classic queues do not know: a policy with one of them does not apply to them at all.
-const UNKNOWN_TO_CLASSIC: [&str; 12] = [
-    "delivery-limit",
+/// Keys that RabbitMQ's classic queues do not know.
+const UNKNOWN_TO_CLASSIC: [&str; 9] = [
     "dead-letter-strategy",
+    "delivery-limit",
     "initial-cluster-size",
     "max-age",
     "max-in-memory-bytes",
     "max-in-memory-length",
-    "stream-max-segment-size-bytes",
     "stream-filter-size-bytes",
+    "stream-max-segment-size-bytes",
     "target-group-size",
-    "consumer-timeout",
-    "consumer-disconnected-timeout",
-    "queue-leader-locator-none",
 ];
 
-pub(super) fn is_known_to(_queue_type: QueueType, _definition: &Definition) -> bool {
-    true
+/// Keys that RabbitMQ's quorum queues do not know.
+const UNKNOWN_TO_QUORUM: [&str; 4] =
+    ["max-age", "queue-mode", "stream-filter-size-bytes", "stream-max-segment-size-bytes"];
+
+/// A policy with a key that a type of queue does not know is passed over for queues of this type, all of it.
+pub(super) fn is_known_to(queue_type: QueueType, definition: &Definition) -> bool {
+    let unknown: &[&str] = match queue_type {
+        QueueType::Classic => &UNKNOWN_TO_CLASSIC,
+        QueueType::Quorum => &UNKNOWN_TO_QUORUM,
+    };
+    !definition.keys().any(|key| unknown.contains(&key.as_str()))
 }
 
 /// The operator's word counts, except for limits, where the stricter does.
@@ -37,6 +43,7 @@ pub(super) fn definitions(policy: Option<&Definition>, operator: Option<&Definit
     for (key, value) in operator.into_iter().flatten() {
         let value = match (merged.get(key).and_then(Json::as_i64), value.as_i64()) {
             (Some(own), Some(limit)) if SMALLEST.contains(&key.as_str()) => own.min(limit).into(),
+            (Some(own), Some(least)) if key == "target-group-size" => own.max(least).into(),
             (Some(own), Some(limit)) if key == "delivery-limit" => stricter_delivery_limit(own, limit).into(),
             _ => value.clone(),
         };
@@ -103,4 +110,106 @@ fn delivery_limit(options: &QueueOptions, definition: &Definition) -> Option<u32
     let argument = options.arguments.get("x-delivery-limit").and_then(crate::wire::Value::as_integer);
     let limit = argument.map_or(policy, |argument| stricter_delivery_limit(argument, policy));
     u32::try_from(limit).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::broker::refusal::Named;
+    use crate::wire::{Table, Value};
+
+    fn object(json: &Json) -> Definition {
+        json.as_object().cloned().expect("an object")
+    }
+
+    fn declared(queue_type: &str, arguments: &[(&str, Value)]) -> QueueOptions {
+        let mut table = Table::default();
+        table.push("x-queue-type", queue_type.into());
+        for (name, value) in arguments {
+            table.push(*name, value.clone());
+        }
+        QueueOptions::parse(&Named::queue("q", &"/".into()), true, None, false, false, table).expect("valid")
+    }
+
+    /// FEATURES PO-3: policy, operator policy, and what RabbitMQ 4.3.6 showed as effective.
+    #[test]
+    fn an_operator_limits_a_policy() {
+        let cases = [
+            (
+                json!({"max-length": 9, "message-ttl": 5000}),
+                json!({"max-length": 10, "message-ttl": 4000}),
+                json!({"max-length": 9, "message-ttl": 4000}),
+            ),
+            (json!({"delivery-limit": -1}), json!({"delivery-limit": 5}), json!({"delivery-limit": 5})),
+            (json!({"delivery-limit": 7}), json!({"delivery-limit": 5}), json!({"delivery-limit": 5})),
+            (
+                json!({"overflow": "drop-head", "queue-version": 1}),
+                json!({"overflow": "reject-publish", "queue-version": 2}),
+                json!({"overflow": "reject-publish", "queue-version": 2}),
+            ),
+            (json!({"target-group-size": 5}), json!({"target-group-size": 3}), json!({"target-group-size": 5})),
+            (
+                json!({"delayed-retry-type": "all", "delayed-retry-min": 5, "delayed-retry-max": 50}),
+                json!({"delayed-retry-type": "failed", "delayed-retry-min": 7, "delayed-retry-max": 40}),
+                json!({"delayed-retry-type": "failed", "delayed-retry-min": 7, "delayed-retry-max": 40}),
+            ),
+            (
+                json!({"dead-letter-exchange": "x"}),
+                json!({"expires": 3}),
+                json!({"dead-letter-exchange": "x", "expires": 3}),
+            ),
+        ];
+        for (policy, operator, effective) in cases {
+            let merged = definitions(Some(&object(&policy)), Some(&object(&operator)));
+            assert_eq!(merged, object(&effective), "{policy} under {operator}");
+        }
+    }
+
+    /// FEATURES PO-3: limits are the smallest of all; where dead letters go and what overflows the argument says.
+    #[test]
+    fn arguments_and_policies_come_together() {
+        let arguments = [
+            ("x-max-length", Value::I32(5)),
+            ("x-message-ttl", Value::I32(100)),
+            ("x-overflow", "drop-head".into()),
+            ("x-dead-letter-exchange", "own".into()),
+        ];
+        let definition = object(&json!({
+            "max-length": 9, "message-ttl": 50, "expires": 7, "overflow": "reject-publish",
+            "dead-letter-exchange": "other", "dead-letter-routing-key": "key"
+        }));
+        let merged = settings(&declared("classic", &arguments), &definition);
+        assert_eq!((merged.length_max, merged.message_ttl_ms, merged.expires_ms), (Some(5), Some(50), Some(7)));
+        assert_eq!(merged.overflow, Overflow::DropHead);
+        let target = DeadLetterTarget { exchange: "own".into(), routing_key: Some("key".into()) };
+        assert_eq!(merged.dead_letter, Some(target));
+        let merged = settings(&declared("classic", &[]), &definition);
+        assert_eq!((merged.length_max, merged.overflow), (Some(9), Overflow::RejectPublish));
+        let key_only = object(&json!({"dead-letter-routing-key": "key"}));
+        assert_eq!(settings(&declared("classic", &[]), &key_only).dead_letter, None);
+    }
+
+    /// FEATURES PO-3: the stricter delivery limit counts; a negative one is none.
+    #[test]
+    fn delivery_limits_come_together() {
+        let cases = [
+            (None, Some(5), Some(5)),
+            (None, Some(50), Some(50)),
+            (None, Some(-1), None),
+            (Some(3), Some(5), Some(3)),
+            (Some(-1), Some(5), Some(5)),
+            (Some(3), Some(-1), Some(3)),
+            (Some(3), None, Some(3)),
+            (None, None, Some(20)),
+        ];
+        for (argument, policy, expected) in cases {
+            let arguments: Vec<_> = argument.map(|limit| ("x-delivery-limit", Value::I32(limit))).into_iter().collect();
+            let mut definition = Definition::new();
+            definition.extend(policy.map(|limit| ("delivery-limit".to_owned(), Json::from(limit))));
+            let merged = settings(&declared("quorum", &arguments), &definition);
+            assert_eq!(merged.delivery_limit, expected, "{argument:?} {policy:?}");
+        }
+    }
 }

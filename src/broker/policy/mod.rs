@@ -6,6 +6,8 @@
 
 mod apply;
 mod merge;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::cmp::Ordering;
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use thiserror::Error;
 
+pub(super) use self::validate::term;
 use super::queue::{QueueOptions, QueueSettings, QueueType};
 use crate::auth::Pattern;
 

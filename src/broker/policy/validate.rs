@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::{Definition, PolicyError, PolicyKind};
 
 /// A value as RabbitMQ's texts show it: an Erlang term.
-pub(super) fn term(value: &Json) -> String {
+pub(in crate::broker) fn term(value: &Json) -> String {
     match value {
         Json::String(text) => format!("<<\"{}\">>", text.replace('\\', "\\\\").replace('"', "\\\"")),
         Json::Array(values) => format!("[{}]", values.iter().map(term).collect::<Vec<_>>().join(",")),
@@ -113,7 +113,9 @@ impl Rule {
             Self::Text => value.is_string(),
             Self::OneOf(words) => value.as_str().is_some_and(|text| words.contains(&text)),
             Self::MaxAge => value.as_str().is_some_and(is_max_age),
-            Self::NodeNames => value.is_u64() || value.as_array().is_some_and(|nodes| nodes.iter().all(Json::is_string)),
+            Self::NodeNames => {
+                value.is_u64() || value.as_array().is_some_and(|nodes| nodes.iter().all(Json::is_string))
+            }
         }
     }
 }
@@ -166,7 +168,8 @@ fn mirroring(definition: &Definition) -> Result<(), PolicyError> {
             let given = given.map_or("none".into(), term);
             return refused(format!("ha-mode=\"exactly\" takes an integer, {given} given"));
         }
-        ("nodes", Some(nodes)) if nodes.as_array().is_some_and(|nodes| !nodes.is_empty()) && Rule::NodeNames.allows(nodes) => {}
+        ("nodes", Some(nodes))
+            if nodes.as_array().is_some_and(|nodes| !nodes.is_empty()) && Rule::NodeNames.allows(nodes) => {}
         ("nodes", given) => {
             let given = given.map_or("none".into(), term);
             return refused(format!("ha-mode=\"nodes\" takes a list of strings, {given} given"));
@@ -201,5 +204,102 @@ fn delayed_retry(definition: &Definition) -> Result<(), PolicyError> {
             Err(PolicyError(format!("delayed-retry-max ({max}) must not be smaller than delayed-retry-min ({min})")))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(kind: PolicyKind, json: &Json) -> Result<(), String> {
+        definition(kind, json.as_object().expect("an object")).map_err(|error| error.to_string())
+    }
+
+    /// FEATURES PO-4, PO-6: the texts of RabbitMQ 4.3.6, and for ha- keys those of 3.10.8.
+    #[test]
+    fn bad_values_are_told() {
+        let cases = [
+            (json!({}), "no policy provided"),
+            (
+                json!({"foo": 5, "bar": "x"}),
+                "[{<<\"bar\">>,<<\"x\">>},{<<\"foo\">>,5}] are not recognised policy settings",
+            ),
+            (json!({"max-length": 5, "message-ttl": -1, "foo": 1}), "-1 is not a valid message TTL"),
+            (json!({"max-length": 1.5}), "1.5 is not a valid maximum length"),
+            (json!({"max-length": null}), "null is not a valid maximum length"),
+            (json!({"max-length-bytes": "x"}), "<<\"x\">> is not a valid maximum length in bytes"),
+            (json!({"expires": 0}), "0 is not a valid queue expiry"),
+            (json!({"alternate-exchange": 5}), "5 is not a valid alternate exchange name"),
+            (json!({"dead-letter-exchange": 5}), "5 is not a valid dead letter exchange name"),
+            (json!({"dead-letter-routing-key": 5}), "5 is not a valid dead letter routing key"),
+            (json!({"dead-letter-strategy": "x"}), "<<\"x\">> is not a valid dead letter strategy"),
+            (json!({"overflow": ["x"]}), "[<<\"x\">>] is not a valid overflow value"),
+            (json!({"delivery-limit": "x"}), "<<\"x\">> is not a valid delivery limit"),
+            (json!({"queue-mode": "x"}), "<<\"x\">> is not a valid queue-mode value"),
+            (json!({"queue-version": 3}), "3 is not a valid queue-version value"),
+            (json!({"queue-leader-locator": "x"}), "<<\"x\">> is not a valid queue leader locator value"),
+            (json!({"queue-master-locator": "x"}), "<<\"x\">> invalid queue-master-locator value"),
+            (json!({"initial-cluster-size": "x"}), "<<\"x\">> is not a valid cluster size"),
+            (json!({"max-age": "x"}), "<<\"x\">> is not a valid max age"),
+            (json!({"stream-max-segment-size-bytes": 5_000_000_000_i64}), "5000000000 is not a valid segment size"),
+            (json!({"stream-filter-size-bytes": 1}), "1 is not a valid filter size. Valid range is 16-255"),
+            (json!({"target-group-size": 0}), "0 is not a valid qq target count value"),
+            (json!({"consumer-timeout": -1}), "-1 is not a valid consumer timeout"),
+            (
+                json!({"delayed-retry-type": "x"}),
+                "<<\"x\">> is not a valid delayed retry type. Must be one of: all, failed, returned, disabled",
+            ),
+            (json!({"delayed-retry-type": "all"}), "delayed-retry-min is required when delayed-retry-type is all"),
+            (
+                json!({"delayed-retry-min": 5, "delayed-retry-max": 2}),
+                "delayed-retry-max (2) must not be smaller than delayed-retry-min (5)",
+            ),
+            (json!({"max-in-memory-length": -1}), "-1 is not a valid maximum memory in bytes"),
+            (json!({"ha-mode": "x"}), "<<\"x\">> is not a valid ha-mode value"),
+            (json!({"ha-mode": "exactly"}), "ha-mode=\"exactly\" takes an integer, none given"),
+            (
+                json!({"ha-params": 2}),
+                "ha-mode must be specified to specify ha-params, ha-sync-mode or ha-promote-on-shutdown",
+            ),
+            (
+                json!({"ha-mode": "all", "ha-sync-mode": "x"}),
+                "ha-sync-mode must be \"manual\" or \"automatic\", got <<\"x\">>",
+            ),
+            (
+                json!({"ha-mode": "all", "ha-sync-batch-size": 0}),
+                "ha-sync-batch-size takes an integer greater than 0, 0 given",
+            ),
+        ];
+        for (definition, text) in cases {
+            assert_eq!(check(PolicyKind::User, &definition), Err(text.to_owned()), "{definition}");
+        }
+    }
+
+    /// FEATURES PO-4: what RabbitMQ accepts, values beyond what a queue can use among it.
+    #[test]
+    fn good_values_are_accepted() {
+        for definition in [
+            json!({"message-ttl": 315_360_000_001_i64, "max-length": 0}),
+            json!({"delivery-limit": -2}),
+            json!({"max-age": "7D", "consumer-timeout": 0, "initial-cluster-size": 0}),
+            json!({"ha-mode": "nodes", "ha-params": ["a"], "ha-promote-on-failure": "always"}),
+            json!({"ha-mode": "exactly", "ha-params": 2, "ha-sync-mode": "automatic"}),
+            json!({"queue-mode": "lazy", "queue-master-locator": "min-masters"}),
+        ] {
+            assert_eq!(check(PolicyKind::User, &definition), Ok(()), "{definition}");
+        }
+    }
+
+    /// FEATURES PO-5: an operator sets limits, and nothing else.
+    #[test]
+    fn operators_have_few_keys() {
+        for definition in [json!({"max-length": 5}), json!({"overflow": "drop-head"}), json!({"delivery-limit": 3})] {
+            assert_eq!(check(PolicyKind::Operator, &definition), Ok(()));
+        }
+        let error = check(PolicyKind::Operator, &json!({"dead-letter-exchange": "x"}));
+        let text = "[{<<\"dead-letter-exchange\">>,<<\"x\">>}] are not recognised policy settings";
+        assert_eq!(error, Err(text.to_owned()));
     }
 }
