@@ -19,6 +19,7 @@ mod malformed;
 mod oracle;
 mod ordering;
 mod permission;
+mod policy;
 mod publish;
 mod qos;
 mod queue;
