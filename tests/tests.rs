@@ -25,6 +25,7 @@ mod oracle;
 mod ordering;
 mod perf;
 mod permission;
+mod policy;
 mod proxy_protocol;
 mod publish;
 mod qos;

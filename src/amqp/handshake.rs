@@ -13,15 +13,13 @@ use super::outbound::Outbound;
 use super::reply::{Fault, Ids, Sin};
 use super::{CLOSE_TIMEOUT_MAX, Options, Peer};
 use crate::auth::{Mechanism, Refused, User};
-use crate::broker::{Broker, Client, ConnectionInfo};
+use crate::broker::{Broker, Client, ConnectionInfo, RABBITMQ_VERSION};
 use crate::wire::{FRAME_OVERHEAD, Frame, FrameKind, Method, RawTable, ReplyCode, Table, TableError, Value};
 
 /// What a server answers to a header it does not accept: the version it speaks.
 const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\x00\x00\x09\x01";
 /// Smallest frame_max a client may ask for (0-9-1 spec 4.2.3; RabbitMQ 4.1 raised it to 8192).
 const FRAME_MAX_MIN: u32 = 4096;
-/// RabbitMQ's version whose behaviour this is: clients switch features on it.
-const RABBITMQ_VERSION: &str = "4.3.6";
 
 /// HS-1: 0-9-1, and the header of 0-9 that RabbitMQ takes for it. 4.x refuses 0-8.
 fn accepts(header: &[u8; 8]) -> bool {

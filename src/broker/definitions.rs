@@ -1,4 +1,5 @@
-//! Definitions: RabbitMQ's JSON of users, vhosts, permissions, exchanges, queues and bindings, imported.
+//! Definitions: RabbitMQ's JSON of users, vhosts, permissions, parameters, policies, exchanges, queues and bindings,
+//! imported. The way back is `export.rs`.
 //!
 //! As RabbitMQ does (DF-4), an import adds and never takes away: what exists with other properties is left as it is, a
 //! binding with a missing end is skipped, and what was imported before an error stays.
@@ -8,10 +9,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use thiserror::Error;
-use tracing::warn;
 
 use super::Broker;
 use super::exchange::ExchangeType;
+use super::parameter::{GlobalParameter, Parameter, ParameterError};
+use super::policy::{PolicyError, PolicyKind, PolicySpec};
 use super::queue::QueueOptions;
 use super::refusal::Refusal;
 use super::vhost::{Destination, ExchangeDefinition, Vhost, VhostSettings};
@@ -35,6 +37,28 @@ pub enum DefinitionsError {
         what: String,
         /// The vhost.
         vhost: String,
+    },
+    /// A policy that cannot be set.
+    #[error("{error} (vhost: \"{vhost}\" key: \"{name}\")")]
+    Policy {
+        /// Its vhost.
+        vhost: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        error: PolicyError,
+    },
+    /// A parameter that cannot be set.
+    #[error("{error} (vhost: \"{vhost}\" / component: \"{component}\" / key: \"{name}\")")]
+    Parameter {
+        /// Its vhost.
+        vhost: String,
+        /// Its component.
+        component: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        error: ParameterError,
     },
     /// A queue, exchange or binding that a client could not declare either.
     #[error("{what}: {refusal}")]
@@ -63,7 +87,8 @@ struct Definitions {
     permissions: Vec<PermissionRecord>,
     topic_permissions: Vec<TopicPermissionRecord>,
     parameters: Vec<ParameterRecord>,
-    policies: Vec<Json>,
+    global_parameters: Vec<GlobalParameter>,
+    policies: Vec<PolicyRecord>,
     queues: Vec<QueueRecord>,
     exchanges: Vec<ExchangeRecord>,
     bindings: Vec<BindingRecord>,
@@ -83,10 +108,16 @@ struct VhostRecord {
 
 #[derive(Default, Deserialize)]
 struct VhostMetadata {
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    tags: Vec<String>,
+    /// What is protected stays so if this is absent.
+    protected_from_deletion: Option<bool>,
     default_queue_type: Option<String>,
 }
 
-/// As a vhost's own, and as the value of a `vhost-limits` parameter; negative is without limit.
+/// Negative is without limit.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct VhostLimits {
@@ -106,12 +137,19 @@ impl VhostLimits {
     }
 }
 
-/// Runtime parameters; of the components only `vhost-limits` means something here.
 #[derive(Deserialize)]
 struct ParameterRecord {
     vhost: String,
-    component: String,
-    value: Json,
+    #[serde(flatten)]
+    parameter: Parameter,
+}
+
+#[derive(Deserialize)]
+struct PolicyRecord {
+    vhost: String,
+    name: String,
+    #[serde(flatten)]
+    spec: PolicySpec,
 }
 
 type Arguments = serde_json::Map<String, Json>;
@@ -161,7 +199,7 @@ enum DestinationType {
 }
 
 impl Broker {
-    /// Imports definitions. Policies and parameters are not supported yet; a warning says how many were left out.
+    /// Imports definitions.
     pub fn import_definitions(&self, json: &str) -> Result<(), DefinitionsError> {
         let definitions: Definitions = serde_json::from_str(json)?;
         self.auth().import_users(&definitions.users)?;
@@ -171,9 +209,13 @@ impl Broker {
                 record.limits.apply(settings);
                 settings.default_queue_type =
                     default_type.filter(|name| *name != "undefined").map(|name| name.as_str().into());
+                settings.description.clone_from(&record.metadata.description);
+                settings.tags.clone_from(&record.metadata.tags);
+                if let Some(protected) = record.metadata.protected_from_deletion {
+                    settings.protected_from_deletion = protected;
+                }
             });
         }
-        let parameters = self.import_parameters(definitions.parameters)?;
         for record in &definitions.permissions {
             self.vhost_of(&record.vhost, || format!("a permission of user '{}'", record.user))?;
             let PermissionRecord { vhost, user, configure, write, read } = record;
@@ -184,6 +226,15 @@ impl Broker {
             let TopicPermissionRecord { vhost, user, exchange, write, read } = record;
             self.auth().set_topic_permissions(vhost, user, exchange, write, read)?;
         }
+        for record in definitions.parameters {
+            self.import_parameter(record)?;
+        }
+        for GlobalParameter { name, value } in definitions.global_parameters {
+            self.set_global_parameter(&name, value);
+        }
+        for record in definitions.policies {
+            self.import_policy(record)?;
+        }
         for record in definitions.queues {
             self.import_queue(record)?;
         }
@@ -193,25 +244,25 @@ impl Broker {
         for record in definitions.bindings {
             self.import_binding(record)?;
         }
-        let policies = definitions.policies.len();
-        if policies + parameters > 0 {
-            warn!(policies, parameters, "definitions have policies or parameters, which are not supported yet");
-        }
         Ok(())
     }
 
-    /// Applies limits of vhosts; gives the number of parameters that mean nothing here.
-    fn import_parameters(&self, records: Vec<ParameterRecord>) -> Result<usize, DefinitionsError> {
-        let mut left_out = 0;
-        for ParameterRecord { vhost, component, value } in records {
-            if component != "vhost-limits" {
-                left_out += 1;
-                continue;
-            }
-            let limits: VhostLimits = serde_json::from_value(value)?;
-            self.vhost_of(&vhost, || "a limit".to_owned())?.change_settings(|settings| limits.apply(settings));
-        }
-        Ok(left_out)
+    fn import_parameter(&self, record: ParameterRecord) -> Result<(), DefinitionsError> {
+        let ParameterRecord { vhost: vhost_name, parameter: Parameter { component, name, value } } = record;
+        let vhost = self.vhost_of(&vhost_name, || format!("parameter '{name}'"))?;
+        self.set_parameter(&vhost, &component, &name, value).map_err(|error| DefinitionsError::Parameter {
+            vhost: vhost_name,
+            component,
+            name,
+            error,
+        })
+    }
+
+    fn import_policy(&self, record: PolicyRecord) -> Result<(), DefinitionsError> {
+        let PolicyRecord { vhost: vhost_name, name, spec } = record;
+        let vhost = self.vhost_of(&vhost_name, || format!("policy '{name}'"))?;
+        let set = self.set_policy(&vhost, PolicyKind::User, &name, spec);
+        set.map_err(|error| DefinitionsError::Policy { vhost: vhost_name, name, error })
     }
 
     fn vhost_of(&self, vhost: &str, what: impl FnOnce() -> String) -> Result<Arc<Vhost>, DefinitionsError> {

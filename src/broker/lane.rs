@@ -18,7 +18,7 @@ use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, QueueKey, Reply, Sett
 use super::held::{Answering, ConfirmTo, Countdown, Held};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
-use super::queue::{Queue, Subscription};
+use super::queue::{Queue, QueueSettings, Subscription};
 use super::refusal::Refusal;
 use super::timers::Wheel;
 use super::vhost::QueueHandle;
@@ -65,6 +65,11 @@ pub(super) enum Op {
     Declare {
         queue: Arc<QueueHandle>,
         reply: Reply,
+    },
+    /// Arguments and policies come to something else now.
+    Settings {
+        queue: QueueId,
+        settings: Box<QueueSettings>,
     },
     Purge {
         queue: Arc<QueueHandle>,
@@ -328,6 +333,11 @@ impl Lane {
             }
             Op::Create { queue } => self.create(from, *queue),
             Op::Declare { queue, reply } => self.declare(conn, &queue, reply, now_ms),
+            Op::Settings { queue, settings } => {
+                if let Some(queue) = self.queues.get_mut(&queue) {
+                    queue.change_settings(*settings, now_ms, &mut self.fx);
+                }
+            }
             Op::Purge { queue, reply } => self.purge(conn, &queue, reply),
             Op::Delete { queue, reply, if_unused, if_empty } => {
                 self.delete(conn, queue.key.id, reply, if_unused, if_empty)

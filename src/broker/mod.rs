@@ -13,11 +13,14 @@ mod effects;
 mod event;
 pub mod exchange;
 mod exchange_options;
+mod export;
 mod held;
 mod lane;
 mod limiter;
 mod mailbox;
 mod message;
+mod parameter;
+mod policy;
 mod publish;
 mod queue;
 mod recent_history;
@@ -53,11 +56,16 @@ pub use self::lane::{Lane, Turn};
 pub use self::limiter::Limiter;
 pub use self::mailbox::{ConnectionId, Mailbox};
 pub use self::message::{Body, Facts, LARGE_BODY_MIN, Message};
+pub use self::parameter::{GlobalParameter, Parameter, ParameterCheck, ParameterError};
+pub use self::policy::{ApplyTo, Definition, InForce, Policy, PolicyError, PolicyKind, PolicySpec};
 pub use self::publish::Publish;
 pub use self::queue::{DeadLetterTarget, Overflow, QueueOptions, QueueSettings, QueueType};
 pub use self::refusal::{Named, Refusal};
 pub use self::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
 pub use self::vhost::{Destination, Exchange, QueueHandle, Vhost, VhostSettings};
+
+/// The RabbitMQ whose behaviour this is, as told to clients and tools, which switch features on it.
+pub const RABBITMQ_VERSION: &str = "4.3.6";
 
 /// How a broker is made.
 #[derive(Clone, Debug)]
@@ -95,6 +103,7 @@ struct Shared {
     connections: DashMap<ConnectionId, Connected, foldhash::fast::RandomState>,
     alarms: AtomicU8,
     requesters: Requesters,
+    parameters: parameter::Registry,
     started: Instant,
 }
 
@@ -126,6 +135,7 @@ impl Broker {
             connections: DashMap::default(),
             alarms: AtomicU8::new(0),
             requesters: Requesters::default(),
+            parameters: parameter::Registry::default(),
             started: Instant::now(),
         }));
         let handles: Vec<LaneHandle> = (0..lanes).map(|_| Lane::handle()).collect();
@@ -157,9 +167,10 @@ impl Broker {
         self.0.vhosts.all()
     }
 
-    /// Deletes a vhost with all that is in it; its connections are closed (EC-27). False: there was none.
+    /// Deletes a vhost with all that is in it; its connections are closed (EC-27). False: there was none, or it is
+    /// [protected from deletion](VhostSettings::protected_from_deletion).
     pub fn delete_vhost(&self, name: &str) -> bool {
-        let Some(vhost) = self.0.vhosts.remove(name) else {
+        let Some(vhost) = self.0.vhosts.remove_unprotected(name) else {
             return false;
         };
         self.close_where(|connected| Arc::ptr_eq(&connected.vhost, &vhost), &Refusal::VhostDeleted(name.into()));
@@ -249,7 +260,9 @@ impl Broker {
     ) -> Result<(Arc<QueueHandle>, bool), Refusal> {
         vhost.find_or_create_queue(name, || {
             let key = self.next_queue();
-            let handle = Arc::new(QueueHandle::new(key, name.into(), vhost.name().clone(), Arc::new(options)));
+            let in_force = vhost.policies_now().for_queue(name, &options);
+            let vhost = vhost.name().clone();
+            let handle = Arc::new(QueueHandle::new(key, name.into(), vhost, Arc::new(options), in_force));
             let queue = Queue::new(handle.clone(), self.clock_ms(Instant::now()));
             // Before anybody can find the handle: their first operation must come behind this one.
             self.lane(key.lane).send(from, vec![Op::Create { queue: Box::new(queue) }], OPERATION_BYTES);

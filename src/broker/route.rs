@@ -159,7 +159,7 @@ impl Vhost {
             };
             // RO-5: the alternate exchange is for what the exchange itself routes nowhere.
             if !routed {
-                next.extend(exchange.alternate.clone());
+                next.extend(exchange.alternate());
             }
             for name in next {
                 if found.seen.contains(&name) {

@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 
 use super::dedup::Seen;
@@ -14,7 +15,9 @@ use super::exchange::{Bindings, ExchangeType};
 use super::exchange_options::{DELAYED_TYPE, ExchangeOptions};
 use super::mailbox::ConnectionId;
 use super::message::Message;
-use super::queue::{QueueOptions, QueueType, check_same_argument, check_same_flag};
+use super::parameter::Parameters;
+use super::policy::{InForce, Policies};
+use super::queue::{QueueOptions, QueueSettings, QueueType, check_same_argument, check_same_flag};
 use super::recent_history::RecentHistory;
 use super::refusal::{Named, Refusal};
 use crate::wire::{Table, Value};
@@ -34,11 +37,34 @@ pub struct QueueHandle {
     alive: AtomicBool,
     /// Names of exchanges that have bindings to it, so that deleting it need not look at all exchanges.
     bound_from: Mutex<Vec<Arc<str>>>,
+    /// Its policies.
+    in_force: ArcSwap<InForce>,
 }
 
 impl QueueHandle {
-    pub(super) fn new(key: QueueKey, name: Arc<str>, vhost: Arc<str>, options: Arc<QueueOptions>) -> Self {
-        Self { key, name, vhost, options, alive: AtomicBool::new(true), bound_from: Mutex::default() }
+    pub(super) fn new(
+        key: QueueKey,
+        name: Arc<str>,
+        vhost: Arc<str>,
+        options: Arc<QueueOptions>,
+        in_force: InForce,
+    ) -> Self {
+        let in_force = ArcSwap::from_pointee(in_force);
+        Self { key, name, vhost, options, alive: AtomicBool::new(true), bound_from: Mutex::default(), in_force }
+    }
+
+    /// The policies that apply to it.
+    pub fn in_force(&self) -> Arc<InForce> {
+        self.in_force.load_full()
+    }
+
+    pub(super) fn put_in_force(&self, in_force: InForce) {
+        self.in_force.store(Arc::new(in_force));
+    }
+
+    /// What its arguments and policies come to.
+    pub fn settings(&self) -> QueueSettings {
+        self.in_force.load().settings(&self.options)
     }
 
     pub(super) fn named(&self) -> Named {
@@ -104,8 +130,10 @@ pub struct Exchange {
     pub internal: bool,
     /// As declared.
     pub arguments: Table,
+    /// Its policy.
+    in_force: ArcSwap<InForce>,
     /// Where messages go that it routes nowhere.
-    pub alternate: Option<Arc<str>>,
+    alternate: ArcSwap<Option<Arc<str>>>,
     /// What its arguments mean to its type.
     pub(super) options: ExchangeOptions,
     /// Its bindings as a source.
@@ -132,19 +160,17 @@ pub(super) struct ExchangeDefinition<'a> {
 }
 
 impl Exchange {
-    fn new(definition: ExchangeDefinition<'_>) -> Result<Self, Refusal> {
+    fn new(definition: ExchangeDefinition<'_>, in_force: InForce) -> Result<Self, Refusal> {
         let options = ExchangeOptions::parse(definition.kind, &definition.arguments)?;
-        // The default exchange as an alternate routes nothing, in RabbitMQ too.
-        let alternate = definition.arguments.get(ALTERNATE_EXCHANGE).and_then(Value::as_str);
-        let alternate = alternate.filter(|name| !name.is_empty()).map(Arc::from);
-        Ok(Self {
+        let exchange = Self {
             name: definition.name.into(),
             kind: definition.kind,
             durable: definition.durable,
             auto_delete: definition.auto_delete,
             internal: definition.internal,
             arguments: definition.arguments,
-            alternate,
+            in_force: ArcSwap::default(),
+            alternate: ArcSwap::default(),
             bindings: RwLock::new(Bindings::hashing(options.routes_as, options.hash_input.clone())),
             bound_from: Mutex::default(),
             alive: AtomicBool::new(true),
@@ -152,7 +178,9 @@ impl Exchange {
             seen: options.cache.map(|cache| Mutex::new(Seen::new(cache.size_max, cache.ttl_ms))),
             messages_delayed: AtomicU64::new(0),
             options,
-        })
+        };
+        exchange.put_in_force(in_force);
+        Ok(exchange)
     }
 
     /// Messages it holds back until their delay is over.
@@ -169,6 +197,35 @@ impl Exchange {
         if let Some(history) = &self.history {
             history.lock().unwrap_or_else(PoisonError::into_inner).add(message.clone());
         }
+    }
+
+    /// The policy that applies to it.
+    pub fn in_force(&self) -> Arc<InForce> {
+        self.in_force.load_full()
+    }
+
+    fn put_in_force(&self, in_force: InForce) {
+        // The argument wins over the policy. The default exchange as an alternate routes nothing, in RabbitMQ too, and
+        // has none itself.
+        let alternate = match self.arguments.get(ALTERNATE_EXCHANGE).and_then(Value::as_str) {
+            _ if self.name.is_empty() => None,
+            Some(name) => Some(Arc::from(name)).filter(|name: &Arc<str>| !name.is_empty()),
+            None => in_force.alternate(),
+        };
+        self.alternate.store(Arc::new(alternate));
+        self.in_force.store(Arc::new(in_force));
+    }
+
+    /// Calls `found` for each binding with this exchange as its source; `found` must not ask for bindings itself.
+    pub fn each_binding(&self, mut found: impl FnMut(&str, &Table, &Destination)) {
+        for (key, arguments, destination) in self.bindings.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            found(key, arguments, destination);
+        }
+    }
+
+    /// Where messages go that it routes nowhere.
+    pub fn alternate(&self) -> Option<Arc<str>> {
+        Option::clone(&self.alternate.load())
     }
 
     /// EH-4.
@@ -217,6 +274,12 @@ pub struct VhostSettings {
     pub queues_max: Option<u64>,
     /// `default_queue_type`: what a queue is that names no type (QU-6).
     pub default_queue_type: Option<Arc<str>>,
+    /// `description`.
+    pub description: String,
+    /// `tags`.
+    pub tags: Vec<String>,
+    /// `protected_from_deletion`: an operator has to lift it before the vhost may be deleted.
+    pub protected_from_deletion: bool,
 }
 
 /// See the module's documentation.
@@ -226,6 +289,10 @@ pub struct Vhost {
     settings: RwLock<VhostSettings>,
     exchanges: DashMap<Arc<str>, Arc<Exchange>, foldhash::fast::RandomState>,
     queues: DashMap<Arc<str>, Arc<QueueHandle>, foldhash::fast::RandomState>,
+    policies: ArcSwap<Policies>,
+    parameters: Parameters,
+    /// Held over a change of policies until all queues and exchanges have it; taken before `changes`.
+    policy_changes: Mutex<()>,
     /// Held over each change of exchanges, queues and bindings. Nothing waits for a lane under it.
     changes: Mutex<()>,
     /// Moves when a route computed before may be wrong.
@@ -247,7 +314,7 @@ impl Vhost {
                 arguments: Table::default(),
             };
             // These need no arguments.
-            if let Ok(made) = Exchange::new(definition) {
+            if let Ok(made) = Exchange::new(definition, InForce::default()) {
                 exchanges.insert(Arc::from(exchange), Arc::new(made));
             }
         }
@@ -256,6 +323,9 @@ impl Vhost {
             settings: RwLock::default(),
             exchanges,
             queues: DashMap::default(),
+            policies: ArcSwap::default(),
+            parameters: Parameters::default(),
+            policy_changes: Mutex::new(()),
             changes: Mutex::new(()),
             version: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -288,6 +358,41 @@ impl Vhost {
 
     fn change(&self) -> MutexGuard<'_, ()> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    // --- policies ---
+
+    /// One change of policies at a time.
+    pub(super) fn policy_changes(&self) -> MutexGuard<'_, ()> {
+        self.policy_changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The policies as they are; whoever declares asks under the lock of changes.
+    pub(super) fn policies_now(&self) -> Arc<Policies> {
+        self.policies.load_full()
+    }
+
+    /// Every declare that read the policies before has what it declared in the maps when this returns.
+    pub(super) fn replace_policies(&self, change: impl FnOnce(&mut Policies)) {
+        let _change = self.change();
+        let mut policies = Policies::clone(&self.policies.load());
+        change(&mut policies);
+        self.policies.store(Arc::new(policies));
+    }
+
+    /// Gives the exchanges their policies; routes computed before are stale.
+    pub(super) fn match_exchanges(&self, policies: &Policies) {
+        for exchange in self.exchanges() {
+            let in_force = policies.for_exchange(&exchange.name);
+            if *exchange.in_force() != in_force {
+                exchange.put_in_force(in_force);
+            }
+        }
+        self.changed();
     }
 
     pub(super) fn queue_named(&self, name: &str) -> Named {
@@ -340,7 +445,8 @@ impl Vhost {
             return existing.check_equivalent(&self.exchange_named(definition.name), &definition);
         }
         let name: Arc<str> = definition.name.into();
-        self.exchanges.insert(name, Arc::new(Exchange::new(definition)?));
+        let in_force = self.policies_now().for_exchange(&name);
+        self.exchanges.insert(name, Arc::new(Exchange::new(definition, in_force)?));
         // Another exchange may name this one as its alternate.
         self.changed();
         Ok(())
@@ -557,8 +663,11 @@ impl Vhosts {
         self.lock().entry(name.into()).or_insert_with(|| Arc::new(Vhost::new(name))).clone()
     }
 
-    pub(super) fn remove(&self, name: &str) -> Option<Arc<Vhost>> {
-        self.lock().remove(name)
+    /// US-7: a vhost that is protected stays.
+    pub(super) fn remove_unprotected(&self, name: &str) -> Option<Arc<Vhost>> {
+        let mut by_name = self.lock();
+        by_name.get(name).filter(|vhost| !vhost.settings().protected_from_deletion)?;
+        by_name.remove(name)
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Vhost>> {

@@ -127,7 +127,7 @@ impl Queue {
                 QueueType::Quorum => Order::QUORUM,
             }),
             duplicates: Duplicates::new(handle.options.deduplicates),
-            settings: handle.options.settings.clone(),
+            settings: handle.settings(),
             handle,
             owners: Slab::new(),
             turns: Turns::default(),
@@ -607,6 +607,18 @@ impl Queue {
     }
 
     // --- the queue itself ---
+
+    /// Arguments and policies come to something else now. Messages that are there follow: a lower limit drops at once
+    /// (PO-7); what they were given when they came, their time to live, they keep.
+    pub(in crate::broker) fn change_settings(&mut self, settings: QueueSettings, now_ms: u64, fx: &mut Effects) {
+        // As in RabbitMQ a new x-expires runs from now on.
+        if self.settings.expires_ms != settings.expires_ms {
+            self.used_ms = now_ms;
+        }
+        self.settings = settings;
+        self.dispatch(now_ms, fx);
+        self.enforce_length(fx);
+    }
 
     /// A client declared it again: x-expires starts anew (QU-4; quorum queues do not renew).
     pub(in crate::broker) fn declared(&mut self, now_ms: u64, fx: &mut Effects) {

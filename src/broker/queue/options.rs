@@ -17,6 +17,14 @@ pub enum QueueType {
 }
 
 impl QueueType {
+    /// The name that `x-queue-type` has for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Quorum => "quorum",
+        }
+    }
+
     pub(in crate::broker) fn erlang_name(self) -> &'static str {
         match self {
             Self::Classic => "rabbit_classic_queue",

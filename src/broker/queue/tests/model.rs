@@ -12,6 +12,7 @@ use super::super::*;
 use crate::broker::event::{Event, QueueKey};
 use crate::broker::mailbox::{ConnectionId, Mailbox};
 use crate::broker::message::{Body, Facts};
+use crate::broker::policy::InForce;
 use crate::broker::refusal::Named;
 use crate::wire::{Table, Value};
 
@@ -240,7 +241,7 @@ impl World {
         let vhost: Arc<str> = "/".into();
         let options = QueueOptions::parse(&Named::queue("q", &vhost), true, None, false, false, arguments).unwrap();
         let key = QueueKey { lane: 0, id: QueueId(1) };
-        let handle = Arc::new(QueueHandle::new(key, "q".into(), vhost, Arc::new(options)));
+        let handle = Arc::new(QueueHandle::new(key, "q".into(), vhost, Arc::new(options), InForce::default()));
         let mailbox = Arc::new(Mailbox::new(ConnectionId(1)));
         let mut fx = Effects::new(0);
         let conn = fx.attach(mailbox.clone());

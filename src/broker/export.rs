@@ -1,0 +1,152 @@
+//! Definitions exported: everything that an import makes, in the JSON of RabbitMQ 4 (DF-1 to DF-3).
+
+use serde_json::{Map, Value as Json, json};
+
+use super::parameter::limits;
+use super::policy::PolicyKind;
+use super::vhost::{Destination, QueueHandle, Vhost};
+use super::{Broker, RABBITMQ_VERSION};
+use crate::wire::{Table, Value};
+
+impl Broker {
+    /// Users with their password hashes, vhosts, permissions, parameters, policies, queues, exchanges and bindings. What
+    /// every broker has by itself, what goes with its connection, and internal exchanges are left out, as in RabbitMQ 4.
+    pub fn export_definitions(&self) -> Json {
+        let mut vhosts = self.vhosts();
+        vhosts.sort_by(|a, b| a.name().cmp(b.name()));
+        let all = |records: &dyn Fn(&Vhost) -> Vec<Json>| vhosts.iter().flat_map(|vhost| records(vhost)).collect();
+        let parameters: Vec<Json> = all(&|vhost| {
+            let parameters = self.parameters(vhost).into_iter();
+            parameters.map(|parameter| in_vhost(vhost, json!(parameter))).collect()
+        });
+        let (policies, queues): (Vec<Json>, Vec<Json>) = (all(&policies), all(&queues));
+        let (exchanges, bindings): (Vec<Json>, Vec<Json>) = (all(&exchanges), all(&bindings));
+        json!({
+            "rabbit_version": RABBITMQ_VERSION,
+            "rabbitmq_version": RABBITMQ_VERSION,
+            "product_name": "Lepus",
+            "product_version": env!("CARGO_PKG_VERSION"),
+            "rabbitmq_definition_format": "cluster",
+            "users": self.auth().export_users(),
+            "vhosts": vhosts.iter().map(|vhost| vhost_record(vhost)).collect::<Vec<_>>(),
+            "permissions": self.auth().export_permissions(),
+            "topic_permissions": self.auth().export_topic_permissions(),
+            "parameters": parameters,
+            "global_parameters": self.global_parameters(),
+            "policies": policies,
+            "queues": queues,
+            "exchanges": exchanges,
+            "bindings": bindings,
+        })
+    }
+}
+
+fn vhost_record(vhost: &Vhost) -> Json {
+    let settings = vhost.settings();
+    let mut metadata = Map::new();
+    metadata.insert("description".into(), settings.description.as_str().into());
+    metadata.insert("tags".into(), json!(settings.tags));
+    metadata.extend(settings.default_queue_type.as_deref().map(|name| ("default_queue_type".into(), name.into())));
+    if settings.protected_from_deletion {
+        metadata.insert("protected_from_deletion".into(), true.into());
+    }
+    json!({"name": **vhost.name(), "limits": limits(&settings).unwrap_or_else(|| json!({})), "metadata": metadata})
+}
+
+/// The record with its vhost.
+fn in_vhost(vhost: &Vhost, mut record: Json) -> Json {
+    record["vhost"] = (&**vhost.name()).into();
+    record
+}
+
+fn policies(vhost: &Vhost) -> Vec<Json> {
+    let with_name = |policy: std::sync::Arc<super::Policy>| {
+        let mut record = in_vhost(vhost, json!(policy.spec()));
+        record["name"] = (&**policy.name()).into();
+        record
+    };
+    vhost.policies(PolicyKind::User).into_iter().map(with_name).collect()
+}
+
+fn is_kept(queue: &QueueHandle) -> bool {
+    queue.options.exclusive.is_none()
+}
+
+fn queues(vhost: &Vhost) -> Vec<Json> {
+    let mut queues = vhost.queues();
+    queues.retain(|queue| is_kept(queue));
+    queues.sort_by(|a, b| a.name.cmp(&b.name));
+    let record = |queue: std::sync::Arc<QueueHandle>| {
+        let options = &queue.options;
+        json!({
+            "name": *queue.name,
+            "vhost": **vhost.name(),
+            "type": options.queue_type.as_str(),
+            "durable": options.durable,
+            "auto_delete": options.auto_delete,
+            "arguments": arguments(&options.arguments),
+        })
+    };
+    queues.into_iter().map(record).collect()
+}
+
+fn exchanges(vhost: &Vhost) -> Vec<Json> {
+    let mut exchanges = vhost.exchanges();
+    exchanges.retain(|exchange| !exchange.name.is_empty() && !exchange.name.starts_with("amq.") && !exchange.internal);
+    exchanges.sort_by(|a, b| a.name.cmp(&b.name));
+    let record = |exchange: std::sync::Arc<super::Exchange>| {
+        json!({
+            "name": *exchange.name,
+            "vhost": **vhost.name(),
+            "type": exchange.kind.as_str(),
+            "durable": exchange.durable,
+            "auto_delete": exchange.auto_delete,
+            "arguments": arguments(&exchange.arguments),
+        })
+    };
+    exchanges.into_iter().map(record).collect()
+}
+
+fn bindings(vhost: &Vhost) -> Vec<Json> {
+    let mut records = Vec::new();
+    let mut exchanges = vhost.exchanges();
+    exchanges.sort_by(|a, b| a.name.cmp(&b.name));
+    for source in exchanges {
+        source.each_binding(|key, table, destination| {
+            let (name, kind) = match destination {
+                Destination::Queue(queue) if !is_kept(queue) => return,
+                Destination::Queue(queue) => (&queue.name, "queue"),
+                Destination::Exchange(name) => (name, "exchange"),
+            };
+            records.push(json!({
+                "source": *source.name,
+                "vhost": **vhost.name(),
+                "destination": **name,
+                "destination_type": kind,
+                "routing_key": key,
+                "arguments": arguments(table),
+            }));
+        });
+    }
+    records
+}
+
+fn arguments(table: &Table) -> Json {
+    let fields = table.iter().map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), json_of(value)));
+    Json::Object(fields.collect())
+}
+
+/// As RabbitMQ writes arguments: types that JSON has not become their numbers or texts.
+fn json_of(value: &Value) -> Json {
+    match value {
+        Value::Bool(value) => (*value).into(),
+        Value::F32(value) => f64::from(*value).into(),
+        Value::F64(value) => (*value).into(),
+        Value::Timestamp(seconds) => (*seconds).into(),
+        Value::Decimal { scale, value } => (f64::from(*value) / 10_f64.powi(i32::from(*scale))).into(),
+        Value::LongString(text) | Value::Binary(text) => String::from_utf8_lossy(text).into(),
+        Value::Table(table) => arguments(table),
+        Value::Array(values) => values.iter().map(json_of).collect(),
+        integer => integer.as_integer().map_or(Json::Null, Json::from),
+    }
+}
