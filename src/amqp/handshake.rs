@@ -216,6 +216,7 @@ impl Handshake {
         let from_loopback = server.peer.is_loopback();
         match known.and_then(|mechanism| server.broker.auth().authenticate(mechanism, response, from_loopback)) {
             Ok(user) => {
+                server.broker.tell_login(true, &user.name, &server.peer.connection_name(), mechanism);
                 let Options { channel_max, frame_max, heartbeat_s, .. } = *server.options;
                 let tune = Method::ConnectionTune { channel_max, frame_max, heartbeat: heartbeat_s };
                 out.frames(|out| tune.encode_frame(0, out));
@@ -223,6 +224,7 @@ impl Handshake {
                 Progress::Next
             }
             Err(refused) => {
+                server.broker.tell_login(false, refused.user(), &server.peer.connection_name(), mechanism);
                 if properties.authentication_failure_close && refused != Refused::Malformed {
                     let text = format!(
                         "Login was refused using authentication mechanism {mechanism}. For details see the broker \

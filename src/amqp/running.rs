@@ -79,7 +79,14 @@ impl Running {
         &mut self.client
     }
 
+    /// Leaves all channels.
     pub(super) fn into_client(self) -> Box<Client> {
+        for slot in self.channels.values() {
+            if let Slot::Open(channel) = slot {
+                channel.tell_consumers_gone(&self.client);
+                self.client.tell_channel(false, channel.key());
+            }
+        }
         self.client
     }
 
@@ -219,6 +226,7 @@ impl Running {
                 self.channels_opened += 1;
                 let key = ChannelKey { number, epoch: self.channels_opened };
                 out.frames(|out| Method::ChannelOpenOk {}.encode_frame(number, out));
+                self.client.channel_opened(key);
                 Slot::Open(Box::new(Channel::new(key)))
             }
             // A second close, sent before the answer to the first had come, has its answer.
@@ -282,6 +290,7 @@ impl Running {
     fn leave_channel(&mut self, number: u16, out: &mut Outbound) {
         if let Some(Slot::Open(mut channel)) = self.channels.remove(&number) {
             channel.write_confirms(out);
+            channel.tell_consumers_gone(&self.client);
             self.client.channel_closed(channel.key());
         }
     }
@@ -348,10 +357,7 @@ impl Running {
                 return self.complete(*key, *ticket, result, out);
             }
             Event::ConsumerCancelled { channel: key, consumer } => {
-                let takes_cancel = self.properties.consumer_cancel_notify;
-                if let Some(channel) = self.channel(*key) {
-                    channel.cancelled_by_broker(*consumer, takes_cancel, out);
-                }
+                self.cancelled_by_broker(*key, *consumer, out);
             }
             Event::DeliveryTimedOut { channel: key, consumer, timeout_ms } => {
                 return self.delivery_timed_out(*key, *consumer, *timeout_ms, out);
@@ -362,6 +368,13 @@ impl Running {
         Ok(())
     }
 
+    fn cancelled_by_broker(&mut self, key: ChannelKey, slot: u32, out: &mut Outbound) {
+        let takes_cancel = self.properties.consumer_cancel_notify;
+        if let Some(channel) = open_channel(&mut self.channels, key) {
+            channel.cancelled_by_broker(slot, takes_cancel, &self.client, out);
+        }
+    }
+
     /// FL-5: the consumer is cancelled if the queue did so and the client understands it, else the channel closes.
     fn delivery_timed_out(
         &mut self,
@@ -370,12 +383,11 @@ impl Running {
         timeout_ms: u64,
         out: &mut Outbound,
     ) -> Result<(), Fault> {
-        let takes_cancel = self.properties.consumer_cancel_notify;
-        let Some(channel) = self.channel(key) else {
+        if self.channel(key).is_none() {
             return Ok(());
-        };
-        if let Some(slot) = consumer.filter(|_| takes_cancel) {
-            channel.cancelled_by_broker(slot, takes_cancel, out);
+        }
+        if let Some(slot) = consumer.filter(|_| self.properties.consumer_cancel_notify) {
+            self.cancelled_by_broker(key, slot, out);
             return Ok(());
         }
         let refusal = Refusal::DeliveryTimeout { channel: key.number, timeout_ms };
@@ -414,10 +426,7 @@ impl Running {
 
     /// The channel an event is for, if it is still that one.
     fn channel(&mut self, key: ChannelKey) -> Option<&mut Channel> {
-        match self.channels.get_mut(&key.number) {
-            Some(Slot::Open(channel)) if channel.key() == key => Some(channel),
-            _ => None,
-        }
+        open_channel(&mut self.channels, key)
     }
 
     /// Handles frames of a number that waited behind an answer, up to the next one that must wait.
@@ -472,4 +481,14 @@ fn write_close_ok(number: u16, out: &mut Outbound) {
 /// EC-13.
 fn not_open(ids: (u16, u16)) -> Fault {
     Fault::connection(ReplyCode::ChannelError, ids, "expected 'channel.open'")
+}
+
+fn open_channel(
+    channels: &mut HashMap<u16, Slot, foldhash::fast::RandomState>,
+    key: ChannelKey,
+) -> Option<&mut Channel> {
+    match channels.get_mut(&key.number) {
+        Some(Slot::Open(channel)) if channel.key() == key => Some(channel),
+        _ => None,
+    }
 }

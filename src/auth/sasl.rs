@@ -69,6 +69,16 @@ impl Refused {
     }
 }
 
+impl Refused {
+    /// Who it was, as far as the client said.
+    pub fn user(&self) -> &str {
+        match self {
+            Self::BadCredentials { user } | Self::Loopback { user } => user,
+            Self::Malformed => "",
+        }
+    }
+}
+
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::Broker;
 use super::event::{Alarm, Alarms, Event};
+use super::events::INTERNAL;
 
 impl Broker {
     /// Raises or clears an alarm. Connections that publish are blocked while any is on (FL-1).
@@ -17,6 +18,12 @@ impl Broker {
         if (before & bit != 0) == on {
             return;
         }
+        let event = if on { "alarm.set" } else { "alarm.cleared" };
+        let resource = match alarm {
+            Alarm::Memory => "memory",
+            Alarm::Disk => "disk",
+        };
+        self.events().tell(event, INTERNAL, || [("source", resource.into())]);
         let alarms = self.alarms();
         for connected in &self.0.connections {
             connected.mailbox.put_one(Event::Alarms(alarms));

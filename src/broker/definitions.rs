@@ -11,7 +11,9 @@ use serde_json::Value as Json;
 use thiserror::Error;
 
 use super::Broker;
+use super::events::INTERNAL;
 use super::exchange::ExchangeType;
+use super::json::field_value;
 use super::parameter::{GlobalParameter, Parameter, ParameterError};
 use super::policy::{PolicyError, PolicyKind, PolicySpec};
 use super::queue::QueueOptions;
@@ -304,7 +306,7 @@ impl Broker {
             internal: record.internal,
             arguments,
         };
-        vhost.declare_exchange(definition).map_err(refused(what))
+        vhost.declare_exchange(definition, INTERNAL).map_err(refused(what))
     }
 
     fn import_binding(&self, record: BindingRecord) -> Result<(), DefinitionsError> {
@@ -320,7 +322,7 @@ impl Broker {
         let source = vhost.exchange(&record.source).filter(|source| !source.name.is_empty());
         let (Some(source), Some(destination)) = (source, destination) else { return Ok(()) };
         let arguments = table(&what, record.arguments)?;
-        self.bind(&vhost, &source, &destination, &record.routing_key, &arguments).map_err(refused(what))
+        self.bind(&vhost, &source, &destination, &record.routing_key, &arguments, INTERNAL).map_err(refused(what))
     }
 }
 
@@ -332,33 +334,12 @@ fn refused(what: String) -> impl FnOnce(Refusal) -> DefinitionsError {
 fn table(what: &str, arguments: Arguments) -> Result<Table, DefinitionsError> {
     let mut table = Table::default();
     for (name, json) in arguments {
-        let Some(value) = value(json) else {
+        let Some(value) = field_value(json) else {
             return Err(DefinitionsError::NullArgument { what: what.to_owned(), argument: name });
         };
         table.push(name, value);
     }
     Ok(table)
-}
-
-/// `None`: there is a null in it, which RabbitMQ refuses, too.
-fn value(json: Json) -> Option<Value> {
-    Some(match json {
-        Json::Null => return None,
-        Json::Bool(value) => Value::Bool(value),
-        Json::Number(number) => match number.as_i64() {
-            Some(integer) => Value::I64(integer),
-            None => Value::F64(number.as_f64()?),
-        },
-        Json::String(text) => Value::LongString(text.into_bytes()),
-        Json::Array(values) => Value::Array(values.into_iter().map(value).collect::<Option<_>>()?),
-        Json::Object(fields) => {
-            let mut table = Table::default();
-            for (name, json) in fields {
-                table.push(name, value(json)?);
-            }
-            Value::Table(table)
-        }
-    })
 }
 
 #[cfg(test)]

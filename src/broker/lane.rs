@@ -15,6 +15,7 @@ use super::Broker;
 use super::backlog::{BacklogKey, Backlogs, Hold};
 use super::effects::{ConnKey, Effects};
 use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement};
+use super::events::INTERNAL;
 use super::held::{Answering, ConfirmTo, Countdown, Held};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
@@ -193,6 +194,8 @@ pub struct Lane {
     /// Where the log ends, as far as this lane appended to it.
     appended: Position,
     held: Held,
+    /// Whose operations it works on.
+    acting: Arc<str>,
     /// In whose name the lane sends messages to other lanes.
     own_mailbox: Arc<Mailbox>,
 }
@@ -215,7 +218,8 @@ impl Lane {
         Self {
             index,
             inbox,
-            own_mailbox: Arc::new(Mailbox::new(broker.next_connection())),
+            own_mailbox: Arc::new(Mailbox::new(broker.next_connection(), INTERNAL.into())),
+            acting: INTERNAL.into(),
             broker,
             queues: HashMap::default(),
             conns: HashMap::default(),
@@ -264,6 +268,7 @@ impl Lane {
         let mut since_flush = 0;
         for Batch { from, operations, bytes } in batches {
             let conn = self.attach(&from);
+            self.act_for(&from);
             for operation in operations {
                 self.apply(conn, &from, operation, now_ms);
                 since_flush += 1;
@@ -275,6 +280,7 @@ impl Lane {
             }
             from.worked(bytes);
         }
+        self.act_for(&self.own_mailbox.clone());
         self.ring(now_ms);
         self.hand_over();
         self.give_what_is_durable();
@@ -283,6 +289,12 @@ impl Lane {
             return Turn::Ended;
         }
         Turn::Idle(self.timers.next_ms().map(|at_ms| self.broker.instant_of(at_ms)))
+    }
+
+    fn act_for(&mut self, from: &Mailbox) {
+        if !Arc::ptr_eq(&self.acting, from.user()) {
+            self.acting = from.user().clone();
+        }
     }
 
     fn attach(&mut self, mailbox: &Arc<Mailbox>) -> ConnKey {
@@ -522,7 +534,7 @@ impl Lane {
         {
             conn.exclusive.remove(&id);
         }
-        self.broker.queue_deleted(queue.handle());
+        self.broker.queue_deleted(queue.handle(), &self.acting);
         Some(queue)
     }
 

@@ -3,7 +3,7 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use super::event::Event;
@@ -31,6 +31,8 @@ struct Inbox {
 #[derive(Debug)]
 pub struct Mailbox {
     id: ConnectionId,
+    /// In whose name it sends.
+    user: Arc<str>,
     inbox: Mutex<Inbox>,
     /// `Inbox::bytes`, to be read without the lock.
     deliveries_bytes: AtomicUsize,
@@ -43,9 +45,10 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    pub(super) fn new(id: ConnectionId) -> Self {
+    pub(super) fn new(id: ConnectionId, user: Arc<str>) -> Self {
         Self {
             id,
+            user,
             inbox: Mutex::default(),
             deliveries_bytes: AtomicUsize::new(0),
             stalled_lanes: AtomicU64::new(0),
@@ -56,6 +59,10 @@ impl Mailbox {
 
     pub(super) fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    pub(super) fn user(&self) -> &Arc<str> {
+        &self.user
     }
 
     /// Puts events in, in order, and wakes the connection once. `bytes` counts their deliveries. Leaves `events` empty.

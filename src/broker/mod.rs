@@ -11,10 +11,13 @@ mod definitions;
 mod delayed;
 mod effects;
 mod event;
+mod event_exchange;
+mod events;
 pub mod exchange;
 mod exchange_options;
 mod export;
 mod held;
+mod json;
 mod lane;
 mod limiter;
 mod mailbox;
@@ -30,7 +33,9 @@ mod reply_to;
 mod request;
 mod route;
 mod timers;
+mod trace;
 mod vhost;
+mod vhost_events;
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -39,6 +44,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 
 use self::client::OPERATION_BYTES;
+use self::events::{Events, INTERNAL};
 use self::lane::{LaneHandle, Op};
 use self::queue::Queue;
 use self::reply_to::Requesters;
@@ -104,6 +110,7 @@ struct Shared {
     alarms: AtomicU8,
     requesters: Requesters,
     parameters: parameter::Registry,
+    events: Arc<Events>,
     started: Instant,
 }
 
@@ -131,11 +138,12 @@ impl Broker {
             lanes: OnceLock::new(),
             queues_made: AtomicU64::new(0),
             connections_made: AtomicU64::new(1),
-            system: Arc::new(Mailbox::new(ConnectionId(0))),
+            system: Arc::new(Mailbox::new(ConnectionId(0), INTERNAL.into())),
             connections: DashMap::default(),
             alarms: AtomicU8::new(0),
             requesters: Requesters::default(),
             parameters: parameter::Registry::default(),
+            events: Arc::default(),
             started: Instant::now(),
         }));
         let handles: Vec<LaneHandle> = (0..lanes).map(|_| Lane::handle()).collect();
@@ -154,7 +162,17 @@ impl Broker {
 
     /// Adds a vhost; one that exists is left as it is.
     pub fn add_vhost(&self, name: &str) -> Arc<Vhost> {
-        self.0.vhosts.add(name)
+        if let Some(vhost) = self.vhost(name) {
+            return vhost;
+        }
+        let vhost = self.0.vhosts.add(name, &self.0.events);
+        self.add_event_exchange(&vhost);
+        self.events().tell("vhost.created", INTERNAL, || [("name", name.into())]);
+        vhost
+    }
+
+    fn events(&self) -> &Events {
+        &self.0.events
     }
 
     /// Looks a vhost up.
@@ -179,6 +197,7 @@ impl Broker {
             self.lane(queue.key.lane).send(self.system_mailbox(), vec![op], 0);
         }
         self.0.auth.delete_vhost(name);
+        self.events().tell("vhost.deleted", INTERNAL, || [("name", name.into())]);
         true
     }
 
@@ -187,6 +206,7 @@ impl Broker {
         let deleted = self.0.auth.delete_user(name);
         if deleted {
             self.close_where(|connected| *connected.user == *name, &Refusal::UserDeleted(name.into()));
+            self.events().tell("user.deleted", INTERNAL, || [("name", name.into())]);
         }
         deleted
     }
@@ -258,7 +278,7 @@ impl Broker {
         name: &str,
         options: QueueOptions,
     ) -> Result<(Arc<QueueHandle>, bool), Refusal> {
-        vhost.find_or_create_queue(name, || {
+        vhost.find_or_create_queue(name, from.user(), || {
             let key = self.next_queue();
             let in_force = vhost.policies_now().for_queue(name, &options);
             let vhost = vhost.name().clone();
@@ -271,9 +291,9 @@ impl Broker {
     }
 
     /// A lane has deleted a queue.
-    fn queue_deleted(&self, queue: &Arc<QueueHandle>) {
+    fn queue_deleted(&self, queue: &Arc<QueueHandle>, by: &str) {
         if let Some(vhost) = self.vhost(&queue.vhost) {
-            vhost.remove_queue(queue);
+            vhost.remove_queue(queue, by);
         }
     }
 

@@ -21,8 +21,9 @@ impl Broker {
         destination: &Destination,
         key: &str,
         arguments: &Table,
+        by: &str,
     ) -> Result<(), Refusal> {
-        if !vhost.bind(source, destination, key, arguments)? {
+        if !vhost.bind(source, destination, key, arguments, by)? {
             return Ok(());
         }
         let Some(history) = &source.history else { return Ok(()) };

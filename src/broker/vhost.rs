@@ -11,6 +11,7 @@ use dashmap::DashMap;
 
 use super::dedup::Seen;
 use super::event::QueueKey;
+use super::events::{Events, INTERNAL};
 use super::exchange::{Bindings, ExchangeType};
 use super::exchange_options::{DELAYED_TYPE, ExchangeOptions};
 use super::mailbox::ConnectionId;
@@ -291,6 +292,9 @@ pub struct Vhost {
     queues: DashMap<Arc<str>, Arc<QueueHandle>, foldhash::fast::RandomState>,
     policies: ArcSwap<Policies>,
     parameters: Parameters,
+    events: Arc<Events>,
+    /// Copies of what is published and delivered go to `amq.rabbitmq.trace`.
+    tracing: AtomicBool,
     /// Held over a change of policies until all queues and exchanges have it; taken before `changes`.
     policy_changes: Mutex<()>,
     /// Held over each change of exchanges, queues and bindings. Nothing waits for a lane under it.
@@ -302,7 +306,7 @@ pub struct Vhost {
 }
 
 impl Vhost {
-    pub(super) fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str, events: Arc<Events>) -> Self {
         let exchanges = DashMap::default();
         for (exchange, kind, internal) in PREDECLARED {
             let definition = ExchangeDefinition {
@@ -325,6 +329,8 @@ impl Vhost {
             queues: DashMap::default(),
             policies: ArcSwap::default(),
             parameters: Parameters::default(),
+            events,
+            tracing: AtomicBool::new(false),
             policy_changes: Mutex::new(()),
             changes: Mutex::new(()),
             version: AtomicU64::new(0),
@@ -335,6 +341,20 @@ impl Vhost {
     /// Its name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    pub(super) fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Whether the firehose is on (EV-2).
+    pub fn is_tracing(&self) -> bool {
+        self.tracing.load(Ordering::Relaxed)
+    }
+
+    /// Switches the firehose: copies of what is published and delivered here go to `amq.rabbitmq.trace`.
+    pub fn set_tracing(&self, on: bool) {
+        self.tracing.store(on, Ordering::Relaxed);
     }
 
     /// What the operator set.
@@ -439,21 +459,32 @@ impl Vhost {
     // --- exchanges ---
 
     /// Declares an exchange, or checks that the one that exists is the same.
-    pub(super) fn declare_exchange(&self, definition: ExchangeDefinition<'_>) -> Result<(), Refusal> {
+    pub(super) fn declare_exchange(&self, definition: ExchangeDefinition<'_>, by: &str) -> Result<(), Refusal> {
         let _change = self.change();
         if let Some(existing) = self.exchange(definition.name) {
             return existing.check_equivalent(&self.exchange_named(definition.name), &definition);
         }
         let name: Arc<str> = definition.name.into();
         let in_force = self.policies_now().for_exchange(&name);
-        self.exchanges.insert(name, Arc::new(Exchange::new(definition, in_force)?));
+        let exchange = Arc::new(Exchange::new(definition, in_force)?);
+        self.exchanges.insert(name, exchange.clone());
         // Another exchange may name this one as its alternate.
         self.changed();
+        self.tell_exchange_created(&exchange, by);
         Ok(())
     }
 
+    /// Adds a durable exchange that clients may only bind to. `None`: something else has the name.
+    pub(super) fn add_internal_exchange(&self, name: &str, kind: ExchangeType) -> Option<Arc<Exchange>> {
+        let arguments = Table::default();
+        let definition =
+            ExchangeDefinition { name, kind, durable: true, auto_delete: false, internal: true, arguments };
+        self.declare_exchange(definition, INTERNAL).ok()?;
+        self.exchange(name)
+    }
+
     /// Deletes an exchange; one that does not exist is fine (M-10).
-    pub(super) fn delete_exchange(&self, name: &str, if_unused: bool) -> Result<(), Refusal> {
+    pub(super) fn delete_exchange(&self, name: &str, if_unused: bool, by: &str) -> Result<(), Refusal> {
         let _change = self.change();
         let Some(exchange) = self.exchange(name) else {
             return Ok(());
@@ -461,26 +492,32 @@ impl Vhost {
         if if_unused && !exchange.bindings.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
             return Err(Refusal::InUse(self.exchange_named(name)));
         }
-        self.remove_exchange(&exchange);
+        self.remove_exchange(&exchange, by);
         Ok(())
     }
 
-    fn remove_exchange(&self, exchange: &Arc<Exchange>) {
+    fn remove_exchange(&self, exchange: &Arc<Exchange>, by: &str) {
         self.exchanges.remove(&exchange.name);
         exchange.alive.store(false, Ordering::Release);
         // Its destinations need not remember it.
-        let destinations: Vec<Destination> = {
+        let gone: Vec<(String, Table, Destination)> = {
             let mut bindings = exchange.bindings.write().unwrap_or_else(PoisonError::into_inner);
-            let destinations = bindings.iter().map(|(_, _, destination)| destination.clone()).collect();
+            let own = |(key, arguments, destination): (&str, &Table, &Destination)| {
+                (key.to_owned(), arguments.clone(), destination.clone())
+            };
+            let gone = bindings.iter().map(own).collect();
             *bindings = Bindings::hashing(exchange.options.routes_as, exchange.options.hash_input.clone());
-            destinations
+            gone
         };
-        for destination in destinations {
+        // Not under the lock: whoever wants to know may be behind this very exchange.
+        for (key, arguments, destination) in gone {
             self.forget_source(&destination, &exchange.name);
+            self.tell_binding(false, &exchange.name, (&destination, &key, &arguments), by);
         }
         let sources = std::mem::take(&mut *exchange.bound_from.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed();
-        self.remove_bindings_to(&Destination::Exchange(exchange.name.clone()), sources);
+        self.remove_bindings_to(&Destination::Exchange(exchange.name.clone()), sources, by);
+        self.tell_exchange_deleted(&exchange.name, by);
     }
 
     // --- queues ---
@@ -490,6 +527,7 @@ impl Vhost {
     pub(super) fn find_or_create_queue(
         &self,
         name: &str,
+        by: &str,
         create: impl FnOnce() -> Result<Arc<QueueHandle>, Refusal>,
     ) -> Result<(Arc<QueueHandle>, bool), Refusal> {
         if let Some(existing) = self.queue(name) {
@@ -504,19 +542,21 @@ impl Vhost {
         }
         let handle = create()?;
         self.queues.insert(handle.name.clone(), handle.clone());
+        self.tell_queue_created(&handle, by);
         Ok((handle, true))
     }
 
     /// Takes a deleted queue out, with its bindings. Called by its lane.
-    pub(super) fn remove_queue(&self, queue: &Arc<QueueHandle>) {
+    pub(super) fn remove_queue(&self, queue: &Arc<QueueHandle>, by: &str) {
         let _change = self.change();
         queue.alive.store(false, Ordering::Release);
         self.queues.remove_if(&queue.name, |_, current| current.key == queue.key);
         let sources = std::mem::take(&mut *queue.bound_from.lock().unwrap_or_else(PoisonError::into_inner));
         if !sources.is_empty() {
             self.changed();
-            self.remove_bindings_to(&Destination::Queue(queue.clone()), sources);
+            self.remove_bindings_to(&Destination::Queue(queue.clone()), sources, by);
         }
+        self.tell_queue_deleted(queue, by);
     }
 
     /// Ends the vhost; gives its queues, whose lanes are to delete them.
@@ -538,6 +578,7 @@ impl Vhost {
         destination: &Destination,
         key: &str,
         arguments: &Table,
+        by: &str,
     ) -> Result<bool, Refusal> {
         let _change = self.change();
         // Looked up before the lock was had: it may have gone since.
@@ -557,6 +598,7 @@ impl Vhost {
             drop(bindings);
             self.remember_source(destination, &source.name);
             self.changed();
+            self.tell_binding(true, &source.name, (destination, key, arguments), by);
         }
         Ok(is_new)
     }
@@ -573,32 +615,42 @@ impl Vhost {
     }
 
     /// Unbinds; a binding that does not exist is fine (M-16).
-    pub(super) fn unbind(&self, source: &Arc<Exchange>, destination: &Destination, key: &str, arguments: &Table) {
+    pub(super) fn unbind(
+        &self,
+        source: &Arc<Exchange>,
+        destination: &Destination,
+        key: &str,
+        arguments: &Table,
+        by: &str,
+    ) {
         let _change = self.change();
         let removed =
             source.bindings.write().unwrap_or_else(PoisonError::into_inner).remove(key, arguments, destination);
         if removed {
             self.changed();
-            self.delete_if_unused(source);
+            self.tell_binding(false, &source.name, (destination, key, arguments), by);
+            self.delete_if_unused(source, by);
         }
     }
 
     /// RO-9: an auto-delete exchange goes with its last binding as a source.
-    fn delete_if_unused(&self, source: &Arc<Exchange>) {
+    fn delete_if_unused(&self, source: &Arc<Exchange>, by: &str) {
         if source.auto_delete && source.bindings.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
-            self.remove_exchange(source);
+            self.remove_exchange(source, by);
         }
     }
 
-    fn remove_bindings_to(&self, destination: &Destination, sources: Vec<Arc<str>>) {
+    fn remove_bindings_to(&self, destination: &Destination, sources: Vec<Arc<str>>, by: &str) {
         for source in sources {
             let Some(source) = self.exchange(&source) else {
                 continue;
             };
-            let removed =
-                source.bindings.write().unwrap_or_else(PoisonError::into_inner).remove_destination(destination);
-            if removed > 0 {
-                self.delete_if_unused(&source);
+            let gone = source.bindings.write().unwrap_or_else(PoisonError::into_inner).remove_destination(destination);
+            for (key, arguments) in &gone {
+                self.tell_binding(false, &source.name, (destination, key, arguments), by);
+            }
+            if !gone.is_empty() {
+                self.delete_if_unused(&source, by);
             }
         }
     }
@@ -659,8 +711,8 @@ impl Vhosts {
     }
 
     /// Adds a vhost, or gives the one that exists.
-    pub(super) fn add(&self, name: &str) -> Arc<Vhost> {
-        self.lock().entry(name.into()).or_insert_with(|| Arc::new(Vhost::new(name))).clone()
+    pub(super) fn add(&self, name: &str, events: &Arc<Events>) -> Arc<Vhost> {
+        self.lock().entry(name.into()).or_insert_with(|| Arc::new(Vhost::new(name, events.clone()))).clone()
     }
 
     /// US-7: a vhost that is protected stays.

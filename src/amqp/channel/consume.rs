@@ -12,7 +12,7 @@ use super::{Request, State, Surroundings, table};
 use crate::amqp::outbound::Outbound;
 use crate::amqp::reply::{Fault, Ids};
 use crate::amqp::unacked::Held;
-use crate::broker::{ConsumeSpec, Delivery, Got, OwnerKey, QueueKey, Refusal};
+use crate::broker::{ChannelKey, Client, ConsumeSpec, Delivery, Got, OwnerKey, QueueKey, Refusal};
 use crate::wire::{self, Method, ReplyCode};
 
 /// The consumers of a channel, by slot and by tag. The broker names them by slot; no slot is used twice, so that what
@@ -100,6 +100,27 @@ impl Consumers {
         Some((slot, self.slots.get(&slot)?.place?))
     }
 
+    /// Tells that those who consume do so no more.
+    pub(super) fn tell_gone(&self, channel: ChannelKey, client: &Client) {
+        for consumer in self.slots.values() {
+            if let Some((queue, _)) = consumer.place {
+                client.tell_consumer(false, channel, consumer.tag.text(), queue);
+            }
+        }
+    }
+
+    /// As [`Self::remove`], and tells it.
+    fn remove_told(&mut self, slot: u32, channel: ChannelKey, client: &Client) -> Option<Tag> {
+        if let Some(Consumer { tag, place: Some((queue, _)), .. }) = self.slots.get(&slot) {
+            client.tell_consumer(false, channel, tag.text(), *queue);
+        }
+        self.remove(slot)
+    }
+
+    pub(super) fn cancelled(&mut self, slot: u32, channel: ChannelKey, client: &Client) {
+        self.remove_told(slot, channel, client);
+    }
+
     pub(super) fn remove(&mut self, slot: u32) -> Option<Tag> {
         let consumer = self.slots.remove(&slot)?;
         self.by_tag.remove(&consumer.tag);
@@ -176,6 +197,7 @@ impl State {
         };
         consumer.place = Some(place);
         let tag = consumer.tag.clone();
+        around.client.tell_consumer(true, self.key, tag.text(), place.0);
         self.write_unless(nowait, around, &Method::BasicConsumeOk { consumer_tag: tag.text() })
     }
 
@@ -194,8 +216,8 @@ impl State {
         self.request(ids, request, around, |client, reply| Ok(client.cancel(reply, queue, owner)))
     }
 
-    pub(super) fn cancelled_by_broker(&mut self, slot: u32, takes_cancel: bool, out: &mut Outbound) {
-        if let Some(tag) = self.consumers.remove(slot)
+    pub(super) fn cancelled_by_broker(&mut self, slot: u32, takes_cancel: bool, client: &Client, out: &mut Outbound) {
+        if let Some(tag) = self.consumers.remove_told(slot, self.key, client)
             && takes_cancel
         {
             let cancel = Method::BasicCancel { consumer_tag: tag.text(), nowait: true };

@@ -202,9 +202,14 @@ impl Channel {
         self.state.deliver(delivery, out, frame_max);
     }
 
+    /// The channel goes: tells that its consumers do.
+    pub(super) fn tell_consumers_gone(&self, client: &Client) {
+        self.state.consumers.tell_gone(self.state.key, client);
+    }
+
     /// The broker cancelled a consumer: its queue is deleted (DL-11). The client is told if it understands.
-    pub(super) fn cancelled_by_broker(&mut self, slot: u32, takes_cancel: bool, out: &mut Outbound) {
-        self.state.cancelled_by_broker(slot, takes_cancel, out);
+    pub(super) fn cancelled_by_broker(&mut self, slot: u32, takes_cancel: bool, client: &Client, out: &mut Outbound) {
+        self.state.cancelled_by_broker(slot, takes_cancel, client, out);
     }
 
     /// A lane answered publishes.
@@ -330,7 +335,7 @@ impl State {
             }
             (Request::Cancel { slot, tag, nowait }, Outcome::Cancelled) => {
                 // Not there any more if its queue was deleted meanwhile.
-                self.consumers.remove(slot);
+                self.consumers.cancelled(slot, self.key, around.client);
                 self.write_unless(nowait, around, &Method::BasicCancelOk { consumer_tag: &tag })
             }
             (Request::Get { no_ack }, Outcome::Got(got)) => self.got(no_ack, got, around),

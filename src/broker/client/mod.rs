@@ -1,6 +1,7 @@
 //! The door of a protocol session to the broker: one [`Client`] for each connection. Requests are checked here, in
 //! RabbitMQ's order; what queues must do is gathered in a batch for each lane and handed over by [`Client::flush`].
 
+mod events;
 mod publish;
 mod reply_to;
 
@@ -84,9 +85,10 @@ impl Client {
             .auth()
             .access(&user.name, name)
             .ok_or_else(|| Refusal::VhostAccess { vhost: name.into(), user: user.name.to_string() })?;
-        let mailbox = Arc::new(Mailbox::new(broker.next_connection()));
+        let mailbox = Arc::new(Mailbox::new(broker.next_connection(), user.name.as_str().into()));
         let connected =
-            Connected { mailbox: mailbox.clone(), vhost: vhost.clone(), user: user.name.as_str().into(), info };
+            Connected { mailbox: mailbox.clone(), vhost: vhost.clone(), user: mailbox.user().clone(), info };
+        broker.tell_connection_created(&connected);
         broker.0.connections.insert(mailbox.id(), connected);
         Ok(Self {
             batches: broker.lanes().iter().map(|_| PendingBatch::default()).collect(),
@@ -200,7 +202,7 @@ impl Client {
             internal: declare.internal,
             arguments: declare.arguments,
         };
-        self.vhost.declare_exchange(definition)?;
+        self.vhost.declare_exchange(definition, &self.user.name)?;
         Ok(Answer::Now(Outcome::Done))
     }
 
@@ -227,7 +229,7 @@ impl Client {
             return Err(Refusal::SystemExchange(self.vhost.exchange_named(exchange)));
         }
         self.check_exchange(Right::Configure, exchange)?;
-        self.vhost.delete_exchange(exchange, if_unused)?;
+        self.vhost.delete_exchange(exchange, if_unused, &self.user.name)?;
         Ok(Answer::Now(Outcome::Done))
     }
 
@@ -243,7 +245,7 @@ impl Client {
         let source = self.check_exchange_binding(destination, source, key)??;
         let destination = self.vhost.require_exchange(destination)?;
         let destination = Destination::Exchange(destination.name.clone());
-        self.broker.bind(&self.vhost, &source, &destination, key, &arguments)?;
+        self.broker.bind(&self.vhost, &source, &destination, key, &arguments, &self.user.name)?;
         Ok(Answer::Now(Outcome::Done))
     }
 
@@ -257,7 +259,7 @@ impl Client {
         arguments: Table,
     ) -> Result<Answer, Refusal> {
         if let Ok(source) = self.check_exchange_binding(destination, source, key)? {
-            self.vhost.unbind(&source, &Destination::Exchange(destination.into()), key, &arguments);
+            self.vhost.unbind(&source, &Destination::Exchange(destination.into()), key, &arguments, &self.user.name);
         }
         Ok(Answer::Now(Outcome::Done))
     }
@@ -408,7 +410,7 @@ impl Client {
         let source = self.check_binding_source(exchange, key)??;
         let queue = self.vhost.require_queue(queue)?;
         let queue = self.unlocked(queue)?;
-        self.broker.bind(&self.vhost, &source, &Destination::Queue(queue), key, &arguments)?;
+        self.broker.bind(&self.vhost, &source, &Destination::Queue(queue), key, &arguments, &self.user.name)?;
         Ok(Answer::Now(Outcome::Done))
     }
 
@@ -429,7 +431,7 @@ impl Client {
             let destination = Destination::Queue(queue.clone());
             if self.vhost.has_binding(&source, &destination, key, &arguments) {
                 self.unlocked(queue)?;
-                self.vhost.unbind(&source, &destination, key, &arguments);
+                self.vhost.unbind(&source, &destination, key, &arguments, &self.user.name);
             }
         }
         Ok(Answer::Now(Outcome::Done))
@@ -527,6 +529,12 @@ impl Client {
     pub fn channel_closed(&mut self, channel: ChannelKey) {
         self.forget_requester(channel);
         self.push_to_touched(|| Op::ChannelClosed { channel });
+        self.tell_channel(false, channel);
+    }
+
+    /// A channel is open.
+    pub fn channel_opened(&mut self, channel: ChannelKey) {
+        self.tell_channel(true, channel);
     }
 
     // --- batches and events ---
@@ -572,6 +580,9 @@ impl Client {
         }
         if !self.declares.is_empty() {
             into.retain_mut(|event| self.finish_declare(event));
+        }
+        if self.vhost.is_tracing() {
+            self.trace_deliveries(into);
         }
         if stalled != 0 || self.batches.iter().any(|batch| !batch.operations.is_empty()) {
             self.flush();
@@ -622,7 +633,9 @@ impl Client {
         if std::mem::replace(&mut self.closed, true) {
             return false;
         }
-        self.broker.0.connections.remove(&self.mailbox.id());
+        if let Some((_, connected)) = self.broker.0.connections.remove(&self.mailbox.id()) {
+            self.broker.tell_connection_closed(&connected);
+        }
         self.forget_requesters();
         self.flush();
         let lanes = self.batches.iter().filter(|batch| batch.touched).count();

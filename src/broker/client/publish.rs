@@ -13,7 +13,7 @@ use crate::broker::publish::{Publish, Read};
 use crate::broker::refusal::Refusal;
 use crate::broker::reply_to::ReplyRoute;
 use crate::broker::request::{Prepared, Routed};
-use crate::broker::route::{CachedRoute, Detour, Targets, Versions};
+use crate::broker::route::{CachedRoute, Detour, Found, Targets, Versions};
 
 impl Client {
     /// basic.publish.
@@ -31,7 +31,7 @@ impl Client {
         Ok(routed)
     }
 
-    fn push_publish(&mut self, targets: Targets, message: Message, confirm: Option<ConfirmTo>) {
+    pub(super) fn push_publish(&mut self, targets: Targets, message: Message, confirm: Option<ConfirmTo>) {
         let bytes = message.memory_bytes();
         match targets {
             Targets::Nowhere | Targets::Reply(None) => {}
@@ -74,7 +74,9 @@ impl Client {
             return self.prepare_reply(&publish, reply);
         }
         let versions = Versions { vhost: self.vhost.version(), auth: self.broker.auth().version() };
-        if let Some(targets) = self.routes.get(publish.address, versions) {
+        if !self.vhost.is_tracing()
+            && let Some(targets) = self.routes.get(publish.address, versions)
+        {
             let targets = targets.clone();
             let read = Read::new(publish.properties)?;
             if read.is_plain() {
@@ -117,6 +119,9 @@ impl Client {
         let properties = rewritten.as_deref().unwrap_or(publish.properties);
         let (body, scratch) = (publish.body, &mut self.scratch);
         let message = Message::with_bcc(publish.address, properties, body, read.facts, read.bcc(), scratch);
+        if self.vhost.is_tracing() {
+            self.trace_publish(publish.channel, &message, &keys, &found);
+        }
         Ok(Prepared { targets: Targets::new(&self.vhost, &found, &keys), message })
     }
 
@@ -132,6 +137,9 @@ impl Client {
         };
         let body = publish.body.clone();
         let message = Message::new(publish.address, publish.properties, body, read.facts, &mut self.scratch);
+        if self.vhost.is_tracing() {
+            self.trace_publish(publish.channel, &message, &[publish.routing_key], &Found::default());
+        }
         Ok(Prepared { targets, message })
     }
 

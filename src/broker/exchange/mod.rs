@@ -195,18 +195,17 @@ impl<D: Clone + Eq + Hash> Bindings<D> {
     pub fn remove(&mut self, key: &str, arguments: &Table, destination: &D) -> bool {
         let arguments = value::sorted(arguments);
         let found = self.registry.find(key, &arguments, destination);
-        found.is_some_and(|id| self.remove_id(id))
+        found.is_some_and(|id| self.remove_id(id).is_some())
     }
 
-    /// Removes all bindings that lead to `destination` and returns how many there were. The cost depends on their
+    /// Removes all bindings that lead to `destination` and returns their keys and arguments. The cost depends on their
     /// number only, not on how many other bindings the exchange has.
-    pub fn remove_destination(&mut self, destination: &D) -> usize {
-        let mut count = 0;
+    pub fn remove_destination(&mut self, destination: &D) -> Vec<(Box<str>, Table)> {
+        let mut removed = Vec::new();
         while let Some(id) = self.registry.last_to(destination) {
-            self.remove_id(id);
-            count += 1;
+            removed.extend(self.remove_id(id));
         }
-        count
+        removed
     }
 
     /// Whether there is a binding with exactly this key, these arguments and this destination.
@@ -243,18 +242,15 @@ impl<D: Clone + Eq + Hash> Bindings<D> {
         each_type!(&self.routes, router => router.routes_by_key_alone())
     }
 
-    fn remove_id(&mut self, id: BindingId) -> bool {
-        let Some(binding) = self.registry.remove(id) else {
-            return false;
-        };
-        let Binding { key, arguments, .. } = binding;
+    fn remove_id(&mut self, id: BindingId) -> Option<(Box<str>, Table)> {
+        let Binding { key, arguments, .. } = self.registry.remove(id)?;
         each_type!(&mut self.routes, router => router.remove(id, &key, &arguments));
         if self.registry.len() == 0 {
             debug_assert!(each_type!(&self.routes, router => router.is_empty()));
             // Gives back the memory of the tables.
             *self = Self::hashing(self.kind, self.hash_input.clone());
         }
-        true
+        Some((key, arguments))
     }
 }
 

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
+use serde_json::Value as Json;
+
 use super::{Policy, PolicyError, PolicyKind, PolicySpec};
 use crate::broker::Broker;
+use crate::broker::events::INTERNAL;
+use crate::broker::json::field_value;
 use crate::broker::lane::Op;
 use crate::broker::vhost::Vhost;
+use crate::wire::Value;
 
 impl Broker {
     /// Sets a policy of a vhost, or replaces the one of this name. When this returns, new queues and exchanges have it
@@ -13,10 +18,21 @@ impl Broker {
     /// vhost; no lane waits for that.
     pub fn set_policy(&self, vhost: &Vhost, kind: PolicyKind, name: &str, spec: PolicySpec) -> Result<(), PolicyError> {
         let policy = Arc::new(Policy::new(kind, name, spec)?);
+        let told = policy.clone();
         self.change_policies(vhost, |vhost| {
             vhost.replace_policies(|policies| {
                 policies.of_mut(kind).insert(policy.name.clone(), policy);
             });
+        });
+        self.events().tell("policy.set", INTERNAL, || {
+            [
+                ("vhost", (**vhost.name()).into()),
+                ("name", name.into()),
+                ("pattern", told.pattern.as_str().into()),
+                ("apply-to", told.spec.apply_to.as_str().into()),
+                ("definition", field_value(Json::Object(told.spec.definition.clone())).unwrap_or(Value::Void)),
+                ("priority", Value::I64(told.priority as i64)),
+            ]
         });
         Ok(())
     }
@@ -27,6 +43,10 @@ impl Broker {
         self.change_policies(vhost, |vhost| {
             vhost.replace_policies(|policies| existed = policies.of_mut(kind).remove(name).is_some());
         });
+        if existed {
+            let told = || [("vhost", (**vhost.name()).into()), ("name", name.into())];
+            self.events().tell("policy.cleared", INTERNAL, told);
+        }
         existed
     }
 

@@ -65,16 +65,16 @@ fn run(broker: &Broker, vhost: &Vhost, step: Step) {
         }
         Step::DeleteQueue(name) => {
             if let Some(queue) = vhost.queue(&name) {
-                vhost.remove_queue(&queue);
+                vhost.remove_queue(&queue, "me");
             }
         }
         Step::Exchange(name) => {
             let (kind, arguments) = (ExchangeType::Fanout, Table::default());
             let definition =
                 ExchangeDefinition { name: &name, kind, durable: true, auto_delete: false, internal: false, arguments };
-            vhost.declare_exchange(definition).expect("declared");
+            vhost.declare_exchange(definition, "me").expect("declared");
         }
-        Step::DeleteExchange(name) => vhost.delete_exchange(&name, false).expect("deleted"),
+        Step::DeleteExchange(name) => vhost.delete_exchange(&name, false, "me").expect("deleted"),
     }
 }
 
