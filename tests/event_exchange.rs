@@ -4,6 +4,7 @@ use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lepus::Server;
+use lepus::auth::Secret;
 use lepus::broker::{Alarm, PolicyKind, PolicySpec};
 
 use crate::common::client::next;
@@ -118,6 +119,13 @@ async fn changes_by_operators_are_told() {
     assert!(matches!(header(&event, "definition"), Some(AMQPValue::FieldTable(_))), "{event:?}");
     assert!(broker.delete_policy(&vhost, PolicyKind::User, "short"));
     assert_eq!(text(&next_of(&mut events, "policy.cleared").await, "name"), "short");
+    broker.auth().put_user("eve", Secret::Password("x"), ["monitoring"]).unwrap();
+    assert_eq!(text(&next_of(&mut events, "user.created").await, "name"), "eve");
+    broker.auth().set_permissions("/", "eve", "a", "b", "c").unwrap();
+    let event = next_of(&mut events, "permission.created").await;
+    assert_eq!(["configure", "write", "read"].map(|right| text(&event, right)), ["a", "b", "c"]);
+    assert!(broker.delete_user("eve"));
+    next_of(&mut events, "user.deleted").await;
     broker.set_alarm(Alarm::Disk, true);
     assert_eq!(text(&next_of(&mut events, "alarm.set").await, "source"), "disk");
     broker.set_alarm(Alarm::Disk, false);

@@ -10,6 +10,7 @@
 //!
 //! Start reading at [`Auth::authenticate`] (connection start) and [`Access`] (every later decision).
 
+mod change;
 mod definitions;
 mod error;
 mod password;
@@ -21,8 +22,9 @@ mod user;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use change::{AuthChange, AuthObserver};
 pub use definitions::{PermissionRecord, TopicPermissionRecord, UserRecord};
 pub use error::AuthError;
 pub use password::{HashingAlgorithm, PasswordHash, Secret};
@@ -51,6 +53,7 @@ struct Shared {
     decoy: PasswordHash,
     /// Changes only while `state` is locked for writing, so it is exact while `state` is locked for reading.
     version: AtomicU64,
+    observer: OnceLock<AuthObserver>,
     state: RwLock<State>,
 }
 
@@ -86,12 +89,24 @@ impl Auth {
         let state = State { accounts: BTreeMap::new(), loopback_users: BTreeSet::from(["guest".to_owned()]) };
         let decoy = PasswordHash::new("decoy", HashingAlgorithm::default());
         let version = AtomicU64::new(0);
-        Self { shared: Arc::new(Shared { decoy, version, state: RwLock::new(state) }) }
+        Self { shared: Arc::new(Shared { decoy, version, observer: OnceLock::new(), state: RwLock::new(state) }) }
     }
 
     /// A number that grows with every change. One atomic load: fit to be asked per message.
     pub fn version(&self) -> u64 {
         self.shared.version.load(Ordering::Acquire)
+    }
+
+    /// From now on `observer` hears of changes made one by one; an import of definitions is not told. Only the first
+    /// one ever set counts.
+    pub fn set_observer(&self, observer: AuthObserver) {
+        let _ = self.shared.observer.set(observer);
+    }
+
+    fn tell(&self, change: AuthChange<'_>) {
+        if let Some(observer) = self.shared.observer.get() {
+            observer(change);
+        }
     }
 
     /// Creates a user, or replaces its password and tags; its limits and permissions stay.
@@ -104,19 +119,25 @@ impl Auth {
         secret: Secret<'_>,
         tags: impl IntoIterator<Item = impl Into<String>>,
     ) -> Result<(), AuthError> {
-        let tags = tags.into_iter().map(Into::into).collect();
-        let change = UserChange::new(name, secret, tags, UserLimits::default())?;
+        let tags: Vec<String> = tags.into_iter().map(Into::into).collect();
+        let change = UserChange::new(name, secret, tags.clone(), UserLimits::default())?;
+        let mut existed = false;
         self.change(|state| {
+            existed = state.accounts.contains_key(name);
             change.apply(state);
             true
         });
+        self.tell(if existed { AuthChange::PasswordChanged(name) } else { AuthChange::UserCreated(name) });
+        self.tell(AuthChange::TagsSet(name, &tags));
         Ok(())
     }
 
     /// Replaces the password of an existing user and nothing else.
     pub fn set_password(&self, name: &str, secret: Secret<'_>) -> Result<(), AuthError> {
         let password = PasswordHash::from_secret(name, secret)?;
-        self.change_user(name, |user| User { password, ..user })
+        self.change_user(name, |user| User { password, ..user })?;
+        self.tell(AuthChange::PasswordChanged(name));
+        Ok(())
     }
 
     /// Replaces the tags of an existing user and nothing else.
@@ -125,8 +146,11 @@ impl Auth {
         name: &str,
         tags: impl IntoIterator<Item = impl Into<String>>,
     ) -> Result<(), AuthError> {
-        let tags = tags.into_iter().map(Into::into).collect();
-        self.change_user(name, |user| User { tags, ..user })
+        let tags: Vec<String> = tags.into_iter().map(Into::into).collect();
+        let told = tags.clone();
+        self.change_user(name, |user| User { tags, ..user })?;
+        self.tell(AuthChange::TagsSet(name, &told));
+        Ok(())
     }
 
     /// Replaces the limits of an existing user.
@@ -136,7 +160,11 @@ impl Auth {
 
     /// Deletes a user and all its permissions. False if there was none.
     pub fn delete_user(&self, name: &str) -> bool {
-        self.change(|state| state.accounts.remove(name).is_some())
+        let deleted = self.change(|state| state.accounts.remove(name).is_some());
+        if deleted {
+            self.tell(AuthChange::UserDeleted(name));
+        }
+        deleted
     }
 
     /// The user of that name.
@@ -159,12 +187,18 @@ impl Auth {
         read: &str,
     ) -> Result<(), AuthError> {
         let permission = Permission::new(vhost, user, configure, write, read)?;
-        self.change_grant(vhost, user, |grant| grant.permission = Some(Arc::new(permission)))
+        self.change_grant(vhost, user, |grant| grant.permission = Some(Arc::new(permission)))?;
+        self.tell(AuthChange::PermissionCreated { user, vhost, patterns: [configure, write, read] });
+        Ok(())
     }
 
     /// Takes away a user's access to a virtual host; its topic permissions there stay. False if it had none.
     pub fn clear_permissions(&self, vhost: &str, user: &str) -> bool {
-        self.clear_grant(vhost, user, |grant| grant.permission.take().is_some())
+        let had = self.clear_grant(vhost, user, |grant| grant.permission.take().is_some());
+        if had {
+            self.tell(AuthChange::PermissionDeleted { user, vhost });
+        }
+        had
     }
 
     /// Restricts what `user` may publish to (`write`) and bind with (`read`) on one topic exchange, each a pattern
@@ -180,20 +214,26 @@ impl Auth {
         let permission = TopicPermission::new(vhost, user, write, read)?;
         self.change_grant(vhost, user, |grant| {
             Arc::make_mut(&mut grant.topics).insert(exchange.to_owned(), permission);
-        })
+        })?;
+        self.tell(AuthChange::TopicPermissionCreated { user, vhost, exchange, patterns: [write, read] });
+        Ok(())
     }
 
     /// Lifts a user's topic restrictions: on one exchange, or with `None` on all of the virtual host. False if there
     /// were none.
     pub fn clear_topic_permissions(&self, vhost: &str, user: &str, exchange: Option<&str>) -> bool {
-        self.clear_grant(vhost, user, |grant| match exchange {
+        let had = self.clear_grant(vhost, user, |grant| match exchange {
             _ if grant.topics.is_empty() => false,
             Some(exchange) => Arc::make_mut(&mut grant.topics).remove(exchange).is_some(),
             None => {
                 grant.topics = Arc::default();
                 true
             }
-        })
+        });
+        if had {
+            self.tell(AuthChange::TopicPermissionDeleted { user, vhost });
+        }
+        had
     }
 
     /// Drops every permission in a virtual host that is gone, so that a later one of the same name starts clean.

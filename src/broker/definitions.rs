@@ -106,6 +106,8 @@ struct VhostRecord {
     metadata: VhostMetadata,
     #[serde(default)]
     limits: VhostLimits,
+    #[serde(default)]
+    tracing: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -207,7 +209,11 @@ impl Broker {
         self.auth().import_users(&definitions.users)?;
         for record in &definitions.vhosts {
             let default_type = record.default_queue_type.as_ref().or(record.metadata.default_queue_type.as_ref());
-            self.add_vhost(&record.name).change_settings(|settings| {
+            let vhost = self.add_vhost(&record.name);
+            if let Some(tracing) = record.tracing {
+                vhost.set_tracing(tracing);
+            }
+            vhost.change_settings(|settings| {
                 record.limits.apply(settings);
                 settings.default_queue_type =
                     default_type.filter(|name| *name != "undefined").map(|name| name.as_str().into());

@@ -3,6 +3,7 @@
 //! [`Lane`], where messages live.
 
 mod alarm;
+mod auth_events;
 mod backlog;
 mod client;
 mod dead_letter;
@@ -146,6 +147,7 @@ impl Broker {
             events: Arc::default(),
             started: Instant::now(),
         }));
+        broker.watch_auth();
         let handles: Vec<LaneHandle> = (0..lanes).map(|_| Lane::handle()).collect();
         let lanes = (0..)
             .zip(&handles)
@@ -206,7 +208,6 @@ impl Broker {
         let deleted = self.0.auth.delete_user(name);
         if deleted {
             self.close_where(|connected| *connected.user == *name, &Refusal::UserDeleted(name.into()));
-            self.events().tell("user.deleted", INTERNAL, || [("name", name.into())]);
         }
         deleted
     }

@@ -11,8 +11,11 @@ use serde_json::{Value as Json, json};
 use thiserror::Error;
 
 use super::Broker;
+use super::events::INTERNAL;
+use super::json::field_value;
 use super::policy::{PolicyError, PolicyKind, PolicySpec, term};
 use super::vhost::{Vhost, VhostSettings};
+use crate::wire::Value;
 
 const VHOST_LIMITS: &str = "vhost-limits";
 const OPERATOR_POLICY: &str = "operator_policy";
@@ -87,7 +90,11 @@ impl Broker {
     /// Sets a parameter of a vhost. Those of `vhost-limits` and `operator_policy` take effect as well.
     pub fn set_parameter(&self, vhost: &Vhost, component: &str, name: &str, value: Json) -> Result<(), ParameterError> {
         match component {
-            VHOST_LIMITS => return set_limits(vhost, &value),
+            VHOST_LIMITS => {
+                set_limits(vhost, &value)?;
+                self.events().tell("vhost.limits.set", INTERNAL, || [("name", (**vhost.name()).into())]);
+                return Ok(());
+            }
             OPERATOR_POLICY => {
                 let spec = policy_spec(name, value)?;
                 return Ok(self.set_policy(vhost, PolicyKind::Operator, name, spec)?);
@@ -100,7 +107,16 @@ impl Broker {
             return Err(ParameterError(format!("component {component} not found")));
         };
         check(name, &value).map_err(ParameterError)?;
+        let told = value.clone();
         vhost.parameters().lock().insert((component.to_owned(), name.to_owned()), value);
+        self.events().tell("parameter.set", INTERNAL, || {
+            [
+                ("vhost", (**vhost.name()).into()),
+                ("component", component.into()),
+                ("name", name.into()),
+                ("value", field_value(told).unwrap_or(Value::Void)),
+            ]
+        });
         Ok(())
     }
 
@@ -113,7 +129,15 @@ impl Broker {
                 had
             }
             OPERATOR_POLICY => self.delete_policy(vhost, PolicyKind::Operator, name),
-            _ => vhost.parameters().lock().remove(&(component.to_owned(), name.to_owned())).is_some(),
+            _ => {
+                let had = vhost.parameters().lock().remove(&(component.to_owned(), name.to_owned())).is_some();
+                if had {
+                    let told =
+                        || [("vhost", (**vhost.name()).into()), ("component", component.into()), ("name", name.into())];
+                    self.events().tell("parameter.cleared", INTERNAL, told);
+                }
+                had
+            }
         }
     }
 
