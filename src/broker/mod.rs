@@ -21,6 +21,7 @@ mod held;
 mod json;
 mod lane;
 mod limiter;
+mod log_exchange;
 mod mailbox;
 mod message;
 mod parameter;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -109,22 +110,24 @@ pub(super) fn run(args: Args) -> ExitCode {
     let log_level = args.log_level.clone();
     let missing = args.not_built();
     let configured = args.options(|name| std::env::var(name).ok());
-    let file_level = configured.as_ref().ok().and_then(|(_, applied)| applied.log_level);
-    if let Err(error) = log::start(log_level.as_deref().or(file_level).unwrap_or("info")) {
-        return fail(2, &error);
-    }
+    let applied = configured.as_ref().map(|(_, applied)| applied.clone()).unwrap_or_default();
+    let level = log_level.as_deref().or(applied.log_level).unwrap_or("info");
+    let lines = match log::start(level, applied.log_exchange) {
+        Ok(lines) => lines,
+        Err(error) => return fail(2, &error),
+    };
     if let Some(missing) = missing {
         return fail(2, &anyhow::anyhow!("{missing} is not built yet"));
     }
-    let (options, applied) = match configured {
-        Ok(configured) => configured,
+    let options = match configured {
+        Ok((options, _)) => options,
         Err(error) => return fail(2, &error.into()),
     };
     for warning in applied.warnings {
         warn!("{warning}");
     }
     limits::raise_open_files();
-    match serve(options) {
+    match serve(options, lines) {
         Ok(code) => code,
         Err(error) => fail(1, &error),
     }
@@ -135,12 +138,18 @@ fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn serve(options: Options) -> Result<ExitCode, anyhow::Error> {
+fn serve(options: Options, lines: Option<Receiver<log::Line>>) -> Result<ExitCode, anyhow::Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
     runtime.block_on(async {
         // Before the start, so that a signal during it is not lost.
         let mut stop = StopSignals::new().context("signals cannot be caught")?;
         let mut server = Server::with_options(options).start().await?;
+        if let Some(lines) = lines {
+            let broker = server.broker().clone();
+            broker.add_log_exchange();
+            // It ends with the process: the log has no end of its own.
+            std::thread::spawn(move || lines.iter().for_each(|(level, line)| broker.publish_log_line(level, &line)));
+        }
         for address in server.amqp_addrs() {
             info!(%address, "listening for AMQP");
         }

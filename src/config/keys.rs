@@ -16,6 +16,8 @@ pub struct Applied {
     pub warnings: Vec<String>,
     /// `log.console.level` or `log.default.level`, in this process's words.
     pub log_level: Option<&'static str>,
+    /// `log.exchange`: lines of the log go to `amq.rabbitmq.log`.
+    pub log_exchange: bool,
 }
 
 /// Keys that do something. `*` stands for one word.
@@ -61,6 +63,7 @@ const KEYS: &[&str] = &[
     "definitions.local.path",
     "log.console.level",
     "log.default.level",
+    "log.exchange",
 ];
 
 /// Keys of RabbitMQ without an effect here. `*` stands for one word, `**` at the end for one or more.
@@ -201,6 +204,9 @@ pub fn apply(options: &mut Options, settings: &[Setting]) -> Result<Applied, Err
         && backend.value != "local_filesystem"
     {
         return Err(wrong(backend, "local_filesystem"));
+    }
+    if let Some(setting) = settings.get("log.exchange") {
+        applied.log_exchange = flag(setting)?;
     }
     applied.log_level = match settings.get("log.console.level").or(settings.get("log.default.level")) {
         Some(level) => Some(log_level(level)?),
