@@ -222,14 +222,26 @@ impl Duplicates {
     }
 
     /// An equal id is in the queue, or the message's producer has sent it before: it is to be dropped.
+    #[inline]
     pub(super) fn contains(&self, message: &Message) -> bool {
+        message.facts().is_identified() && self.has_come(message)
+    }
+
+    fn has_come(&self, message: &Message) -> bool {
         let facts = message.facts();
         let has_equal = |ids: &HashSet<Id, _>| Id::of_message(message).is_some_and(|id| ids.contains(&id));
         facts.has_id && self.ids.as_ref().is_some_and(has_equal) || self.producers.is_resend(message)
     }
 
     /// The queue takes the message.
+    #[inline]
     pub(super) fn add(&mut self, message: &Message) {
+        if message.facts().is_identified() {
+            self.note(message);
+        }
+    }
+
+    fn note(&mut self, message: &Message) {
         self.producers.took(message);
         if message.facts().has_id
             && let Some(ids) = &mut self.ids
@@ -239,18 +251,24 @@ impl Duplicates {
     }
 
     /// The message has left the queue for good: its id is free again.
+    #[inline]
     pub(super) fn remove(&mut self, message: &Message) {
-        if message.facts().has_id
-            && let Some(ids) = &mut self.ids
-            && let Some(id) = Id::of_message(message)
+        if let Some(ids) = &mut self.ids
+            && message.facts().has_id
         {
-            ids.remove(&id);
+            free(ids, message);
         }
     }
 
     /// Must each message that leaves be told?
     pub(super) fn by_id(&self) -> bool {
         self.ids.is_some()
+    }
+}
+
+fn free(ids: &mut HashSet<Id, foldhash::fast::RandomState>, message: &Message) {
+    if let Some(id) = Id::of_message(message) {
+        ids.remove(&id);
     }
 }
 

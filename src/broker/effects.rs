@@ -166,6 +166,12 @@ impl Effects {
         }
     }
 
+    /// Something is to be done beyond handing events out.
+    #[inline]
+    pub(super) fn asks_for_more(&self) -> bool {
+        !(self.doomed.is_empty() & self.dead.is_empty() & self.freed.is_empty() & self.timers.is_empty())
+    }
+
     pub(super) fn doom(&mut self, queue: QueueId) {
         self.doomed.push(queue);
     }

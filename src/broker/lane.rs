@@ -677,7 +677,14 @@ impl Lane {
     }
 
     /// What queues asked for beyond themselves: deleting some, dead-lettering, timers.
+    #[inline]
     fn follow_up(&mut self, now_ms: u64) {
+        if self.fx.asks_for_more() {
+            self.follow_up_all(now_ms);
+        }
+    }
+
+    fn follow_up_all(&mut self, now_ms: u64) {
         while let Some(id) = self.fx.doomed.pop() {
             if let Some(mut queue) = self.take_queue(id) {
                 queue.deleted(&mut self.fx);

@@ -53,6 +53,13 @@ pub struct Facts {
     pub is_numbered: bool,
 }
 
+impl Facts {
+    /// It says who it is, so that it can be told when it comes again.
+    pub(super) fn is_identified(self) -> bool {
+        self.has_id | self.is_numbered
+    }
+}
+
 struct Meta {
     facts: Facts,
     address_len: u16,

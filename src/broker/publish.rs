@@ -55,25 +55,38 @@ impl<'a> Read<'a> {
     /// Decodes the properties and checks expiration, CC and BCC.
     pub(super) fn new(raw: &'a [u8]) -> Result<Self, Refusal> {
         let properties = Properties::decode(raw).map_err(|_| Refusal::MalformedProperties)?;
-        let expiration_ms = properties.expiration.map(parse_expiration).transpose()?;
-        let known = match properties.headers {
-            Some(headers) if !headers.is_empty() => {
-                // Else it would be the consumers that cannot read it.
-                headers.check().map_err(|_| Refusal::MalformedProperties)?;
-                Known::of(headers)
-            }
-            _ => Known::default(),
+        let expiration_ms = match properties.expiration {
+            Some(expiration) => Some(parse_expiration(expiration)?),
+            None => None,
         };
-        let more_keys = known.more_keys()?;
         let facts = Facts {
             // BP-2: anything but 2 is transient.
             persistent: properties.delivery_mode == Some(2),
             priority: properties.priority,
             expiration_ms,
-            has_id: known.id.is_some(),
-            is_numbered: known.is_numbered()?,
+            has_id: false,
+            is_numbered: false,
         };
-        Ok(Self { facts, headers: properties.headers, user_id: properties.user_id, more_keys, properties })
+        let mut read =
+            Self { facts, headers: properties.headers, user_id: properties.user_id, more_keys: None, properties };
+        if let Some(headers) = properties.headers
+            && !headers.is_empty()
+        {
+            read.read_headers(headers)?;
+        }
+        Ok(read)
+    }
+
+    /// Apart, so that messages without headers pay nothing for it.
+    #[inline(never)]
+    fn read_headers(&mut self, headers: RawTable<'a>) -> Result<(), Refusal> {
+        // Else it would be the consumers that cannot read it.
+        headers.check().map_err(|_| Refusal::MalformedProperties)?;
+        let known = Known::of(headers);
+        self.more_keys = known.more_keys()?;
+        self.facts.has_id = known.id.is_some();
+        self.facts.is_numbered = known.is_numbered()?;
+        Ok(())
     }
 
     /// BP-4.

@@ -7,10 +7,16 @@ use crate::wire::{Properties, RawTable, Value};
 
 /// The message as a consumer is to see it. Only a redelivery of a quorum queue says more than what was published, so
 /// nothing else pays for this.
+#[inline]
 pub(super) fn told(queue_type: QueueType, entry: &Entry) -> Message {
-    if queue_type == QueueType::Classic || entry.deliveries == 0 {
+    if entry.deliveries == 0 || queue_type == QueueType::Classic {
         return entry.message.clone();
     }
+    counted(entry)
+}
+
+#[inline(never)]
+fn counted(entry: &Entry) -> Message {
     // Properties were read when they were published; what could not be read now goes as it came.
     with_counts(entry).unwrap_or_else(|| entry.message.clone())
 }

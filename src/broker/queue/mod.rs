@@ -251,6 +251,7 @@ impl Queue {
         }
     }
 
+    #[inline]
     fn drop_expired(&mut self, now_ms: u64, fx: &mut Effects) {
         while let Some(entry) = self.ready.pop_expired(now_ms) {
             self.dead_letter(entry.message, Death::Expired, fx);

@@ -175,10 +175,12 @@ impl Ready {
     }
 
     /// Takes a message whose time has come, if it is at the head of its priority (TL-2).
+    #[inline]
     pub(in crate::broker) fn pop_expired(&mut self, now_ms: u64) -> Option<Entry> {
-        if !self.expiring {
-            return None;
-        }
+        if self.expiring { self.pop_if_expired(now_ms) } else { None }
+    }
+
+    fn pop_if_expired(&mut self, now_ms: u64) -> Option<Entry> {
         let entry = if self.returned_expires_ms() <= now_ms {
             self.returns.pop_front()?
         } else {
