@@ -9,6 +9,7 @@ pub mod config;
 pub mod perf;
 pub mod replicate;
 pub mod server;
+pub mod store;
 pub mod wire;
 
 pub use server::{Error, Options, Server, ServerBuilder, Watermark};

@@ -1,0 +1,406 @@
+//! The log: a row of files written from one end to the other, block behind block, each write synced before the next.
+//! Opening it reads what is there, tells damage from a torn end, and goes on in a new file.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::block::{Block, Position, Record, Scan, Stretch};
+use super::disk::{Disk, DiskFile};
+
+/// Bytes before a file's first block.
+const FILE_HEADER: usize = 64;
+const FILE_MAGIC: [u8; 8] = *b"LEPUSLOG";
+const VERSION: u32 = 1;
+/// Files kept to be used again.
+const SPARES_MAX: usize = 4;
+
+/// What a log is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct LogOptions {
+    /// Length of a file in bytes.
+    pub file_bytes: u32,
+    /// Tells the files of one data directory from those of another.
+    pub node: [u8; 16],
+}
+
+/// Why a log cannot be opened.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The disk says no.
+    #[error("{file}: {error}")]
+    Io {
+        /// The file, or the directory.
+        file: String,
+        /// What it says.
+        error: io::Error,
+    },
+    /// Made by a later version of Lepus.
+    #[error("{file} has format {version}, this program reads up to {VERSION}: use the newer Lepus that wrote it")]
+    Newer {
+        /// The file.
+        file: String,
+        /// Its version.
+        version: u32,
+    },
+    /// Made for another data directory.
+    #[error("{file} belongs to another node: move it out of the data directory")]
+    Foreign {
+        /// The file.
+        file: String,
+    },
+}
+
+/// Bytes that were promised and cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Damage {
+    /// The file.
+    pub file: String,
+    /// First bad byte.
+    pub from: Position,
+    /// First byte that is good again.
+    pub to: Position,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Log<D: Disk> {
+    disk: Arc<D>,
+    options: LogOptions,
+    file: Arc<D::File>,
+    /// Where the next block goes.
+    end: Position,
+    /// Everything before this place is on disk for good.
+    synced: Position,
+    /// The current file's header, until it is written along with the first block.
+    header: Option<[u8; FILE_HEADER]>,
+    /// The file after the current one, under its name already.
+    next: Option<D::File>,
+    spares: Vec<String>,
+}
+
+fn log_name(number: u32) -> String {
+    format!("log-{number:016x}")
+}
+
+fn spare_name(number: u32) -> String {
+    format!("spare-{number:016x}")
+}
+
+fn number_of(name: &str, prefix: &str) -> Option<u32> {
+    let digits = name.strip_prefix(prefix)?;
+    let number = u32::from_str_radix(digits, 16).ok()?;
+    (digits.len() == 16).then_some(number)
+}
+
+fn at(file: impl Into<String>) -> impl FnOnce(io::Error) -> LogError {
+    let file = file.into();
+    move |error| LogError::Io { file, error }
+}
+
+/// A file that holds a part of the log.
+struct Begun {
+    number: u32,
+    bytes: Vec<u8>,
+    previous_end: Position,
+    header_is_whole: bool,
+}
+
+impl<D: Disk> Log<D> {
+    /// Opens the log in a directory, or begins one. `found` gets every record in order.
+    pub fn open(
+        disk: Arc<D>,
+        options: LogOptions,
+        mut found: impl FnMut(Record<'_>),
+    ) -> Result<(Self, Vec<Damage>), LogError> {
+        let names = disk.list().map_err(at("data directory"))?;
+        let mut numbers: Vec<u32> = names.iter().filter_map(|name| number_of(name, "log-")).collect();
+        numbers.sort_unstable();
+        let mut spares: Vec<String> = names.into_iter().filter(|name| number_of(name, "spare-").is_some()).collect();
+        spares.sort_unstable();
+
+        let mut damages = Vec::new();
+        let mut end = Position::default();
+        let mut number = 1;
+        let mut unbegun = None;
+        let mut current: Option<Begun> = None;
+        for found_number in numbers {
+            number = found_number + 1;
+            let begun = match read_file(&*disk, &options, found_number)? {
+                Contents::Begun(begun) => begun,
+                Contents::Nothing => {
+                    unbegun = Some(found_number);
+                    continue;
+                }
+                // Under another number they cannot be read.
+                Contents::Remains => {
+                    let spare = spare_name(found_number);
+                    disk.rename(&log_name(found_number), &spare).map_err(at(&spare))?;
+                    spares.push(spare);
+                    continue;
+                }
+            };
+            if let Some(before) = current.replace(begun) {
+                // A damaged header does not say where the file before it ends.
+                let next = current.as_ref().filter(|next| next.header_is_whole);
+                let known = next.map(|next| next.previous_end).filter(|end| end.file() == before.number);
+                let end = known.unwrap_or(Position::new(before.number, u32::MAX));
+                emit(&before, end, &mut found, &mut damages);
+            }
+        }
+        if let Some(last) = current {
+            end = end_of_newest(&last);
+            emit(&last, end, &mut found, &mut damages);
+            // What a killed process left may be in the system's cache only, and is relied on from now on.
+            let name = log_name(last.number);
+            disk.open(&name).and_then(|file| file.sync()).map_err(at(&name))?;
+        }
+
+        let name;
+        let file = match unbegun {
+            // Named in good time and never written to.
+            Some(unbegun) if unbegun + 1 == number => {
+                number = unbegun;
+                name = log_name(number);
+                disk.open(&name)
+            }
+            _ => {
+                name = log_name(number);
+                take_file(&*disk, &options, &mut spares, number)
+            }
+        };
+        let file = file.map_err(at(name))?;
+        let begin = Position::new(number, FILE_HEADER as u32);
+        let log = Self {
+            disk,
+            options,
+            file: Arc::new(file),
+            end: begin,
+            synced: begin,
+            header: Some(header(&options, number, end)),
+            next: None,
+            spares,
+        };
+        Ok((log, damages))
+    }
+
+    /// Where the next block goes. Whoever hands blocks out counts on from here with [`Tail`].
+    pub fn tail(&self) -> Tail {
+        Tail { end: self.end, file_bytes: self.options.file_bytes }
+    }
+
+    /// Everything before this place is on disk for good.
+    pub fn synced(&self) -> Position {
+        self.synced
+    }
+
+    /// Writes blocks at the positions that [`Tail::place`] gave them, and syncs them. An error means that nothing is
+    /// known of them: the log is not to be used again.
+    pub fn write(&mut self, blocks: &mut [(Position, Block)]) -> io::Result<Position> {
+        for group in blocks.chunk_by_mut(|(a, _), (b, _)| a.file() == b.file()) {
+            self.write_group(group)?;
+        }
+        Ok(self.synced)
+    }
+
+    /// Blocks of one file.
+    fn write_group(&mut self, group: &mut [(Position, Block)]) -> io::Result<()> {
+        let Some((first, _)) = group.first() else {
+            return Ok(());
+        };
+        let first = *first;
+        if first.file() != self.end.file() {
+            self.begin_next(first.file())?;
+        }
+        if first != self.end {
+            return Err(io::Error::other("a block is not where the log ends"));
+        }
+        for (position, block) in group.iter_mut() {
+            block.seal(*position, self.synced);
+        }
+        let mut parts: Vec<IoSlice<'_>> = Vec::with_capacity(group.len() + 1);
+        let mut from = self.end.offset();
+        if let Some(header) = &self.header {
+            parts.push(IoSlice::new(header));
+            from = 0;
+        }
+        parts.extend(group.iter().map(|(_, block)| IoSlice::new(block.bytes())));
+        self.file.write_at(from.into(), &parts)?;
+        self.file.sync()?;
+        self.header = None;
+        let written: u32 = group.iter().map(|(_, block)| block.len()).sum();
+        self.end = Position::new(self.end.file(), self.end.offset() + written);
+        self.synced = self.end;
+        Ok(())
+    }
+
+    /// Gives the next file its name, so that beginning it costs nothing. To be called when there is time.
+    pub fn prepare(&mut self) -> io::Result<()> {
+        if self.next.is_none() {
+            let number = self.end.file() + 1;
+            self.next = Some(take_file(&*self.disk, &self.options, &mut self.spares, number)?);
+        }
+        Ok(())
+    }
+
+    fn begin_next(&mut self, number: u32) -> io::Result<()> {
+        if number != self.end.file() + 1 {
+            return Err(io::Error::other("a block is in a file far ahead"));
+        }
+        self.prepare()?;
+        if let Some(next) = self.next.take() {
+            self.file = Arc::new(next);
+            self.header = Some(header(&self.options, number, self.end));
+            self.end = Position::new(number, FILE_HEADER as u32);
+        }
+        Ok(())
+    }
+
+    /// Nothing of this file is needed any more: it is kept to be used again, or removed. Lasts with the next file
+    /// that gets its name.
+    pub fn retire(&mut self, number: u32) -> io::Result<()> {
+        if self.spares.len() < SPARES_MAX {
+            let spare = spare_name(number);
+            self.disk.rename(&log_name(number), &spare)?;
+            self.spares.push(spare);
+            Ok(())
+        } else {
+            self.disk.remove(&log_name(number))
+        }
+    }
+}
+
+/// Hands out places in the log to blocks that are still to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Tail {
+    end: Position,
+    file_bytes: u32,
+}
+
+impl Tail {
+    /// The longest block there may be, in bytes.
+    pub fn block_max(&self) -> u32 {
+        self.file_bytes - FILE_HEADER as u32
+    }
+
+    /// The place of a block of this length: it lies in one file.
+    pub fn place(&mut self, length: u32) -> Position {
+        if self.end.offset().checked_add(length).is_none_or(|end| end > self.file_bytes) {
+            self.end = Position::new(self.end.file() + 1, FILE_HEADER as u32);
+        }
+        let place = self.end;
+        self.end = Position::new(place.file(), place.offset() + length);
+        place
+    }
+}
+
+fn header(options: &LogOptions, number: u32, previous_end: Position) -> [u8; FILE_HEADER] {
+    let mut header = [0; FILE_HEADER];
+    header[..8].copy_from_slice(&FILE_MAGIC);
+    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    header[12..16].copy_from_slice(&options.file_bytes.to_le_bytes());
+    header[16..24].copy_from_slice(&u64::from(number).to_le_bytes());
+    header[24..40].copy_from_slice(&options.node);
+    header[40..48].copy_from_slice(&previous_end.0.to_le_bytes());
+    let crc = crc32fast::hash(&header[..60]);
+    header[60..].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+fn take_file<D: Disk>(disk: &D, options: &LogOptions, spares: &mut Vec<String>, number: u32) -> io::Result<D::File> {
+    let name = log_name(number);
+    // A spare of another length was made with other options.
+    while let Some(spare) = spares.pop() {
+        let file = disk.open(&spare)?;
+        if file.length()? == u64::from(options.file_bytes) {
+            disk.rename(&spare, &name)?;
+            disk.sync()?;
+            return Ok(file);
+        }
+        disk.remove(&spare)?;
+    }
+    let file = disk.create(&name, options.file_bytes.into())?;
+    disk.sync()?;
+    Ok(file)
+}
+
+/// What a log file turns out to be.
+enum Contents {
+    /// A part of the log.
+    Begun(Begun),
+    /// What is left of a first write that was never synced.
+    Remains,
+    /// Nothing was ever written to it under this name.
+    Nothing,
+}
+
+/// Reads a file whole.
+fn read_file<D: Disk>(disk: &D, options: &LogOptions, number: u32) -> Result<Contents, LogError> {
+    let name = log_name(number);
+    let file = disk.open(&name).map_err(at(&name))?;
+    let length = usize::try_from(file.length().map_err(at(&name))?).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; length];
+    file.read_at(0, &mut bytes).map_err(at(&name))?;
+    let Some((header, _)) = bytes.split_first_chunk::<FILE_HEADER>() else {
+        return Ok(Contents::Nothing);
+    };
+    let field = |at: usize| header[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let is_whole = header[..8] == FILE_MAGIC && crc32fast::hash(&header[..60]).to_le_bytes() == header[60..];
+    if is_whole {
+        let version = field(8) as u32;
+        if version > VERSION {
+            return Err(LogError::Newer { file: name, version });
+        }
+        if header[24..40] != options.node {
+            return Err(LogError::Foreign { file: name });
+        }
+    }
+    let header_is_whole = is_whole && field(16) == u64::from(number);
+    if !header_is_whole {
+        let mut scan = Scan::new(&bytes, number, FILE_HEADER);
+        let remains = scan.by_ref().count();
+        // The header was synced with the first write.
+        if scan.synced < Position::new(number, FILE_HEADER as u32 + 1) {
+            return Ok(if remains == 0 { Contents::Nothing } else { Contents::Remains });
+        }
+    }
+    Ok(Contents::Begun(Begun { number, previous_end: Position(field(40)), header_is_whole, bytes }))
+}
+
+/// Where the log ends in its newest file. Every write was begun when the one before was synced, so what any block
+/// says of its time holds for all: what is unreadable behind that was never promised, and is the end. A block stands
+/// or falls there as a whole.
+fn end_of_newest(begun: &Begun) -> Position {
+    let place = |offset| Position::new(begun.number, offset);
+    let mut scan = Scan::new(&begun.bytes, begun.number, FILE_HEADER);
+    let mut bad = Vec::new();
+    while let Some(stretch) = scan.next() {
+        if let Stretch::Bad(_) = stretch {
+            bad.push(place(scan.block_start));
+        }
+    }
+    let synced = scan.synced;
+    bad.into_iter().find(|start| *start >= synced).unwrap_or(place(scan.at()))
+}
+
+/// Gives the records of a file to `found`, up to `end`; before that everything was promised.
+fn emit(begun: &Begun, end: Position, found: &mut impl FnMut(Record<'_>), damages: &mut Vec<Damage>) {
+    let number = begun.number;
+    let place = |offset: u32| Position::new(number, offset);
+    let mut damage = |from: Position, to: Position| damages.push(Damage { file: log_name(number), from, to });
+    if !begun.header_is_whole {
+        damage(place(0), place(FILE_HEADER as u32));
+    }
+    let length = (end.offset() as usize).min(begun.bytes.len());
+    let mut scan = Scan::new(&begun.bytes[..length], number, FILE_HEADER);
+    for stretch in scan.by_ref() {
+        match stretch {
+            Stretch::Record(record) => found(record),
+            Stretch::Bad(bad) => damage(place(bad.start), place(bad.end)),
+        }
+    }
+    if end.offset() != u32::MAX && scan.at() < end.offset() {
+        damage(place(scan.at()), end);
+    }
+}

@@ -1,0 +1,14 @@
+//! What makes things outlast the process: a log of records on disk. It knows files, blocks and bytes; it must not know
+//! what the records say, nor tasks or sockets. The bytes are drawn in `FORMAT.md`. Start reading at [`Log`].
+
+mod block;
+mod disk;
+mod log;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
+
+pub use self::block::{BLOCK_HEADER, Block, Position, RECORD_HEADER, Record};
+pub use self::disk::{Directory, Disk, DiskFile};
+pub use self::log::{Damage, Log, LogError, LogOptions, Tail};

@@ -1,0 +1,180 @@
+//! The log under faults: what was promised is there, in order, after any crash; what was damaged is told.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::sim::SimDisk;
+use super::{Block, Damage, Log, LogError, LogOptions, Position, Tail};
+
+const OPTIONS: LogOptions = LogOptions { file_bytes: 16 * 1024, node: *b"the node we test" };
+
+/// A log, and what is known of its records: each says its number.
+struct Bench {
+    disk: SimDisk,
+    random: StdRng,
+    /// Records that must be there.
+    promised: u64,
+    /// Records that may be there.
+    written: u64,
+}
+
+type Opened = (Log<SimDisk>, Vec<u64>, Vec<Damage>);
+
+fn open(disk: &SimDisk) -> Result<Opened, LogError> {
+    let mut found = Vec::new();
+    let (log, damages) = Log::open(Arc::new(disk.clone()), OPTIONS, |record| {
+        let number = u64::from_le_bytes(*record.payload.first_chunk().unwrap());
+        assert_eq!((record.kind, record.source), ((number % 7) as u8, (number % 3) as u32));
+        assert!(record.payload[8..].iter().all(|byte| *byte == number as u8));
+        found.push(number);
+    })?;
+    Ok((log, found, damages))
+}
+
+impl Bench {
+    fn new(seed: u64) -> Self {
+        let random = StdRng::seed_from_u64(seed);
+        Self { disk: SimDisk::new(seed), random, promised: 0, written: 0 }
+    }
+
+    /// One write of some blocks; records of a block have numbers of one remainder by three.
+    fn blocks(&mut self, tail: &mut Tail) -> Vec<(Position, Block)> {
+        let count = self.random.random_range(1..4);
+        let mut blocks = Vec::new();
+        for _ in 0..count {
+            let number = self.written;
+            self.written += 1;
+            let mut block = Block::new((number % 3) as u32);
+            let padding_max = [10, 100, 3000][self.random.random_range(0..3)];
+            let padding = self.random.random_range(0..padding_max);
+            block.record((number % 7) as u8, |out| {
+                out.extend_from_slice(&number.to_le_bytes());
+                out.resize(out.len() + padding, number as u8);
+            });
+            blocks.push((tail.place(block.len()), block));
+        }
+        blocks
+    }
+
+    /// Writes until the disk fails or `writes` are done.
+    fn work(&mut self, log: &mut Log<SimDisk>, writes: u32) {
+        let mut tail = log.tail();
+        for _ in 0..writes {
+            let mut blocks = self.blocks(&mut tail);
+            if self.random.random_bool(0.2) && log.prepare().is_err() {
+                return;
+            }
+            match log.write(&mut blocks) {
+                Ok(synced) => {
+                    assert_eq!(synced, log.synced());
+                    self.promised = self.written;
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// The next process finds everything promised, in order, then maybe more, without a gap.
+    fn check(&mut self, seed: u64, (log, found, damages): Opened) -> Log<SimDisk> {
+        assert!(damages.is_empty(), "seed {seed}: {damages:?}");
+        assert!(found.iter().copied().eq(0..found.len() as u64), "seed {seed}: {found:?}");
+        let found = found.len() as u64;
+        assert!((self.promised..=self.written).contains(&found), "seed {seed}: {found} of {}", self.promised);
+        (self.promised, self.written) = (found, found);
+        log
+    }
+}
+
+fn crashes(seed: u64) {
+    let mut bench = Bench::new(seed);
+    for _ in 0..6 {
+        let limit = bench.random.random_range(1..40);
+        if bench.random.random_bool(0.8) {
+            let kind = if bench.random.random_bool(0.5) { ErrorKind::StorageFull } else { ErrorKind::Other };
+            bench.disk.fail_after(limit, kind);
+        }
+        // A crash while the log is being opened is a crash like others.
+        if let Ok(opened) = open(&bench.disk) {
+            let mut log = bench.check(seed, opened);
+            bench.work(&mut log, limit as u32);
+        }
+        bench.disk = bench.disk.crash();
+    }
+    let opened = open(&bench.disk).unwrap();
+    bench.check(seed, opened);
+}
+
+#[test]
+fn what_was_promised_survives_crashes_at_every_point() {
+    for seed in 0..2_000 {
+        crashes(seed);
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_told_and_costs_its_record_or_its_block() {
+    for seed in 0..2_000 {
+        let mut bench = Bench::new(seed);
+        let mut log = open(&bench.disk).unwrap().0;
+        bench.work(&mut log, 20);
+        let last_write = bench.promised;
+        bench.work(&mut log, 1);
+        let file = bench.random.random_range(1..=log.synced().file());
+        let end = if file == log.synced().file() { log.synced().offset() } else { OPTIONS.file_bytes };
+        let offset = bench.random.random_range(0..end) as usize;
+        let bit = bench.random.random_range(0..8);
+        bench.disk.flip(&format!("log-{file:016x}"), offset, bit);
+        let (_, found, damages) = match open(&bench.disk) {
+            Ok(opened) => opened,
+            Err(error) => panic!("seed {seed}: {error}"),
+        };
+        assert!(found.is_sorted());
+        let lost = bench.promised - found.len() as u64;
+        assert!(lost <= 3, "seed {seed}: {lost} lost at {file}/{offset}: {damages:?}");
+        // Damage at the very end looks like a write that was never finished.
+        let at_the_end = found.iter().copied().eq(0..found.len() as u64) && found.len() as u64 >= last_write;
+        assert!(lost == 0 || !damages.is_empty() || at_the_end, "seed {seed}: silent loss at {file}/{offset}");
+        assert!(damages.iter().all(|damage| damage.from < damage.to));
+        assert!(damages.len() <= 2, "{damages:?}");
+    }
+}
+
+#[test]
+fn a_file_of_another_node_or_a_later_version_is_refused() {
+    let mut bench = Bench::new(1);
+    let mut log = open(&bench.disk).unwrap().0;
+    bench.work(&mut log, 3);
+    let other = LogOptions { node: [7; 16], ..OPTIONS };
+    let error = Log::open(Arc::new(bench.disk.clone()), other, |_| ()).unwrap_err();
+    assert!(matches!(&error, LogError::Foreign { file } if file == "log-0000000000000001"), "{error}");
+}
+
+#[test]
+fn retired_files_are_used_again() {
+    let mut bench = Bench::new(5);
+    let mut log = open(&bench.disk).unwrap().0;
+    let mut tail = log.tail();
+    let mut retired = 0;
+    while log.synced().file() < 50 {
+        let mut blocks = bench.blocks(&mut tail);
+        log.write(&mut blocks).unwrap();
+        while retired + 1 < log.synced().file() {
+            retired += 1;
+            log.retire(retired).unwrap();
+        }
+    }
+    bench.promised = bench.written;
+    let names = super::Disk::list(&bench.disk).unwrap();
+    assert!(names.len() <= 3, "{names:?}");
+    bench.disk = bench.disk.crash();
+    let (log, found, damages) = open(&bench.disk).unwrap();
+    assert!(damages.is_empty(), "{damages:?}");
+    // What the files' former lives held is not seen again.
+    assert!(found.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{found:?}");
+    assert_eq!(found.last(), Some(&(bench.promised - 1)));
+    assert!(log.synced().file() > 50);
+    assert!(bench.disk.operations() > 0);
+}
