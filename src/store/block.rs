@@ -44,6 +44,22 @@ impl Block {
         Self { bytes: vec![0; BLOCK_HEADER], source }
     }
 
+    /// An empty block with the memory of this one.
+    pub(super) fn reused(mut self, source: u32) -> Self {
+        self.bytes.truncate(BLOCK_HEADER);
+        self.source = source;
+        self
+    }
+
+    /// Who wrote it.
+    pub fn source(&self) -> u32 {
+        self.source
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Adds a record, whose payload `write` appends, and tells where in the block it begins.
     pub fn record(&mut self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> u32 {
         let start = self.bytes.len();

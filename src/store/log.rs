@@ -15,6 +15,8 @@ const FILE_MAGIC: [u8; 8] = *b"LEPUSLOG";
 const VERSION: u32 = 1;
 /// Files kept to be used again.
 const SPARES_MAX: usize = 4;
+/// New spare files are numbered so far ahead of the log that no retired one has the name.
+const SPARES_APART: u32 = 1 << 31;
 
 /// What a log is made with.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +80,8 @@ pub struct Log<D: Disk> {
     /// The file after the current one, under its name already.
     next: Option<D::File>,
     spares: Vec<String>,
+    /// A spare file that is being made.
+    ordered: Option<String>,
 }
 
 fn log_name(number: u32) -> String {
@@ -181,6 +185,7 @@ impl<D: Disk> Log<D> {
             header: Some(header(&options, number, end)),
             next: None,
             spares,
+            ordered: None,
         };
         Ok((log, damages))
     }
@@ -235,13 +240,45 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Gives the next file its name, so that beginning it costs nothing. To be called when there is time.
+    /// The directory.
+    pub(super) fn disk(&self) -> Arc<D> {
+        self.disk.clone()
+    }
+
+    /// Length of a file in bytes.
+    pub(super) fn file_bytes(&self) -> u32 {
+        self.options.file_bytes
+    }
+
+    /// Makes the next file now, so that beginning it costs nothing.
     pub fn prepare(&mut self) -> io::Result<()> {
         if self.next.is_none() {
             let number = self.end.file() + 1;
             self.next = Some(take_file(&*self.disk, &self.options, &mut self.spares, number)?);
         }
         Ok(())
+    }
+
+    /// Gives the next file its name if there is a spare one.
+    pub(super) fn name_next(&mut self) -> io::Result<()> {
+        if self.spares.is_empty() { Ok(()) } else { self.prepare() }
+    }
+
+    /// The name of a spare file to be made: there is none, and none is being made.
+    pub(super) fn wanted_spare(&self) -> Option<String> {
+        let wanted = self.spares.is_empty() && self.ordered.is_none();
+        wanted.then(|| spare_name(self.end.file() + SPARES_APART))
+    }
+
+    /// A spare file of this name is being made.
+    pub(super) fn spare_ordered(&mut self, name: String) {
+        self.ordered = Some(name);
+    }
+
+    /// It is made; `None`: the disk has no room, which matters only when the log itself needs a file.
+    pub(super) fn spare_made(&mut self, name: Option<String>) {
+        self.ordered = None;
+        self.spares.extend(name);
     }
 
     fn begin_next(&mut self, number: u32) -> io::Result<()> {

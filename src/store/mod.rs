@@ -8,7 +8,9 @@ mod log;
 mod sim;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use self::block::{BLOCK_HEADER, Block, Position, RECORD_HEADER, Record};
 pub use self::disk::{Directory, Disk, DiskFile};
 pub use self::log::{Damage, Log, LogError, LogOptions, Tail};
+pub use self::writer::{OnSynced, Writer};
