@@ -109,6 +109,13 @@ impl Block {
     }
 }
 
+/// Whether these bytes, read from this file, are one record.
+pub(super) fn record_is_whole(bytes: &[u8], file: u32) -> bool {
+    bytes.len() >= RECORD_HEADER
+        && le_u32(&bytes[4..]) as usize == bytes.len() - RECORD_HEADER
+        && le_u32(bytes) == crc(file, &bytes[4..])
+}
+
 /// The number of the file is part of every sum and written nowhere: what the file's former life left is unreadable.
 fn crc(file: u32, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
@@ -151,6 +158,8 @@ pub(super) enum Stretch<'a> {
 pub(super) struct Scan<'a> {
     bytes: &'a [u8],
     file: u32,
+    /// Where in the file `bytes` begin.
+    base: u32,
     at: usize,
     /// The block that `at` is in: source, end.
     block: Option<(u32, usize)>,
@@ -163,12 +172,22 @@ pub(super) struct Scan<'a> {
 impl<'a> Scan<'a> {
     /// Reads `bytes`, all of file `file` up to where the log is known to end in it, from `at`.
     pub(super) fn new(bytes: &'a [u8], file: u32, at: usize) -> Self {
-        Self { bytes, file, at, block: None, block_start: at as u32, synced: Position::default() }
+        Self { bytes, file, base: 0, at, block: None, block_start: at as u32, synced: Position::default() }
     }
 
-    /// Where the first byte is that was not looked at; after the last stretch: where the log ends in this file.
+    /// Reads `bytes`, whole blocks that begin at `position`.
+    pub(super) fn part(bytes: &'a [u8], position: Position) -> Self {
+        Self { base: position.offset(), ..Self::new(bytes, position.file(), 0) }
+    }
+
+    /// Where in the file the first byte is that was not looked at; after the last stretch: where the log ends in it.
     pub(super) fn at(&self) -> u32 {
-        self.at as u32
+        self.place(self.at)
+    }
+
+    /// The offset in the file of an index of `bytes`.
+    fn place(&self, at: usize) -> u32 {
+        self.base + at as u32
     }
 
     /// A block header at this place: source, end of block, synced.
@@ -178,7 +197,7 @@ impl<'a> Scan<'a> {
             return None;
         }
         let end = at + BLOCK_HEADER + le_u32(&header[8..]) as usize;
-        let right_place = le_u64(&header[16..]) == Position::new(self.file, at as u32).0;
+        let right_place = le_u64(&header[16..]) == Position::new(self.file, self.place(at)).0;
         (right_place && end <= self.bytes.len()).then(|| (le_u32(&header[12..]), end, Position(le_u64(&header[24..]))))
     }
 
@@ -188,7 +207,7 @@ impl<'a> Scan<'a> {
         };
         self.synced = self.synced.max(synced);
         self.block = Some((source, end));
-        self.block_start = at as u32;
+        self.block_start = self.place(at);
         self.at = at + BLOCK_HEADER;
         true
     }
@@ -224,7 +243,7 @@ impl<'a> Iterator for Scan<'a> {
                 }
                 // Unreadable: the end of the log, unless a block comes behind it.
                 let next = self.find_header(self.at + 1)?;
-                let bad = self.at as u32..next as u32;
+                let bad = self.place(self.at)..self.place(next);
                 self.block_start = bad.start;
                 self.at = next;
                 return Some(Stretch::Bad(bad));
@@ -237,7 +256,7 @@ impl<'a> Iterator for Scan<'a> {
             if let Some(end) = self.record_end(at, block_end) {
                 self.at = end;
                 return Some(Stretch::Record(Record {
-                    position: Position::new(self.file, at as u32),
+                    position: Position::new(self.file, self.place(at)),
                     source,
                     kind: self.bytes[at + 8],
                     payload: &self.bytes[at + RECORD_HEADER..end],
@@ -248,7 +267,7 @@ impl<'a> Iterator for Scan<'a> {
             self.at = claimed
                 .filter(|end| *end == block_end || self.record_end(*end, block_end).is_some())
                 .unwrap_or(block_end);
-            return Some(Stretch::Bad(at as u32..self.at as u32));
+            return Some(Stretch::Bad(self.place(at)..self.place(self.at)));
         }
     }
 }

@@ -21,6 +21,8 @@ const SPARES_APART: u32 = 1 << 31;
 /// What a log is made with.
 #[derive(Clone, Copy, Debug)]
 pub struct LogOptions {
+    /// What its files' names begin with.
+    pub name: &'static str,
     /// Length of a file in bytes.
     pub file_bytes: u32,
     /// Tells the files of one data directory from those of another.
@@ -84,16 +86,18 @@ pub struct Log<D: Disk> {
     ordered: Option<String>,
 }
 
-fn log_name(number: u32) -> String {
-    format!("log-{number:016x}")
+/// The name of a file of a log.
+pub(super) fn file_name(log: &str, number: u32) -> String {
+    format!("{log}-{number:016x}")
 }
 
-fn spare_name(number: u32) -> String {
-    format!("spare-{number:016x}")
+fn spare_name(log: &str, number: u32) -> String {
+    format!("{log}-spare-{number:016x}")
 }
 
-fn number_of(name: &str, prefix: &str) -> Option<u32> {
-    let digits = name.strip_prefix(prefix)?;
+/// The number in a name: that of a file of this log, or what stands behind another word.
+pub(super) fn number_of(name: &str, log: &str) -> Option<u32> {
+    let digits = name.strip_prefix(log)?.strip_prefix('-')?;
     let number = u32::from_str_radix(digits, 16).ok()?;
     (digits.len() == 16).then_some(number)
 }
@@ -118,10 +122,11 @@ impl<D: Disk> Log<D> {
         options: LogOptions,
         mut found: impl FnMut(Record<'_>),
     ) -> Result<(Self, Vec<Damage>), LogError> {
+        let spare = format!("{}-spare", options.name);
         let names = disk.list().map_err(at("data directory"))?;
-        let mut numbers: Vec<u32> = names.iter().filter_map(|name| number_of(name, "log-")).collect();
+        let mut numbers: Vec<u32> = names.iter().filter_map(|name| number_of(name, options.name)).collect();
         numbers.sort_unstable();
-        let mut spares: Vec<String> = names.into_iter().filter(|name| number_of(name, "spare-").is_some()).collect();
+        let mut spares: Vec<String> = names.into_iter().filter(|name| number_of(name, &spare).is_some()).collect();
         spares.sort_unstable();
 
         let mut damages = Vec::new();
@@ -139,8 +144,8 @@ impl<D: Disk> Log<D> {
                 }
                 // Under another number they cannot be read.
                 Contents::Remains => {
-                    let spare = spare_name(found_number);
-                    disk.rename(&log_name(found_number), &spare).map_err(at(&spare))?;
+                    let spare = spare_name(options.name, found_number);
+                    disk.rename(&file_name(options.name, found_number), &spare).map_err(at(&spare))?;
                     spares.push(spare);
                     continue;
                 }
@@ -150,14 +155,14 @@ impl<D: Disk> Log<D> {
                 let next = current.as_ref().filter(|next| next.header_is_whole);
                 let known = next.map(|next| next.previous_end).filter(|end| end.file() == before.number);
                 let end = known.unwrap_or(Position::new(before.number, u32::MAX));
-                emit(&before, end, &mut found, &mut damages);
+                emit(&before, end, options.name, &mut found, &mut damages);
             }
         }
         if let Some(last) = current {
             end = end_of_newest(&last);
-            emit(&last, end, &mut found, &mut damages);
+            emit(&last, end, options.name, &mut found, &mut damages);
             // What a killed process left may be in the system's cache only, and is relied on from now on.
-            let name = log_name(last.number);
+            let name = file_name(options.name, last.number);
             disk.open(&name).and_then(|file| file.sync()).map_err(at(&name))?;
         }
 
@@ -166,28 +171,46 @@ impl<D: Disk> Log<D> {
             // Named in good time and never written to.
             Some(unbegun) if unbegun + 1 == number => {
                 number = unbegun;
-                name = log_name(number);
+                name = file_name(options.name, number);
                 disk.open(&name)
             }
             _ => {
-                name = log_name(number);
+                name = file_name(options.name, number);
                 take_file(&*disk, &options, &mut spares, number)
             }
         };
         let file = file.map_err(at(name))?;
+        let log = Self::at_start(disk, options, file, number, end, spares);
+        Ok((log, damages))
+    }
+
+    /// Begins a log in file `number`, looking at nothing that is there: whoever knows where its blocks are reads them
+    /// with a [`super::Reader`].
+    pub fn begin(disk: Arc<D>, options: LogOptions, number: u32) -> io::Result<Self> {
+        let file = take_file(&*disk, &options, &mut Vec::new(), number)?;
+        Ok(Self::at_start(disk, options, file, number, Position::default(), Vec::new()))
+    }
+
+    fn at_start(
+        disk: Arc<D>,
+        options: LogOptions,
+        file: D::File,
+        number: u32,
+        previous_end: Position,
+        spares: Vec<String>,
+    ) -> Self {
         let begin = Position::new(number, FILE_HEADER as u32);
-        let log = Self {
+        Self {
             disk,
             options,
             file: Arc::new(file),
             end: begin,
             synced: begin,
-            header: Some(header(&options, number, end)),
+            header: Some(header(&options, number, previous_end)),
             next: None,
             spares,
             ordered: None,
-        };
-        Ok((log, damages))
+        }
     }
 
     /// Where the next block goes. Whoever hands blocks out counts on from here with [`Tail`].
@@ -267,7 +290,7 @@ impl<D: Disk> Log<D> {
     /// The name of a spare file to be made: there is none, and none is being made.
     pub(super) fn wanted_spare(&self) -> Option<String> {
         let wanted = self.spares.is_empty() && self.ordered.is_none();
-        wanted.then(|| spare_name(self.end.file() + SPARES_APART))
+        wanted.then(|| spare_name(self.options.name, self.end.file() + SPARES_APART))
     }
 
     /// A spare file of this name is being made.
@@ -298,12 +321,12 @@ impl<D: Disk> Log<D> {
     /// that gets its name.
     pub fn retire(&mut self, number: u32) -> io::Result<()> {
         if self.spares.len() < SPARES_MAX {
-            let spare = spare_name(number);
-            self.disk.rename(&log_name(number), &spare)?;
+            let spare = spare_name(self.options.name, number);
+            self.disk.rename(&file_name(self.options.name, number), &spare)?;
             self.spares.push(spare);
             Ok(())
         } else {
-            self.disk.remove(&log_name(number))
+            self.disk.remove(&file_name(self.options.name, number))
         }
     }
 }
@@ -346,7 +369,7 @@ fn header(options: &LogOptions, number: u32, previous_end: Position) -> [u8; FIL
 }
 
 fn take_file<D: Disk>(disk: &D, options: &LogOptions, spares: &mut Vec<String>, number: u32) -> io::Result<D::File> {
-    let name = log_name(number);
+    let name = file_name(options.name, number);
     // A spare of another length was made with other options.
     while let Some(spare) = spares.pop() {
         let file = disk.open(&spare)?;
@@ -374,7 +397,7 @@ enum Contents {
 
 /// Reads a file whole.
 fn read_file<D: Disk>(disk: &D, options: &LogOptions, number: u32) -> Result<Contents, LogError> {
-    let name = log_name(number);
+    let name = file_name(options.name, number);
     let file = disk.open(&name).map_err(at(&name))?;
     let length = usize::try_from(file.length().map_err(at(&name))?).unwrap_or(usize::MAX);
     let mut bytes = vec![0; length];
@@ -422,10 +445,10 @@ fn end_of_newest(begun: &Begun) -> Position {
 }
 
 /// Gives the records of a file to `found`, up to `end`; before that everything was promised.
-fn emit(begun: &Begun, end: Position, found: &mut impl FnMut(Record<'_>), damages: &mut Vec<Damage>) {
+fn emit(begun: &Begun, end: Position, log: &str, found: &mut impl FnMut(Record<'_>), damages: &mut Vec<Damage>) {
     let number = begun.number;
     let place = |offset: u32| Position::new(number, offset);
-    let mut damage = |from: Position, to: Position| damages.push(Damage { file: log_name(number), from, to });
+    let mut damage = |from: Position, to: Position| damages.push(Damage { file: file_name(log, number), from, to });
     if !begun.header_is_whole {
         damage(place(0), place(FILE_HEADER as u32));
     }

@@ -2,8 +2,10 @@
 //! what the records say, nor tasks or sockets. The bytes are drawn in `FORMAT.md`. Start reading at [`Log`].
 
 mod block;
+mod checkpoint;
 mod disk;
 mod log;
+mod reader;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
@@ -11,6 +13,8 @@ mod tests;
 mod writer;
 
 pub use self::block::{BLOCK_HEADER, Block, Position, RECORD_HEADER, Record};
+pub use self::checkpoint::{Checkpoint, CheckpointWriter, read_checkpoint};
 pub use self::disk::{Directory, Disk, DiskFile};
 pub use self::log::{Damage, Log, LogError, LogOptions, Tail};
+pub use self::reader::Reader;
 pub use self::writer::{OnSynced, Writer};

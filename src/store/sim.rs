@@ -119,6 +119,9 @@ impl SimDisk {
                 for (index, sector) in bytes.chunks(SECTOR).enumerate() {
                     if state.random.random_bool(likelihood) {
                         let at = offset + index * SECTOR;
+                        if content.synced.len() < at + sector.len() {
+                            content.synced.resize(at + sector.len(), 0);
+                        }
                         content.synced[at..at + sector.len()].copy_from_slice(sector);
                     }
                 }
@@ -242,7 +245,10 @@ impl DiskFile for SimFile {
         }
         let content = self.content(&mut state)?;
         let bytes = &bytes[..written];
-        content.seen.get_mut(from..from + written).ok_or(ErrorKind::UnexpectedEof)?.copy_from_slice(bytes);
+        if content.seen.len() < from + written {
+            content.seen.resize(from + written, 0);
+        }
+        content.seen[from..from + written].copy_from_slice(bytes);
         content.unsynced.push((from, bytes.to_vec()));
         if failed { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
     }

@@ -7,9 +7,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::sim::SimDisk;
-use super::{Block, Damage, Log, LogError, LogOptions, Position, Tail};
+use super::{Block, CheckpointWriter, Damage, Log, LogError, LogOptions, Position, Reader, Tail, read_checkpoint};
 
-const OPTIONS: LogOptions = LogOptions { file_bytes: 16 * 1024, node: *b"the node we test" };
+const OPTIONS: LogOptions = LogOptions { name: "log", file_bytes: 16 * 1024, node: *b"the node we test" };
 
 /// A log, and what is known of its records: each says its number.
 struct Bench {
@@ -177,4 +177,83 @@ fn retired_files_are_used_again() {
     assert_eq!(found.last(), Some(&(bench.promised - 1)));
     assert!(log.synced().file() > 50);
     assert!(bench.disk.operations() > 0);
+}
+
+#[test]
+fn records_are_read_back_by_their_places() {
+    let disk = Arc::new(SimDisk::new(1));
+    let mut log = Log::begin(disk.clone(), OPTIONS, 9).unwrap();
+    let mut tail = log.tail();
+    let mut block = Block::new(4);
+    let starts = [block.record(1, |out| out.extend_from_slice(b"one")), block.record(2, |out| out.push(7))];
+    let (position, length) = (tail.place(block.len()), block.len());
+    log.write(&mut [(position, block)]).unwrap();
+
+    let reader = Reader::new(disk.clone(), OPTIONS.name);
+    let place = |start: u32| Position(position.0 + u64::from(start));
+    assert_eq!(reader.record(place(starts[0]), 3).unwrap(), b"one");
+    assert_eq!(reader.record(place(starts[1]), 1).unwrap(), [7]);
+    assert_eq!(reader.record(place(starts[1]), 2).unwrap_err().kind(), ErrorKind::InvalidData);
+    let mut kinds = Vec::new();
+    reader.block(position, length, |record| kinds.push((record.source, record.kind))).unwrap();
+    assert_eq!(kinds, [(4, 1), (4, 2)]);
+
+    disk.flip("log-0000000000000009", place(starts[0]).offset() as usize + 10, 3);
+    let error = reader.record(place(starts[0]), 3).unwrap_err();
+    assert_eq!(error.to_string(), "log-0000000000000009 is damaged at byte 96");
+    kinds.clear();
+    reader.block(position, length, |record| kinds.push((record.source, record.kind))).unwrap_err();
+    assert_eq!(kinds, [(4, 2)]);
+}
+
+/// Writes a checkpoint of so many records.
+fn checkpoint(disk: &SimDisk, number: u32, records: u32) -> std::io::Result<()> {
+    let mut writer = CheckpointWriter::begin(disk, number, OPTIONS.node)?;
+    for n in 0..records {
+        writer.record(1, |out| {
+            out.extend_from_slice(&[number as u8; 5000]);
+            out.extend_from_slice(&n.to_le_bytes());
+        })?;
+    }
+    writer.finish(Position(number.into()))
+}
+
+/// The newest whole checkpoint's number, and how many records it has.
+fn newest(disk: &SimDisk) -> (u32, u32, Vec<String>) {
+    let mut records = 0;
+    let (checkpoint, damaged) = read_checkpoint(disk, OPTIONS.node, |record| {
+        assert_eq!(record.payload[5000..], u32::to_le_bytes(records));
+        records += 1;
+    })
+    .unwrap();
+    assert_eq!(checkpoint.replay_from, Position(checkpoint.number.into()));
+    (checkpoint.number, records, damaged)
+}
+
+#[test]
+fn a_checkpoint_that_fails_leaves_the_one_before() {
+    for seed in 0..60 {
+        let mut disk = SimDisk::new(seed);
+        assert_eq!(newest(&disk), (0, 0, vec![]));
+        checkpoint(&disk, 1, 220).unwrap();
+        assert_eq!(newest(&disk), (1, 220, vec![]));
+        disk.fail_after(seed % 12, ErrorKind::StorageFull);
+        let finished = checkpoint(&disk, 2, 240).is_ok();
+        disk = disk.crash();
+        let (number, records, damaged) = newest(&disk);
+        assert_eq!(records, if number == 1 { 220 } else { 240 }, "seed {seed}");
+        assert!(damaged.is_empty() && (!finished || number == 2), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_told_and_not_used() {
+    let disk = SimDisk::new(1);
+    checkpoint(&disk, 3, 10).unwrap();
+    disk.flip("checkpoint-0000000000000003", 20_000, 0);
+    assert_eq!(newest(&disk), (0, 0, vec!["checkpoint-0000000000000003".into()]));
+    let error = read_checkpoint(&disk, [0; 16], |_| ()).map(|_| ());
+    assert!(error.is_ok(), "a damaged one is nobody's");
+    checkpoint(&disk, 4, 10).unwrap();
+    assert!(matches!(read_checkpoint(&disk, [0; 16], |_| ()), Err(LogError::Foreign { .. })));
 }
