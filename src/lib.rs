@@ -12,4 +12,4 @@ pub mod server;
 pub mod store;
 pub mod wire;
 
-pub use server::{Error, Options, Server, ServerBuilder, Watermark};
+pub use server::{Error, Options, Server, ServerBuilder, SyncMode, Watermark};

@@ -14,6 +14,7 @@ mod dead_letter;
 mod dedup;
 mod definitions;
 mod delayed;
+mod durable;
 mod event_exchange;
 mod exchange;
 mod exchange_plugins;

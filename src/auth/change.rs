@@ -49,3 +49,6 @@ pub enum AuthChange<'a> {
 
 /// Hears of changes, after they are made.
 pub type AuthObserver = Box<dyn Fn(AuthChange<'_>) + Send + Sync>;
+
+/// Is called after a change.
+pub type OnAuthChange = Box<dyn Fn() + Send + Sync>;

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub use change::{AuthChange, AuthObserver};
+pub use change::{AuthChange, AuthObserver, OnAuthChange};
 pub use definitions::{PermissionRecord, TopicPermissionRecord, UserRecord};
 pub use error::AuthError;
 pub use password::{HashingAlgorithm, PasswordHash, Secret};
@@ -54,6 +54,7 @@ struct Shared {
     /// Changes only while `state` is locked for writing, so it is exact while `state` is locked for reading.
     version: AtomicU64,
     observer: OnceLock<AuthObserver>,
+    on_change: OnceLock<OnAuthChange>,
     state: RwLock<State>,
 }
 
@@ -89,7 +90,8 @@ impl Auth {
         let state = State { accounts: BTreeMap::new(), loopback_users: BTreeSet::from(["guest".to_owned()]) };
         let decoy = PasswordHash::new("decoy", HashingAlgorithm::default());
         let version = AtomicU64::new(0);
-        Self { shared: Arc::new(Shared { decoy, version, observer: OnceLock::new(), state: RwLock::new(state) }) }
+        let (observer, on_change) = (OnceLock::new(), OnceLock::new());
+        Self { shared: Arc::new(Shared { decoy, version, observer, on_change, state: RwLock::new(state) }) }
     }
 
     /// A number that grows with every change. One atomic load: fit to be asked per message.
@@ -101,6 +103,11 @@ impl Auth {
     /// one ever set counts.
     pub fn set_observer(&self, observer: AuthObserver) {
         let _ = self.shared.observer.set(observer);
+    }
+
+    /// From now on `on_change` is called after every change, of whatever kind. Only the first one ever set counts.
+    pub fn set_on_change(&self, on_change: OnAuthChange) {
+        let _ = self.shared.on_change.set(on_change);
     }
 
     fn tell(&self, change: AuthChange<'_>) {
@@ -320,6 +327,10 @@ impl Auth {
         let changed = change(&mut state);
         if changed {
             self.shared.version.fetch_add(1, Ordering::Release);
+            drop(state);
+            if let Some(on_change) = self.shared.on_change.get() {
+                on_change();
+            }
         }
         changed
     }

@@ -8,6 +8,8 @@ use crate::wire::Value;
 impl Broker {
     /// From now on changes of users and permissions are told.
     pub(super) fn watch_auth(&self) {
+        let keeper = self.0.keeper.clone();
+        self.auth().set_on_change(Box::new(move || keeper.system_changed()));
         let events = self.0.events.clone();
         self.auth().set_observer(Box::new(move |change| match change {
             AuthChange::UserCreated(name) => events.tell("user.created", INTERNAL, || [("name", name.into())]),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::changes::Changes;
 use super::event::{ChannelKey, Delivery, Event, Outcome, OwnerKey, QueueId, Reply};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
@@ -60,6 +61,8 @@ pub(super) struct Effects {
     pub(super) dead: Vec<DeadLetter>,
     /// Queues that want to be looked at again at a time, in ms of the broker's clock.
     pub(super) timers: Vec<(u64, QueueId)>,
+    /// For the log.
+    pub(super) changes: Changes,
 }
 
 impl Effects {
@@ -72,6 +75,7 @@ impl Effects {
             freed: Vec::new(),
             dead: Vec::new(),
             timers: Vec::new(),
+            changes: Changes::default(),
         }
     }
 

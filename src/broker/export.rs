@@ -9,9 +9,8 @@ use super::{Broker, RABBITMQ_VERSION};
 use crate::wire::{Table, Value};
 
 impl Broker {
-    /// Users with their password hashes, vhosts, permissions, parameters, policies, queues, exchanges and bindings. What
-    /// every broker has by itself, what goes with its connection, and internal exchanges are left out, as in RabbitMQ 4.
-    pub fn export_definitions(&self) -> Json {
+    /// What an operator sets: everything but exchanges, queues and bindings.
+    pub(super) fn export_system(&self) -> Json {
         let mut vhosts = self.vhosts();
         vhosts.sort_by(|a, b| a.name().cmp(b.name()));
         let all = |records: &dyn Fn(&Vhost) -> Vec<Json>| vhosts.iter().flat_map(|vhost| records(vhost)).collect();
@@ -19,8 +18,8 @@ impl Broker {
             let parameters = self.parameters(vhost).into_iter();
             parameters.map(|parameter| in_vhost(vhost, json!(parameter))).collect()
         });
-        let (policies, queues): (Vec<Json>, Vec<Json>) = (all(&policies), all(&queues));
-        let (exchanges, bindings): (Vec<Json>, Vec<Json>) = (all(&exchanges), all(&bindings));
+        let policies: Vec<Json> = all(&policies);
+        let vhost_records: Vec<Json> = vhosts.iter().map(|vhost| vhost_record(vhost)).collect();
         json!({
             "rabbit_version": RABBITMQ_VERSION,
             "rabbitmq_version": RABBITMQ_VERSION,
@@ -28,16 +27,28 @@ impl Broker {
             "product_version": env!("CARGO_PKG_VERSION"),
             "rabbitmq_definition_format": "cluster",
             "users": self.auth().export_users(),
-            "vhosts": vhosts.iter().map(|vhost| vhost_record(vhost)).collect::<Vec<_>>(),
+            "vhosts": vhost_records,
             "permissions": self.auth().export_permissions(),
             "topic_permissions": self.auth().export_topic_permissions(),
             "parameters": parameters,
             "global_parameters": self.global_parameters(),
             "policies": policies,
-            "queues": queues,
-            "exchanges": exchanges,
-            "bindings": bindings,
         })
+    }
+
+    /// Users with their password hashes, vhosts, permissions, parameters, policies, queues, exchanges and bindings. What
+    /// every broker has by itself, what goes with its connection, and internal exchanges are left out, as in RabbitMQ 4.
+    pub fn export_definitions(&self) -> Json {
+        let mut vhosts = self.vhosts();
+        vhosts.sort_by(|a, b| a.name().cmp(b.name()));
+        let all = |records: &dyn Fn(&Vhost) -> Vec<Json>| vhosts.iter().flat_map(|vhost| records(vhost)).collect();
+        let (queues, exchanges, bindings): (Vec<Json>, Vec<Json>, Vec<Json>) =
+            (all(&queues), all(&exchanges), all(&bindings));
+        let mut definitions = self.export_system();
+        definitions["queues"] = queues.into();
+        definitions["exchanges"] = exchanges.into();
+        definitions["bindings"] = bindings.into();
+        definitions
     }
 }
 
@@ -50,7 +61,12 @@ fn vhost_record(vhost: &Vhost) -> Json {
     if settings.protected_from_deletion {
         metadata.insert("protected_from_deletion".into(), true.into());
     }
-    json!({"name": **vhost.name(), "limits": limits(&settings).unwrap_or_else(|| json!({})), "metadata": metadata})
+    let limits = limits(&settings).unwrap_or_else(|| json!({}));
+    let mut record = json!({"name": **vhost.name(), "limits": limits, "metadata": metadata});
+    if vhost.is_tracing() {
+        record["tracing"] = true.into();
+    }
+    record
 }
 
 /// The record with its vhost.

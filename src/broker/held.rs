@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::effects::ConnKey;
-use super::event::{ChannelKey, Reply};
+use super::event::{ChannelKey, Outcome, Reply};
+use super::mailbox::Mailbox;
 use crate::replicate::Position;
 
 /// A publish in confirm mode.
@@ -42,6 +43,10 @@ pub(super) enum Answering {
     Confirm { conn: ConnKey, to: ConfirmTo, accepted: bool },
     /// The lane's part of a transaction.
     Commit { conn: ConnKey, countdown: Arc<Countdown> },
+    /// A request that changed what is durable.
+    Done { conn: ConnKey, reply: Reply, outcome: Box<Outcome> },
+    /// The connection may send more.
+    Worked { from: Arc<Mailbox>, bytes: usize },
 }
 
 /// Answers of one lane, in the order of the log.
@@ -64,10 +69,17 @@ impl Held {
         self.waiting.pop_front().map(|(_, answering)| answering)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// A connection is gone, and its key may be given to another.
     pub(super) fn forget(&mut self, gone: ConnKey) {
         self.waiting.retain(|(_, answering)| match answering {
-            Answering::Confirm { conn, .. } | Answering::Commit { conn, .. } => *conn != gone,
+            Answering::Confirm { conn, .. } | Answering::Commit { conn, .. } | Answering::Done { conn, .. } => {
+                *conn != gone
+            }
+            Answering::Worked { .. } => true,
         });
     }
 }
@@ -83,7 +95,7 @@ mod tests {
     use crate::broker::{
         Body, Broker, ChannelKey, Client, ConnectionInfo, Event, Lane, Options, Publish, QueueDeclare, Reply,
     };
-    use crate::replicate::{Record, Replicator};
+    use crate::replicate::{Record, Replicator, Written};
     use crate::wire::Table;
 
     /// A log whose disk is as slow as the test wants.
@@ -98,8 +110,22 @@ mod tests {
             Position(self.appended.fetch_add(1, Ordering::Relaxed) + 1)
         }
 
-        fn durable(&self) -> Position {
+        fn keeps(&self) -> bool {
+            true
+        }
+
+        fn flush(&mut self, _: bool) {}
+
+        fn durable(&mut self) -> Position {
             Position(self.durable.load(Ordering::Relaxed))
+        }
+
+        fn after(&mut self, _: Written) -> Position {
+            Position(self.appended.load(Ordering::Relaxed))
+        }
+
+        fn is_behind(&self) -> bool {
+            false
         }
     }
 
@@ -144,7 +170,7 @@ mod tests {
         auth.set_permissions("/", "me", ".*", ".*", ".*").unwrap();
         let log = Slow::default();
         let options = Options { lanes: 1, ..Options::default() };
-        let (broker, mut lanes) = Broker::with_replicators(options, auth, || Box::new(log.clone()));
+        let (broker, mut lanes) = Broker::with_replicators(options, auth, |_, _| Box::new(log.clone()));
         broker.add_vhost("/");
         let user = broker.auth().user("me").unwrap();
         let mut client = Client::open(&broker, user, "/", ConnectionInfo::default()).unwrap();

@@ -6,24 +6,26 @@
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::Broker;
 use super::backlog::{BacklogKey, Backlogs, Hold};
+use super::changes::Back;
 use super::effects::{ConnKey, Effects};
 use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement};
 use super::events::INTERNAL;
 use super::held::{Answering, ConfirmTo, Countdown, Held};
+use super::kept;
 use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
-use super::queue::{Queue, QueueSettings, Subscription};
+use super::queue::{Published, Queue, QueueSettings, Subscription};
 use super::refusal::Refusal;
 use super::timers::Wheel;
 use super::vhost::QueueHandle;
-use crate::replicate::{Position, Record, Replicator};
+use crate::replicate::{MessageBytes, OnDurable, Place, Position, Record, Replicator, Written};
 
 /// A turn hands events out after this many operations, so that a long inbox delays nobody.
 const OPERATIONS_A_FLUSH: usize = 1024;
@@ -58,9 +60,16 @@ pub(super) enum Op {
         last: u64,
         how: Settlement,
     },
-    /// The first operation of a queue's life.
+    /// The first operation of a queue's life. Its definition was `written`.
     Create {
         queue: Box<Queue>,
+        written: Option<Written>,
+    },
+    /// An answer that waits until something else is durable.
+    Await {
+        written: Written,
+        reply: Reply,
+        outcome: Outcome,
     },
     /// queue.declare of one that exists: its counts.
     Declare {
@@ -126,12 +135,16 @@ struct InboxState {
     batches: Vec<Batch>,
     waker: Option<Waker>,
     closed: bool,
+    /// Something more is durable.
+    answers: bool,
 }
 
 /// The sending side of a lane.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct LaneHandle {
     inbox: Arc<Mutex<InboxState>>,
+    /// It has answers that wait for the log.
+    awaits: Arc<AtomicBool>,
 }
 
 impl LaneHandle {
@@ -146,6 +159,24 @@ impl LaneHandle {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Has the lane look what is durable by now.
+    pub(super) fn on_durable(&self) -> OnDurable {
+        let handle = self.clone();
+        Box::new(move || {
+            if !handle.awaits.swap(false, Ordering::SeqCst) {
+                return;
+            }
+            let waker = {
+                let mut inbox = handle.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+                inbox.answers = true;
+                inbox.waker.take()
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        })
     }
 
     /// The lane ends after the batches that are there.
@@ -190,6 +221,9 @@ pub struct Lane {
     /// What this turn sends to other lanes, with its bytes.
     passing: Vec<(Vec<Op>, usize)>,
     fx: Effects,
+    /// Room for the places of one message.
+    places: Vec<Place>,
+    hidden: Vec<u8>,
     replicator: Box<dyn Replicator>,
     /// Where the log ends, as far as this lane appended to it.
     appended: Position,
@@ -210,11 +244,9 @@ pub enum Turn {
 }
 
 impl Lane {
-    pub(super) fn handle() -> LaneHandle {
-        LaneHandle { inbox: Arc::default() }
-    }
-
-    pub(super) fn new(index: u16, inbox: LaneHandle, broker: Broker, replicator: Box<dyn Replicator>) -> Self {
+    pub(super) fn new(index: u16, inbox: LaneHandle, broker: Broker, mut replicator: Box<dyn Replicator>) -> Self {
+        let mut fx = Effects::new(index);
+        fx.changes.are_kept = replicator.keeps();
         Self {
             index,
             inbox,
@@ -226,7 +258,9 @@ impl Lane {
             timers: Wheel::default(),
             backlogs: Backlogs::default(),
             passing: Vec::new(),
-            fx: Effects::new(index),
+            fx,
+            places: Vec::new(),
+            hidden: Vec::new(),
             appended: replicator.durable(),
             replicator,
             held: Held::default(),
@@ -245,7 +279,7 @@ impl Lane {
             let mut rings = pin!(tokio::time::sleep_until(at.into()));
             poll_fn(|cx| {
                 let mut inbox = self.inbox.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-                if !inbox.batches.is_empty() || inbox.closed {
+                if !inbox.batches.is_empty() || inbox.closed || inbox.answers {
                     return Poll::Ready(());
                 }
                 if !inbox.waker.as_ref().is_some_and(|old| old.will_wake(cx.waker())) {
@@ -263,6 +297,7 @@ impl Lane {
         let now_ms = self.broker.clock_ms(now);
         let (batches, closed) = {
             let mut inbox = self.inbox.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            inbox.answers = false;
             (std::mem::take(&mut inbox.batches), inbox.closed)
         };
         let mut since_flush = 0;
@@ -278,10 +313,15 @@ impl Lane {
                     self.fx.flush();
                 }
             }
-            from.worked(bytes);
+            if self.replicator.is_behind() {
+                self.held.push(self.appended, Answering::Worked { from, bytes });
+            } else {
+                from.worked(bytes);
+            }
         }
         self.act_for(&self.own_mailbox.clone());
         self.ring(now_ms);
+        self.replicator.flush(!self.held.is_empty());
         self.hand_over();
         self.give_what_is_durable();
         self.fx.flush();
@@ -321,6 +361,7 @@ impl Lane {
                 }
             }
             self.follow_up(now_ms);
+            self.write_changes();
         }
     }
 
@@ -343,7 +384,16 @@ impl Lane {
                     queue.settle(owner, first..=last, how, now_ms, &mut self.fx);
                 }
             }
-            Op::Create { queue } => self.create(from, *queue),
+            Op::Create { queue, written } => {
+                if let Some(written) = written {
+                    self.appended = self.replicator.after(written);
+                }
+                self.create(from, *queue);
+            }
+            Op::Await { written, reply, outcome } => {
+                self.appended = self.replicator.after(written);
+                self.answer(Answering::Done { conn, reply, outcome: Box::new(outcome) });
+            }
             Op::Declare { queue, reply } => self.declare(conn, &queue, reply, now_ms),
             Op::Settings { queue, settings } => {
                 if let Some(queue) = self.queues.get_mut(&queue) {
@@ -370,33 +420,87 @@ impl Lane {
             Op::Commit { operations, countdown } => self.commit(conn, operations, countdown, now_ms),
         }
         self.follow_up(now_ms);
+        self.write_changes();
     }
 
     /// A queue that is gone has no say: the message counts as accepted (PC-6).
     fn publish(&mut self, id: QueueId, message: Message, now_ms: u64) -> bool {
+        let is_kept = self.fx.changes.are_kept && message.facts().persistent;
+        if !is_kept {
+            return self.put_into(id, message, now_ms) != Published::Refused;
+        }
+        let accepted = self.put_and_note(id, message.clone(), now_ms);
+        self.write_message(&message);
+        accepted
+    }
+
+    /// Every queue gets it, whatever the others say. The log gets it once.
+    fn publish_many(&mut self, queues: &[QueueId], message: &Message, now_ms: u64) -> bool {
+        let is_kept = self.fx.changes.are_kept && message.facts().persistent;
+        let mut accepted = true;
+        for queue in queues {
+            accepted &= match is_kept {
+                true => self.put_and_note(*queue, message.clone(), now_ms),
+                false => self.put_into(*queue, message.clone(), now_ms) != Published::Refused,
+            };
+        }
+        if is_kept {
+            self.write_message(message);
+        }
+        accepted
+    }
+
+    #[inline]
+    fn put_into(&mut self, id: QueueId, message: Message, now_ms: u64) -> Published {
         match self.queues.get_mut(&id) {
-            Some(queue) => {
-                if queue.handle().options.durable && message.facts().persistent {
-                    self.appended = self.replicator.append(Record::Enqueue {
-                        queue: id.0,
-                        address: message.address(),
-                        properties: message.properties(),
-                        body: message.body(),
-                    });
-                }
-                queue.publish(message, now_ms, &mut self.fx)
-            }
-            None => true,
+            Some(queue) => queue.publish(message, now_ms, &mut self.fx),
+            None => Published::Repeated,
         }
     }
 
-    /// Every queue gets it, whatever the others say.
-    fn publish_many(&mut self, queues: &[QueueId], message: &Message, now_ms: u64) -> bool {
-        let mut accepted = true;
-        for queue in queues {
-            accepted &= self.publish(*queue, message.clone(), now_ms);
+    /// Publishes a persistent message, and notes its place if the queue is durable and has it still.
+    fn put_and_note(&mut self, id: QueueId, message: Message, now_ms: u64) -> bool {
+        let is_durable = self.queues.get(&id).is_some_and(|queue| queue.handle().options.durable);
+        match self.put_into(id, message, now_ms) {
+            Published::Refused => return false,
+            Published::Taken { seq, expires_ms } if is_durable && !self.fx.changes.was_removed(id, seq) => {
+                self.places.push(Place { queue: id.0, seq, expires_ms });
+            }
+            Published::Taken { .. } | Published::Repeated => {}
         }
-        accepted
+        true
+    }
+
+    fn write_message(&mut self, message: &Message) {
+        if !self.places.is_empty() {
+            let (address, properties, body) = (message.address(), message.properties(), message.body());
+            let message = MessageBytes { address, properties, hidden: kept::hidden(message, &mut self.hidden), body };
+            self.appended = self.replicator.append(Record::Enqueue { places: &self.places, message });
+            self.places.clear();
+        }
+    }
+
+    /// What became of messages that the log knows. Behind the messages of the same operation: a dead letter is in the
+    /// log before its original is gone from it.
+    #[inline]
+    fn write_changes(&mut self) {
+        if !self.fx.changes.is_empty() {
+            self.write_all_changes();
+        }
+    }
+
+    fn write_all_changes(&mut self) {
+        let Self { fx, replicator, .. } = self;
+        for run in fx.changes.removed.drain(..) {
+            replicator.append(Record::Remove { queue: run.queue.0, first: run.first, last: run.last });
+        }
+        for back in fx.changes.returned.drain(..) {
+            let Back { queue, seq, deliveries, failures } = back;
+            replicator.append(Record::Return { queue: queue.0, seq, deliveries, failures });
+        }
+        for (queue, up_to) in fx.changes.delivered.drain(..) {
+            replicator.append(Record::Deliver { queue: queue.0, up_to });
+        }
     }
 
     /// Publishes to a queue wherever it lives.
@@ -455,6 +559,8 @@ impl Lane {
     fn give(&mut self, answering: Answering) {
         match answering {
             Answering::Confirm { conn, to, accepted } => self.fx.confirm(conn, to.channel, to.sequence, accepted),
+            Answering::Done { conn, reply, outcome } => self.fx.done(conn, reply, Ok(*outcome)),
+            Answering::Worked { from, bytes } => from.worked(bytes),
             Answering::Commit { conn, countdown } => {
                 if countdown.finished()
                     && let Some(reply) = countdown.reply
@@ -467,6 +573,12 @@ impl Lane {
     }
 
     fn give_what_is_durable(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        // First, so that whatever becomes durable after the look wakes the lane.
+        self.inbox.awaits.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         let durable = self.replicator.durable();
         while let Some(answering) = self.held.pop(durable) {
             self.give(answering);
@@ -486,24 +598,23 @@ impl Lane {
 
     /// Its counts; the client looks anew if the queue was deleted meanwhile.
     fn declare(&mut self, conn: ConnKey, handle: &Arc<QueueHandle>, reply: Reply, now_ms: u64) {
-        let result = match self.queues.get_mut(&handle.key.id) {
-            None => Err(Refusal::QueueGone),
-            Some(queue) => {
-                queue.declared(now_ms, &mut self.fx);
-                Ok(Outcome::Declared {
-                    queue: handle.name.clone(),
-                    messages: queue.messages(),
-                    consumers: queue.consumer_count(),
-                })
-            }
+        let Some(queue) = self.queues.get_mut(&handle.key.id) else {
+            return self.fx.done(conn, reply, Err(Refusal::QueueGone));
         };
-        self.fx.done(conn, reply, result);
+        queue.declared(now_ms, &mut self.fx);
+        let (messages, consumers) = (queue.messages(), queue.consumer_count());
+        let outcome = Outcome::Declared { queue: handle.name.clone(), messages, consumers };
+        if handle.options.durable {
+            self.answer(Answering::Done { conn, reply, outcome: Box::new(outcome) });
+        } else {
+            self.fx.done(conn, reply, Ok(outcome));
+        }
     }
 
     fn purge(&mut self, conn: ConnKey, handle: &QueueHandle, reply: Reply) {
         let result = match self.queues.get_mut(&handle.key.id) {
             None => Err(handle.not_found()),
-            Some(queue) => Ok(Outcome::Purged { messages: queue.purge() }),
+            Some(queue) => Ok(Outcome::Purged { messages: queue.purge(&mut self.fx) }),
         };
         self.fx.done(conn, reply, result);
     }

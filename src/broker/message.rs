@@ -161,19 +161,18 @@ impl Message {
         &self.0.slice[usize::from(self.meta().address_len) + self.meta().properties_len as usize..]
     }
 
+    /// The keys of BCC as they are kept, for [`keys_in`].
+    pub(super) fn bcc_bytes(&self) -> &[u8] {
+        if !self.meta().has_bcc {
+            return &[];
+        }
+        let rest = self.behind_properties();
+        &rest[..rest.len() - cut_keys(rest).1.len()]
+    }
+
     /// The routing keys that came in the BCC header.
     pub fn bcc(&self) -> Vec<String> {
-        let mut keys = Vec::new();
-        if self.meta().has_bcc {
-            let mut rest = cut_keys(self.behind_properties()).0;
-            while let Some((key, more)) =
-                rest.split_first().and_then(|(len, rest)| rest.split_at_checked((*len).into()))
-            {
-                keys.push(String::from_utf8_lossy(key).into_owned());
-                rest = more;
-            }
-        }
-        keys
+        keys_in(self.bcc_bytes())
     }
 
     /// The same message with other properties.
@@ -214,6 +213,17 @@ fn put_keys(keys: &[String], into: &mut Vec<u8>) {
     // Smaller than the header they came in.
     let size = (into.len() - at - 4) as u32;
     into[at..at + 4].copy_from_slice(&size.to_be_bytes());
+}
+
+/// The keys that [`put_keys`] wrote.
+pub(super) fn keys_in(bytes: &[u8]) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut rest = cut_keys(bytes).0;
+    while let Some((key, more)) = rest.split_first().and_then(|(len, rest)| rest.split_at_checked((*len).into())) {
+        keys.push(String::from_utf8_lossy(key).into_owned());
+        rest = more;
+    }
+    keys
 }
 
 /// What [`put_keys`] wrote, and what comes behind.

@@ -5,6 +5,7 @@
 mod alarm;
 mod auth_events;
 mod backlog;
+mod changes;
 mod client;
 mod dead_letter;
 mod dedup;
@@ -19,6 +20,9 @@ mod exchange_options;
 mod export;
 mod held;
 mod json;
+mod keeper;
+mod kept;
+mod kept_definitions;
 mod lane;
 mod limiter;
 mod log_exchange;
@@ -29,6 +33,7 @@ mod policy;
 mod publish;
 mod queue;
 mod recent_history;
+mod recover;
 mod refusal;
 mod replay;
 mod reply_to;
@@ -41,18 +46,19 @@ mod vhost_events;
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dashmap::DashMap;
 
 use self::client::OPERATION_BYTES;
 use self::events::{Events, INTERNAL};
+use self::keeper::Keeper;
 use self::lane::{LaneHandle, Op};
 use self::queue::Queue;
 use self::reply_to::Requesters;
 use self::vhost::Vhosts;
 use crate::auth::Auth;
-use crate::replicate::{Local, Replicator};
+use crate::replicate::{InMemory, OnDurable, Replicator};
 
 pub use self::client::Client;
 pub use self::definitions::DefinitionsError;
@@ -68,6 +74,7 @@ pub use self::parameter::{GlobalParameter, Parameter, ParameterCheck, ParameterE
 pub use self::policy::{ApplyTo, Definition, InForce, Policy, PolicyError, PolicyKind, PolicySpec};
 pub use self::publish::Publish;
 pub use self::queue::{DeadLetterTarget, Overflow, QueueOptions, QueueSettings, QueueType};
+pub use self::recover::{RecoverError, message_of};
 pub use self::refusal::{Named, Refusal};
 pub use self::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
 pub use self::vhost::{Destination, Exchange, QueueHandle, Vhost, VhostSettings};
@@ -113,7 +120,10 @@ struct Shared {
     requesters: Requesters,
     parameters: parameter::Registry,
     events: Arc<Events>,
+    keeper: Arc<Keeper>,
     started: Instant,
+    /// The clock when it started.
+    started_ms: u64,
 }
 
 /// A cheap handle of one broker.
@@ -123,14 +133,15 @@ pub struct Broker(Arc<Shared>);
 impl Broker {
     /// A broker with no vhosts, and its lanes, which somebody must run: [`Lane::run`] or [`Lane::turn`].
     pub fn new(options: Options, auth: Auth) -> (Self, Vec<Lane>) {
-        Self::with_replicators(options, auth, || Box::new(Local::default()))
+        Self::with_replicators(options, auth, |_, _| Box::new(InMemory))
     }
 
-    /// As [`Self::new`], with what keeps each lane's outcomes.
+    /// As [`Self::new`], with what keeps each lane's outcomes: `replicator` gets the lane's index and what to call when
+    /// something more is durable.
     pub fn with_replicators(
         options: Options,
         auth: Auth,
-        mut replicator: impl FnMut() -> Box<dyn Replicator>,
+        mut replicator: impl FnMut(u16, OnDurable) -> Box<dyn Replicator>,
     ) -> (Self, Vec<Lane>) {
         let lanes = options.lanes.max(1);
         let broker = Self(Arc::new(Shared {
@@ -146,13 +157,18 @@ impl Broker {
             requesters: Requesters::default(),
             parameters: parameter::Registry::default(),
             events: Arc::default(),
+            keeper: Arc::default(),
             started: Instant::now(),
+            started_ms: unix_ms(),
         }));
         broker.watch_auth();
-        let handles: Vec<LaneHandle> = (0..lanes).map(|_| Lane::handle()).collect();
+        let handles: Vec<LaneHandle> = (0..lanes).map(|_| LaneHandle::default()).collect();
         let lanes = (0..)
             .zip(&handles)
-            .map(|(index, handle)| Lane::new(index, handle.clone(), broker.clone(), replicator()))
+            .map(|(index, handle)| {
+                let replicator = replicator(index, handle.on_durable());
+                Lane::new(index, handle.clone(), broker.clone(), replicator)
+            })
             .collect();
         let _ = broker.0.lanes.set(handles);
         (broker, lanes)
@@ -168,7 +184,8 @@ impl Broker {
         if let Some(vhost) = self.vhost(name) {
             return vhost;
         }
-        let vhost = self.0.vhosts.add(name, &self.0.events);
+        let vhost = self.0.vhosts.add(name, &self.0.events, &self.0.keeper);
+        self.0.keeper.system_changed();
         self.add_event_exchange(&vhost);
         self.events().tell("vhost.created", INTERNAL, || [("name", name.into())]);
         vhost
@@ -200,6 +217,7 @@ impl Broker {
             self.lane(queue.key.lane).send(self.system_mailbox(), vec![op], 0);
         }
         self.0.auth.delete_vhost(name);
+        self.0.keeper.system_changed();
         self.events().tell("vhost.deleted", INTERNAL, || [("name", name.into())]);
         true
     }
@@ -283,11 +301,13 @@ impl Broker {
         vhost.find_or_create_queue(name, from.user(), || {
             let key = self.next_queue();
             let in_force = vhost.policies_now().for_queue(name, &options);
-            let vhost = vhost.name().clone();
-            let handle = Arc::new(QueueHandle::new(key, name.into(), vhost, Arc::new(options), in_force));
+            let (name, in_vhost) = (name.into(), vhost.name().clone());
+            let handle = Arc::new(QueueHandle::new(key, name, in_vhost, Arc::new(options), in_force));
             let queue = Queue::new(handle.clone(), self.clock_ms(Instant::now()));
+            let written = vhost.keep_queue(&handle);
             // Before anybody can find the handle: their first operation must come behind this one.
-            self.lane(key.lane).send(from, vec![Op::Create { queue: Box::new(queue) }], OPERATION_BYTES);
+            let operation = Op::Create { queue: Box::new(queue), written };
+            self.lane(key.lane).send(from, vec![operation], OPERATION_BYTES);
             Ok(handle)
         })
     }
@@ -299,16 +319,24 @@ impl Broker {
         }
     }
 
-    /// Milliseconds since the broker started: the clock of everything that expires.
+    /// The clock of everything that expires: milliseconds since 1970 as the system had them when the broker started,
+    /// and from then on without its leaps.
     fn clock_ms(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.0.started).as_millis()).unwrap_or(u64::MAX)
+        let since = now.saturating_duration_since(self.0.started).as_millis();
+        self.0.started_ms + u64::try_from(since).unwrap_or(u64::MAX / 2)
     }
 
     fn instant_of(&self, clock_ms: u64) -> Instant {
         // Ten years at most ahead, see TTL_MS_MAX; a clock that cannot say that far says "in a year".
         let year = Duration::from_secs(365 * 24 * 3600);
-        self.0.started.checked_add(Duration::from_millis(clock_ms)).unwrap_or_else(|| Instant::now() + year)
+        let since_ms = clock_ms.saturating_sub(self.0.started_ms);
+        self.0.started.checked_add(Duration::from_millis(since_ms)).unwrap_or_else(|| Instant::now() + year)
     }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or_default()
 }
 
 impl std::fmt::Debug for Broker {

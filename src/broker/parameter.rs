@@ -108,6 +108,7 @@ impl Broker {
         };
         check(name, &value).map_err(ParameterError)?;
         let told = value.clone();
+        vhost.keeper().system_changed();
         vhost.parameters().lock().insert((component.to_owned(), name.to_owned()), value);
         self.events().tell("parameter.set", INTERNAL, || {
             [
@@ -132,6 +133,7 @@ impl Broker {
             _ => {
                 let had = vhost.parameters().lock().remove(&(component.to_owned(), name.to_owned())).is_some();
                 if had {
+                    vhost.keeper().system_changed();
                     let told =
                         || [("vhost", (**vhost.name()).into()), ("component", component.into()), ("name", name.into())];
                     self.events().tell("parameter.cleared", INTERNAL, told);
@@ -162,10 +164,12 @@ impl Broker {
     /// Sets a global parameter; its value may be anything.
     pub fn set_global_parameter(&self, name: &str, value: Json) {
         self.0.parameters.globals().insert(name.to_owned(), value);
+        self.0.keeper.system_changed();
     }
 
     /// Clears a global parameter. False: there was none.
     pub fn delete_global_parameter(&self, name: &str) -> bool {
+        self.0.keeper.system_changed();
         self.0.parameters.globals().remove(name).is_some()
     }
 

@@ -14,6 +14,7 @@ use super::event::QueueKey;
 use super::events::{Events, INTERNAL};
 use super::exchange::{Bindings, ExchangeType};
 use super::exchange_options::{DELAYED_TYPE, ExchangeOptions};
+use super::keeper::Keeper;
 use super::mailbox::ConnectionId;
 use super::message::Message;
 use super::parameter::Parameters;
@@ -293,6 +294,7 @@ pub struct Vhost {
     policies: ArcSwap<Policies>,
     parameters: Parameters,
     events: Arc<Events>,
+    keeper: Arc<Keeper>,
     /// Copies of what is published and delivered go to `amq.rabbitmq.trace`.
     tracing: AtomicBool,
     /// Held over a change of policies until all queues and exchanges have it; taken before `changes`.
@@ -306,7 +308,7 @@ pub struct Vhost {
 }
 
 impl Vhost {
-    pub(super) fn new(name: &str, events: Arc<Events>) -> Self {
+    pub(super) fn new(name: &str, events: Arc<Events>, keeper: Arc<Keeper>) -> Self {
         let exchanges = DashMap::default();
         for (exchange, kind, internal) in PREDECLARED {
             let definition = ExchangeDefinition {
@@ -330,6 +332,7 @@ impl Vhost {
             policies: ArcSwap::default(),
             parameters: Parameters::default(),
             events,
+            keeper,
             tracing: AtomicBool::new(false),
             policy_changes: Mutex::new(()),
             changes: Mutex::new(()),
@@ -341,6 +344,10 @@ impl Vhost {
     /// Its name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    pub(super) fn keeper(&self) -> &Keeper {
+        &self.keeper
     }
 
     pub(super) fn events(&self) -> &Events {
@@ -355,6 +362,7 @@ impl Vhost {
     /// Switches the firehose: copies of what is published and delivered here go to `amq.rabbitmq.trace`.
     pub fn set_tracing(&self, on: bool) {
         self.tracing.store(on, Ordering::Relaxed);
+        self.keeper.system_changed();
     }
 
     /// What the operator set.
@@ -365,6 +373,7 @@ impl Vhost {
     /// Sets it anew; what exists beyond a lower limit stays.
     pub fn change_settings(&self, change: impl FnOnce(&mut VhostSettings)) {
         change(&mut self.settings.write().unwrap_or_else(PoisonError::into_inner));
+        self.keeper.system_changed();
     }
 
     /// Moves when a route computed before may be wrong.
@@ -402,6 +411,7 @@ impl Vhost {
         let mut policies = Policies::clone(&self.policies.load());
         change(&mut policies);
         self.policies.store(Arc::new(policies));
+        self.keeper.system_changed();
     }
 
     /// Gives the exchanges their policies; routes computed before are stale.
@@ -470,6 +480,7 @@ impl Vhost {
         self.exchanges.insert(name, exchange.clone());
         // Another exchange may name this one as its alternate.
         self.changed();
+        self.keep_exchange(&exchange);
         self.tell_exchange_created(&exchange, by);
         Ok(())
     }
@@ -512,11 +523,13 @@ impl Vhost {
         // Not under the lock: whoever wants to know may be behind this very exchange.
         for (key, arguments, destination) in gone {
             self.forget_source(&destination, &exchange.name);
+            self.keep_binding(false, exchange, (&destination, &key, &arguments));
             self.tell_binding(false, &exchange.name, (&destination, &key, &arguments), by);
         }
         let sources = std::mem::take(&mut *exchange.bound_from.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed();
         self.remove_bindings_to(&Destination::Exchange(exchange.name.clone()), sources, by);
+        self.forget_exchange(exchange);
         self.tell_exchange_deleted(&exchange.name, by);
     }
 
@@ -556,6 +569,7 @@ impl Vhost {
             self.changed();
             self.remove_bindings_to(&Destination::Queue(queue.clone()), sources, by);
         }
+        self.forget_queue(queue);
         self.tell_queue_deleted(queue, by);
     }
 
@@ -565,6 +579,8 @@ impl Vhost {
         self.closed.store(true, Ordering::Release);
         for exchange in &self.exchanges {
             exchange.alive.store(false, Ordering::Release);
+            exchange.each_binding(|key, arguments, to| self.keep_binding(false, &exchange, (to, key, arguments)));
+            self.forget_exchange(&exchange);
         }
         self.queues()
     }
@@ -598,6 +614,7 @@ impl Vhost {
             drop(bindings);
             self.remember_source(destination, &source.name);
             self.changed();
+            self.keep_binding(true, &source, (destination, key, arguments));
             self.tell_binding(true, &source.name, (destination, key, arguments), by);
         }
         Ok(is_new)
@@ -628,6 +645,7 @@ impl Vhost {
             source.bindings.write().unwrap_or_else(PoisonError::into_inner).remove(key, arguments, destination);
         if removed {
             self.changed();
+            self.keep_binding(false, source, (destination, key, arguments));
             self.tell_binding(false, &source.name, (destination, key, arguments), by);
             self.delete_if_unused(source, by);
         }
@@ -647,6 +665,7 @@ impl Vhost {
             };
             let gone = source.bindings.write().unwrap_or_else(PoisonError::into_inner).remove_destination(destination);
             for (key, arguments) in &gone {
+                self.keep_binding(false, &source, (destination, key, arguments));
                 self.tell_binding(false, &source.name, (destination, key, arguments), by);
             }
             if !gone.is_empty() {
@@ -711,8 +730,9 @@ impl Vhosts {
     }
 
     /// Adds a vhost, or gives the one that exists.
-    pub(super) fn add(&self, name: &str, events: &Arc<Events>) -> Arc<Vhost> {
-        self.lock().entry(name.into()).or_insert_with(|| Arc::new(Vhost::new(name, events.clone()))).clone()
+    pub(super) fn add(&self, name: &str, events: &Arc<Events>, keeper: &Arc<Keeper>) -> Arc<Vhost> {
+        let new = || Arc::new(Vhost::new(name, events.clone(), keeper.clone()));
+        self.lock().entry(name.into()).or_insert_with(new).clone()
     }
 
     /// US-7: a vhost that is protected stays.

@@ -12,18 +12,26 @@ use tracing::{error, info, warn};
 use super::{limits, log};
 use crate::config::keys::Applied;
 use crate::config::{self, quantity};
-use crate::server::{Definitions, Options, Server, Storage, Watermark};
+use crate::server::{Definitions, Options, Server, Storage, SyncMode, Watermark};
+
+/// Where things are kept if nobody says otherwise.
+const DATA_DIR: &str = "lepus-data";
 
 /// All interfaces on the port of AMQP 0-9-1, as RabbitMQ listens.
 const AMQP_LISTEN: &str = "5672";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Directory of the durable store [not built yet]
+    /// Directory where durable queues and persistent messages are kept [default: ./lepus-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Keep everything in memory; the only way for now
+    /// When a persistent message is confirmed: always - when the disk has synced it; interval:MS - when the system has
+    /// it, which syncs it so often; never - when the system has it [default: always]
+    #[arg(long, value_name = "MODE", value_parser = sync_mode, conflicts_with = "in_memory")]
+    sync: Option<SyncMode>,
+
+    /// Keep everything in memory: nothing survives a restart
     #[arg(long, conflicts_with = "data_dir")]
     in_memory: bool,
 
@@ -143,6 +151,7 @@ fn serve(options: Options, lines: Option<Receiver<log::Line>>) -> Result<ExitCod
     runtime.block_on(async {
         // Before the start, so that a signal during it is not lost.
         let mut stop = StopSignals::new().context("signals cannot be caught")?;
+        let (storage, sync) = (options.storage.clone(), options.sync);
         let mut server = Server::with_options(options).start().await?;
         if let Some(lines) = lines {
             let broker = server.broker().clone();
@@ -156,7 +165,15 @@ fn serve(options: Options, lines: Option<Receiver<log::Line>>) -> Result<ExitCod
         for address in server.amqps_addrs() {
             info!(%address, "listening for AMQP in TLS");
         }
-        warn!("messages are kept in memory: nothing survives a restart, durable queues included");
+        match storage {
+            Some(Storage::Directory(path)) => match sync {
+                SyncMode::Always => info!(directory = %path.display(), "confirmed means on disk"),
+                weaker => {
+                    warn!(directory = %path.display(), sync = ?weaker, "confirmed does not mean on disk: a power failure may cost messages");
+                }
+            },
+            _ => warn!("messages are kept in memory: nothing survives a restart, durable queues included"),
+        }
         tokio::select! {
             name = stop.next() => info!("{name}: shutting down"),
             () = server.failed() => return Ok(ExitCode::FAILURE),
@@ -196,25 +213,29 @@ impl StopSignals {
 impl Args {
     /// The first option given that names a part of Lepus that does not exist yet.
     fn not_built(&self) -> Option<&'static str> {
-        if self.data_dir.is_some() {
-            Some("--data-dir (the durable store)")
-        } else if !self.http_listen.is_empty() {
-            Some("--http-listen (the management API)")
-        } else {
-            None
-        }
+        if !self.http_listen.is_empty() { Some("--http-listen (the management API)") } else { None }
     }
 
     /// Defaults, then the environment, then files, then the command line.
     fn options(self, variable: impl Fn(&str) -> Option<String>) -> Result<(Options, Applied), config::Error> {
-        let mut options =
-            Options { storage: Some(Storage::Memory), amqp: vec![AMQP_LISTEN.to_owned()], ..Options::default() };
+        let mut options = Options {
+            storage: Some(Storage::Directory(DATA_DIR.into())),
+            amqp: vec![AMQP_LISTEN.to_owned()],
+            ..Options::default()
+        };
         config::env::apply(&mut options, &variable)?;
         let mut settings = Vec::new();
         for path in if self.config.is_empty() { config::env::files(&variable) } else { self.config } {
             settings.extend(config::conf::read(&path, &variable)?);
         }
         let applied = config::keys::apply(&mut options, &settings)?;
+        if let Some(path) = self.data_dir {
+            options.storage = Some(Storage::Directory(path));
+        }
+        if self.in_memory {
+            options.storage = Some(Storage::Memory);
+        }
+        set(&mut options.sync, self.sync);
         if !self.amqp_listen.is_empty() {
             options.amqp = self.amqp_listen;
         }
@@ -253,6 +274,18 @@ fn bytes(text: &str) -> Result<u64, &'static str> {
     quantity::bytes(text).ok_or("expected a number of bytes, such as 131072 or 16MiB")
 }
 
+fn sync_mode(text: &str) -> Result<SyncMode, &'static str> {
+    const EXPECTED: &str = "expected always, never, or interval:MILLISECONDS such as interval:50";
+    match text {
+        "always" => Ok(SyncMode::Always),
+        "never" => Ok(SyncMode::Never),
+        _ => {
+            let interval = text.strip_prefix("interval:").and_then(|ms| ms.parse().ok()).filter(|ms| *ms > 0);
+            interval.map(|ms| SyncMode::Interval(Duration::from_millis(ms))).ok_or(EXPECTED)
+        }
+    }
+}
+
 fn watermark(text: &str) -> Result<Watermark, &'static str> {
     quantity::watermark(text).ok_or("expected a fraction of memory such as 0.6, or bytes such as 2GiB")
 }
@@ -275,7 +308,6 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_named() {
-        assert_eq!(args(&["--data-dir", "d"]).not_built(), Some("--data-dir (the durable store)"));
         assert_eq!(args(&["--http-listen", "15672"]).not_built(), Some("--http-listen (the management API)"));
         assert_eq!(args(&["--in-memory"]).not_built(), None);
     }

@@ -1,36 +1,44 @@
 //! The seam between a lane and what makes its outcomes outlive the process. Nothing above it names an engine: a lane
-//! appends what has happened and answers for it once the position it got is durable. It knows queues by number and
-//! messages as bytes. Start reading at [`Replicator`].
+//! appends what has happened and answers for it once the position it got is durable. It knows queues and messages by
+//! number and their contents as bytes. Start reading at [`Replicator`]; [`Local`] is the log of this node.
 
+mod in_memory;
+mod journal;
 mod local;
+mod record;
+mod recovery;
+#[cfg(test)]
+mod tests;
 
-pub use self::local::Local;
+pub use self::in_memory::InMemory;
+pub use self::journal::{Journal, Written};
+pub use self::local::{Local, LocalLog, LocalOptions};
+pub use crate::store::OnSynced as OnDurable;
+
+pub use self::record::{MessageBytes, Place, Record};
+pub use self::recovery::{Recovered, RecoveredMessage, RecoveredQueue};
 
 /// A place in a lane's log; later ones compare greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Position(pub u64);
 
-/// Something that has happened and is to be kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Record<'a> {
-    /// A persistent message is in a durable queue.
-    Enqueue {
-        /// The queue's number.
-        queue: u64,
-        /// `exchange shortstr | routing-key shortstr`.
-        address: &'a [u8],
-        /// Raw property flags and values.
-        properties: &'a [u8],
-        /// The body.
-        body: &'a [u8],
-    },
-}
-
 /// Keeps the records of one lane.
 pub trait Replicator: Send {
+    /// Whether anything is kept at all: if not, nobody need note what to append.
+    fn keeps(&self) -> bool;
+
     /// Takes a record over. Whoever waits for it is answered when [`Self::durable`] has reached the position.
     fn append(&mut self, record: Record<'_>) -> Position;
 
+    /// Sends what was appended on its way: the lane's turn is over. `urgent`: somebody waits for some of it.
+    fn flush(&mut self, urgent: bool);
+
     /// Everything up to here is as durable as this replicator makes it.
-    fn durable(&self) -> Position;
+    fn durable(&mut self) -> Position;
+
+    /// A position that is durable once `written`, which somebody else wrote, is.
+    fn after(&mut self, written: Written) -> Position;
+
+    /// More is on its way than should be: whoever sends more is to wait until what was sent is durable.
+    fn is_behind(&self) -> bool;
 }

@@ -7,6 +7,7 @@ use super::error::Error;
 use super::options::{Definitions, NewUser, Options, Storage, UserPermissions, Watermark};
 use super::tls::TlsOptions;
 use super::{Server, start};
+use crate::store::SyncMode;
 
 /// Puts a [`Server`] together; made by [`Server::builder`].
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,24 @@ impl ServerBuilder {
     /// Keeps everything in memory: durable queues and persistent messages, too, are gone when the server stops.
     pub fn in_memory(mut self) -> Self {
         self.options.storage = Some(Storage::Memory);
+        self
+    }
+
+    /// Keeps durable queues and persistent messages in this directory, made if need be. A confirm means: on disk.
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.options.storage = Some(Storage::Directory(path.into()));
+        self
+    }
+
+    /// Sets the length of a file of the log in bytes: short ones make a start quicker.
+    pub fn log_file_bytes(mut self, bytes: u32) -> Self {
+        self.options.log_file_bytes = bytes;
+        self
+    }
+
+    /// Confirms mean less than "on disk" from now on, or that again.
+    pub fn sync(mut self, sync: SyncMode) -> Self {
+        self.options.sync = sync;
         self
     }
 

@@ -4,15 +4,28 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::auth::AuthError;
-use crate::broker::DefinitionsError;
+use crate::broker::{DefinitionsError, RecoverError};
+use crate::store::{DataDirError, LogError};
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Neither the builder nor the configuration said where messages are kept.
-    #[error("nothing says where messages are kept: call in_memory()")]
+    #[error("nothing says where messages are kept: call data_dir(), or in_memory()")]
     StorageNotChosen,
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The log in the data directory cannot be read.
+    #[error("data directory: {0}")]
+    Log(#[from] LogError),
+    /// What the log says cannot be taken up.
+    #[error("data directory: {0}")]
+    Recover(#[from] RecoverError),
+    /// The system does not let the data directory be read.
+    #[error("data directory: {0}")]
+    Storage(io::Error),
     /// An address to listen on that cannot be read.
     #[error("cannot listen on '{address}': expected HOST:PORT or PORT")]
     Address {

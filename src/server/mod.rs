@@ -12,6 +12,7 @@ mod memory;
 mod options;
 mod proxy;
 mod start;
+mod storage;
 mod tls;
 
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub use self::builder::ServerBuilder;
 pub use self::error::Error;
 pub use self::options::{Definitions, NewUser, Options, Storage, UserPermissions, Watermark};
 pub use self::tls::TlsOptions;
+pub use crate::store::SyncMode;
 
 /// The text every client is told at a shutdown (EC-28).
 const SHUTDOWN_TEXT: &str = "broker forced connection closure with reason 'shutdown'";
@@ -63,6 +65,7 @@ pub struct Server {
     listeners: JoinSet<()>,
     lanes: JoinSet<()>,
     memory: JoinSet<()>,
+    storage: Option<storage::Store>,
     shutdown_timeout: Duration,
 }
 
@@ -111,12 +114,18 @@ impl Server {
         &self.broker
     }
 
-    /// Waits for a failure that makes the server useless: the end of a lane, whose queues are then gone. Never
+    /// Waits for a failure that makes the server useless: the end of a lane, or a disk that does not write. Never
     /// returns while all is well.
     pub async fn failed(&mut self) {
-        match self.lanes.join_next().await {
-            Some(Err(error)) => error!(%error, "a lane has failed: its queues are gone"),
-            _ => error!("a lane has ended: its queues are gone"),
+        tokio::select! {
+            ended = self.lanes.join_next() => match ended {
+                Some(Err(error)) => error!(%error, "a lane has failed: its queues are gone"),
+                _ => error!("a lane has ended: its queues are gone"),
+            },
+            // Nobody knows what such a disk has kept: the next start finds out.
+            error = storage::failed(&mut self.storage) => {
+                error!(%error, "the log cannot be written: nothing more can be kept");
+            }
         }
     }
 
@@ -145,6 +154,9 @@ impl Server {
             error!("lanes did not end in time");
         }
         self.lanes.shutdown().await;
+        if let Some(storage) = self.storage.take() {
+            storage.close(&self.broker).await;
+        }
     }
 }
 

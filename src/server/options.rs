@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::tls::TlsOptions;
+use crate::store::SyncMode;
 
 /// Settings of a [`crate::Server`]. [`crate::ServerBuilder`] has a method for most; `config` fills it from the
 /// environment.
@@ -12,6 +13,10 @@ use super::tls::TlsOptions;
 pub struct Options {
     /// Where messages are kept. `None` is an error at start: nobody should lose messages by forgetting a line.
     pub storage: Option<Storage>,
+    /// When a persistent message counts as kept. Default: when the disk has synced it.
+    pub sync: SyncMode,
+    /// Length of a file of the log, in bytes. Default 64 MiB; from 1 MiB to 1 GiB.
+    pub log_file_bytes: u32,
     /// Addresses to listen on for AMQP 0-9-1.
     pub amqp: Vec<String>,
     /// Addresses to listen on for AMQP 0-9-1 in TLS.
@@ -59,6 +64,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             storage: None,
+            sync: SyncMode::default(),
+            log_file_bytes: 64 << 20,
             amqp: Vec::new(),
             amqps: Vec::new(),
             tls: None,
@@ -83,11 +90,13 @@ impl Default for Options {
 }
 
 /// Where messages are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Storage {
     /// In memory: queues and messages, durable and persistent ones too, are gone when the server stops.
     Memory,
+    /// In this directory, which no other process may use at the same time.
+    Directory(PathBuf),
 }
 
 /// What a user created at start may do on vhosts created at start: patterns, as in RabbitMQ's permissions (US-1).

@@ -12,7 +12,8 @@ use tracing::warn;
 use super::connections::{Acceptor, Preamble};
 use super::error::Error;
 use super::options::{Definitions, NewUser, Options, UserPermissions};
-use super::{Server, listener, memory, tls};
+use super::storage::{self, Kept, Store};
+use super::{Server, Storage, listener, memory, tls};
 use crate::amqp;
 use crate::auth::{Auth, AuthError, Pattern, Secret};
 use crate::broker::{self, Broker};
@@ -42,12 +43,15 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
             listeners.extend(listener::bind(address).await?.into_iter().map(|listener| (listener, Some(tls.clone()))));
         }
     }
-    let (broker, broker_lanes) = broker(&options);
+    let (broker, broker_lanes, storage, is_new) = broker(&options).await?;
     let mut lanes = JoinSet::new();
     for lane in broker_lanes {
         lanes.spawn(lane.run());
     }
-    let (users, vhosts) = seed(&options, &broker)?;
+    let (users, vhosts) = defaults(&options);
+    if is_new {
+        seed(&users, &vhosts, &broker)?;
+    }
     import(&options.definitions, &broker).await?;
 
     let mut memory = JoinSet::new();
@@ -70,6 +74,7 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         stop,
         lanes,
         memory,
+        storage,
         shutdown_timeout: options.shutdown_timeout,
     })
 }
@@ -88,22 +93,36 @@ fn check(options: &Options) -> Result<(), Error> {
     if let Some(lanes) = options.lanes.filter(|lanes| !(1..=LANES_MAX).contains(lanes)) {
         return out_of_range("lanes", lanes.to_string(), "from 1 to 64");
     }
+    if !(1 << 20..=1 << 30).contains(&options.log_file_bytes) {
+        return out_of_range("log_file_bytes", options.log_file_bytes.to_string(), "from 1048576 to 1073741824");
+    }
     if options.handshakes_max == 0 {
         return out_of_range("handshakes_max", "0".to_owned(), "at least 1");
     }
     Ok(())
 }
 
-fn broker(options: &Options) -> (Broker, Vec<broker::Lane>) {
+/// The broker, its lanes, what it keeps, and whether nothing was there before.
+async fn broker(options: &Options) -> Result<(Broker, Vec<broker::Lane>, Option<Store>, bool), Error> {
     let auth = Auth::new();
     auth.set_loopback_users(&options.loopback_users);
     let defaults = broker::Options::default();
     let lanes = options.lanes.and_then(|lanes| u16::try_from(lanes).ok()).unwrap_or(defaults.lanes);
-    Broker::new(broker::Options { lanes, connection_max: options.connection_max.map(u64::from) }, auth)
+    let broker_options = broker::Options { lanes, connection_max: options.connection_max.map(u64::from) };
+    match &options.storage {
+        Some(Storage::Directory(path)) => {
+            let Kept { store, broker, lanes, is_new } = storage::open(path, options, broker_options, auth).await?;
+            Ok((broker, lanes, Some(store), is_new))
+        }
+        _ => {
+            let (broker, lanes) = Broker::new(broker_options, auth);
+            Ok((broker, lanes, None, true))
+        }
+    }
 }
 
-/// Creates the users and vhosts given, or RabbitMQ's defaults if nothing at all was given (US-8, DF-6).
-fn seed(options: &Options, broker: &Broker) -> Result<(Vec<NewUser>, Vec<String>), Error> {
+/// The users and vhosts given, or RabbitMQ's defaults if nothing at all was given (US-8, DF-6).
+fn defaults(options: &Options) -> (Vec<NewUser>, Vec<String>) {
     let (mut users, mut vhosts) = (options.users.clone(), options.vhosts.clone());
     if options.definitions.is_empty() {
         if users.is_empty() {
@@ -115,10 +134,15 @@ fn seed(options: &Options, broker: &Broker) -> Result<(Vec<NewUser>, Vec<String>
             vhosts.push("/".to_owned());
         }
     }
-    for vhost in &vhosts {
+    (users, vhosts)
+}
+
+/// Creates them, as RabbitMQ does where nothing is yet.
+fn seed(users: &[NewUser], vhosts: &[String], broker: &Broker) -> Result<(), Error> {
+    for vhost in vhosts {
         broker.add_vhost(vhost);
     }
-    for user in &users {
+    for user in users {
         let failed = |source| Error::User { user: user.name.clone(), source: Box::new(source) };
         let (auth, tags) = (broker.auth(), user.tags.iter().cloned());
         auth.put_user(&user.name, Secret::Password(&user.password), tags).map_err(failed)?;
@@ -129,7 +153,7 @@ fn seed(options: &Options, broker: &Broker) -> Result<(Vec<NewUser>, Vec<String>
             auth.set_permissions(vhost, &user.name, configure, write, read).map_err(failed)?;
         }
     }
-    Ok((users, vhosts))
+    Ok(())
 }
 
 async fn import(definitions: &[Definitions], broker: &Broker) -> Result<(), Error> {
@@ -201,7 +225,6 @@ fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::Storage;
 
     #[test]
     fn uris_are_percent_encoded() {

@@ -48,6 +48,12 @@ pub enum LogError {
         /// Its version.
         version: u32,
     },
+    /// Holds a record of a kind that this program does not know.
+    #[error("{} says something unknown at byte {}: use the newer Lepus that wrote it", file_name("log", .position.file()), .position.offset())]
+    Unknown {
+        /// Where it is.
+        position: Position,
+    },
     /// Made for another data directory.
     #[error("{file} belongs to another node: move it out of the data directory")]
     Foreign {
@@ -116,10 +122,12 @@ struct Begun {
 }
 
 impl<D: Disk> Log<D> {
-    /// Opens the log in a directory, or begins one. `found` gets every record in order.
+    /// Opens the log in a directory, or begins one. `found` gets every record in order, from `replay_from` on; files
+    /// before that are retired.
     pub fn open(
         disk: Arc<D>,
         options: LogOptions,
+        replay_from: Position,
         mut found: impl FnMut(Record<'_>),
     ) -> Result<(Self, Vec<Damage>), LogError> {
         let spare = format!("{}-spare", options.name);
@@ -131,10 +139,20 @@ impl<D: Disk> Log<D> {
 
         let mut damages = Vec::new();
         let mut end = Position::default();
-        let mut number = 1;
+        let mut found = |record: Record<'_>| {
+            if record.position >= replay_from {
+                found(record);
+            }
+        };
+        let mut number = replay_from.file().max(1);
         let mut unbegun = None;
         let mut current: Option<Begun> = None;
         for found_number in numbers {
+            if found_number < replay_from.file() {
+                let name = file_name(options.name, found_number);
+                disk.remove(&name).map_err(at(&name))?;
+                continue;
+            }
             number = found_number + 1;
             let begun = match read_file(&*disk, &options, found_number)? {
                 Contents::Begun(begun) => begun,
@@ -172,11 +190,19 @@ impl<D: Disk> Log<D> {
             Some(unbegun) if unbegun + 1 == number => {
                 number = unbegun;
                 name = file_name(options.name, number);
-                disk.open(&name)
+                let file = disk.open(&name).map_err(at(&name))?;
+                // A full disk may have cut it short.
+                match file.length() {
+                    Ok(length) if length != u64::from(options.file_bytes) => {
+                        disk.create(&name, options.file_bytes.into())
+                    }
+                    Ok(_) => Ok(file),
+                    Err(error) => Err(error),
+                }
             }
             _ => {
                 name = file_name(options.name, number);
-                take_file(&*disk, &options, &mut spares, number)
+                take_file(&*disk, &options, &mut spares, number, options.file_bytes)
             }
         };
         let file = file.map_err(at(name))?;
@@ -187,7 +213,7 @@ impl<D: Disk> Log<D> {
     /// Begins a log in file `number`, looking at nothing that is there: whoever knows where its blocks are reads them
     /// with a [`super::Reader`].
     pub fn begin(disk: Arc<D>, options: LogOptions, number: u32) -> io::Result<Self> {
-        let file = take_file(&*disk, &options, &mut Vec::new(), number)?;
+        let file = take_file(&*disk, &options, &mut Vec::new(), number, options.file_bytes)?;
         Ok(Self::at_start(disk, options, file, number, Position::default(), Vec::new()))
     }
 
@@ -223,24 +249,25 @@ impl<D: Disk> Log<D> {
         self.synced
     }
 
-    /// Writes blocks at the positions that [`Tail::place`] gave them, and syncs them. An error means that nothing is
-    /// known of them: the log is not to be used again.
-    pub fn write(&mut self, blocks: &mut [(Position, Block)]) -> io::Result<Position> {
-        for group in blocks.chunk_by_mut(|(a, _), (b, _)| a.file() == b.file()) {
-            self.write_group(group)?;
-        }
-        Ok(self.synced)
+    /// Where the next block goes: everything before is written.
+    pub fn end(&self) -> Position {
+        self.end
     }
 
-    /// Blocks of one file.
-    fn write_group(&mut self, group: &mut [(Position, Block)]) -> io::Result<()> {
-        let Some((first, _)) = group.first() else {
+    /// Makes sure that a block can be written at `position`, which is where the log ends or the start of the next
+    /// file. An error of kind `StorageFull` has changed nothing.
+    pub fn reach(&mut self, position: Position, length: u32) -> io::Result<()> {
+        if position.file() == self.end.file() { Ok(()) } else { self.begin_next(position.file(), length) }
+    }
+
+    /// Writes blocks of one file at the positions that [`Tail::place`] gave them. They last after [`Self::sync`]. An
+    /// error means that nothing is known of them: the log is not to be used again.
+    pub fn write(&mut self, group: &mut [(Position, Block)]) -> io::Result<()> {
+        let Some((first, block)) = group.first() else {
             return Ok(());
         };
         let first = *first;
-        if first.file() != self.end.file() {
-            self.begin_next(first.file())?;
-        }
+        self.reach(first, block.len())?;
         if first != self.end {
             return Err(io::Error::other("a block is not where the log ends"));
         }
@@ -255,11 +282,18 @@ impl<D: Disk> Log<D> {
         }
         parts.extend(group.iter().map(|(_, block)| IoSlice::new(block.bytes())));
         self.file.write_at(from.into(), &parts)?;
-        self.file.sync()?;
         self.header = None;
         let written: u32 = group.iter().map(|(_, block)| block.len()).sum();
         self.end = Position::new(self.end.file(), self.end.offset() + written);
-        self.synced = self.end;
+        Ok(())
+    }
+
+    /// Makes everything written last. An error means that nothing is known of it: the log is not to be used again.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if self.synced != self.end {
+            self.file.sync()?;
+            self.synced = self.end;
+        }
         Ok(())
     }
 
@@ -277,7 +311,8 @@ impl<D: Disk> Log<D> {
     pub fn prepare(&mut self) -> io::Result<()> {
         if self.next.is_none() {
             let number = self.end.file() + 1;
-            self.next = Some(take_file(&*self.disk, &self.options, &mut self.spares, number)?);
+            let length = self.options.file_bytes;
+            self.next = Some(take_file(&*self.disk, &self.options, &mut self.spares, number, length)?);
         }
         Ok(())
     }
@@ -304,16 +339,27 @@ impl<D: Disk> Log<D> {
         self.spares.extend(name);
     }
 
-    fn begin_next(&mut self, number: u32) -> io::Result<()> {
+    fn begin_next(&mut self, number: u32, block_bytes: u32) -> io::Result<()> {
         if number != self.end.file() + 1 {
             return Err(io::Error::other("a block is in a file far ahead"));
         }
-        self.prepare()?;
-        if let Some(next) = self.next.take() {
-            self.file = Arc::new(next);
-            self.header = Some(header(&self.options, number, self.end));
-            self.end = Position::new(number, FILE_HEADER as u32);
-        }
+        let next = if block_bytes > self.options.file_bytes - FILE_HEADER as u32 {
+            // It has a file to itself, in the place of the one that may be there already.
+            let length = block_bytes.saturating_add(FILE_HEADER as u32);
+            self.next = None;
+            take_file(&*self.disk, &self.options, &mut Vec::new(), number, length)?
+        } else {
+            self.prepare()?;
+            match self.next.take() {
+                Some(next) => next,
+                None => return Ok(()),
+            }
+        };
+        self.sync()?;
+        self.header = Some(header(&self.options, number, self.end));
+        self.file = Arc::new(next);
+        self.end = Position::new(number, FILE_HEADER as u32);
+        self.synced = self.end;
         Ok(())
     }
 
@@ -339,12 +385,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// The longest block there may be, in bytes.
-    pub fn block_max(&self) -> u32 {
-        self.file_bytes - FILE_HEADER as u32
-    }
-
-    /// The place of a block of this length: it lies in one file.
+    /// The place of a block of this length: it lies in one file, which is its own if it is longer than files are.
     pub fn place(&mut self, length: u32) -> Position {
         if self.end.offset().checked_add(length).is_none_or(|end| end > self.file_bytes) {
             self.end = Position::new(self.end.file() + 1, FILE_HEADER as u32);
@@ -368,19 +409,25 @@ fn header(options: &LogOptions, number: u32, previous_end: Position) -> [u8; FIL
     header
 }
 
-fn take_file<D: Disk>(disk: &D, options: &LogOptions, spares: &mut Vec<String>, number: u32) -> io::Result<D::File> {
+fn take_file<D: Disk>(
+    disk: &D,
+    options: &LogOptions,
+    spares: &mut Vec<String>,
+    number: u32,
+    length: u32,
+) -> io::Result<D::File> {
     let name = file_name(options.name, number);
-    // A spare of another length was made with other options.
+    // A spare of another length was made with other options, or for a long block.
     while let Some(spare) = spares.pop() {
         let file = disk.open(&spare)?;
-        if file.length()? == u64::from(options.file_bytes) {
+        if file.length()? == u64::from(length) {
             disk.rename(&spare, &name)?;
             disk.sync()?;
             return Ok(file);
         }
         disk.remove(&spare)?;
     }
-    let file = disk.create(&name, options.file_bytes.into())?;
+    let file = disk.create(&name, length.into())?;
     disk.sync()?;
     Ok(file)
 }

@@ -3,6 +3,7 @@
 
 mod block;
 mod checkpoint;
+mod data_dir;
 mod disk;
 mod log;
 mod reader;
@@ -14,7 +15,8 @@ mod writer;
 
 pub use self::block::{BLOCK_HEADER, Block, Position, RECORD_HEADER, Record};
 pub use self::checkpoint::{Checkpoint, CheckpointWriter, read_checkpoint};
+pub use self::data_dir::{DataDir, DataDirError};
 pub use self::disk::{Directory, Disk, DiskFile};
 pub use self::log::{Damage, Log, LogError, LogOptions, Tail};
 pub use self::reader::Reader;
-pub use self::writer::{OnSynced, Writer};
+pub use self::writer::{OnSynced, SyncMode, Writer};

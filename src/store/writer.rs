@@ -3,10 +3,11 @@
 
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::block::{Block, Position};
 use super::disk::Disk;
@@ -17,12 +18,35 @@ const POOL_MAX: usize = 64;
 /// Memory above this is not kept.
 const POOLED_BYTES_MAX: usize = 1 << 20;
 
-/// What somebody who hands over blocks wants to be told: that [`Writer::synced`] has moved past some of them.
+/// What nobody waits for is written after this time at the latest, or with this many bytes.
+const LAZY: Duration = Duration::from_millis(20);
+const LAZY_BYTES_MAX: usize = 1 << 20;
+/// So many bytes on their way to the disk are enough to keep it busy.
+const BEHIND_BYTES: usize = 16 << 20;
+/// How often a full disk is tried again.
+const FULL_DISK_PAUSE: Duration = Duration::from_millis(100);
+
+/// When what was written counts as kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SyncMode {
+    /// When the disk says that it is synced.
+    #[default]
+    Always,
+    /// When the system has it; it is synced after this time at the latest. A power failure may cost what came since.
+    Interval(Duration),
+    /// When the system has it. A power failure may cost anything.
+    Never,
+}
+
+/// Called when [`Writer::synced`] has moved.
 pub type OnSynced = Box<dyn Fn() + Send + Sync>;
 
 struct State {
     tail: Tail,
     blocks: Vec<(Position, Block)>,
+    bytes: usize,
+    /// Somebody waits for one of them.
+    urgent: bool,
     pool: Vec<Block>,
     closed: bool,
 }
@@ -32,8 +56,11 @@ struct Shared {
     /// There are blocks, or no more to come.
     changed: Condvar,
     synced: AtomicU64,
-    /// By source.
-    listeners: Vec<OnSynced>,
+    /// Where the last block ends that was handed over.
+    end: AtomicU64,
+    /// Of blocks handed over and not synced.
+    waiting_bytes: AtomicUsize,
+    listeners: RwLock<Vec<OnSynced>>,
 }
 
 impl Shared {
@@ -49,27 +76,29 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. Blocks of source `n` are told of by the `n`th listener; `failed` is called with the error
-    /// that ends the thread before its time.
+    /// Starts the thread. `failed` is called with the error that ends it before its time.
     ///
     /// # Errors
     /// The system gives no thread.
     pub fn start<D: Disk>(
         log: Log<D>,
-        listeners: Vec<OnSynced>,
+        sync: SyncMode,
         failed: impl FnOnce(io::Error) + Send + 'static,
     ) -> io::Result<(Self, JoinHandle<()>)> {
-        let state = State { tail: log.tail(), blocks: Vec::new(), pool: Vec::new(), closed: false };
+        let (blocks, pool) = (Vec::new(), Vec::new());
+        let state = State { tail: log.tail(), blocks, bytes: 0, urgent: false, pool, closed: false };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             changed: Condvar::new(),
             synced: AtomicU64::new(log.synced().0),
-            listeners,
+            end: AtomicU64::new(log.synced().0),
+            waiting_bytes: AtomicUsize::new(0),
+            listeners: RwLock::default(),
         });
         let files = FileMaker::start(log.disk(), log.file_bytes())?;
         let writing = shared.clone();
         let thread = thread::Builder::new().name("lepus-log".into()).spawn(move || {
-            if let Err(error) = write_all(log, &writing, &files) {
+            if let Err(error) = write_all(log, &writing, &files, sync) {
                 failed(error);
             }
         })?;
@@ -82,17 +111,46 @@ impl Writer {
         pooled.map_or_else(|| Block::new(source), |block| block.reused(source))
     }
 
-    /// Hands a block over; never waits. Gives its place; it is on disk once [`Self::synced`] is greater.
-    pub fn submit(&self, block: Block) -> Position {
+    /// Tells somebody from now on whenever [`Self::synced`] has moved.
+    pub fn listen(&self, listener: OnSynced) {
+        self.shared.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
+    }
+
+    /// Hands a block over; never waits. `urgent`: somebody waits for it; else it may wait for company. Gives where it
+    /// ends; it is on disk once [`Self::synced`] has come there.
+    pub fn submit(&self, block: Block, urgent: bool) -> Position {
+        let length = block.len();
         let mut state = self.shared.locked();
-        let position = state.tail.place(block.len());
+        let position = state.tail.place(length);
+        let end = Position::new(position.file(), position.offset() + length);
         let first = state.blocks.is_empty();
         state.blocks.push((position, block));
+        state.bytes += length as usize;
+        let wakes = first || urgent && !state.urgent || state.bytes >= LAZY_BYTES_MAX;
+        state.urgent |= urgent;
+        self.shared.end.store(end.0, Ordering::Release);
+        self.shared.waiting_bytes.fetch_add(length as usize, Ordering::Relaxed);
         drop(state);
-        if first {
+        if wakes {
             self.shared.changed.notify_one();
         }
-        position
+        end
+    }
+
+    /// Somebody waits for what was handed over before.
+    pub fn hurry(&self) {
+        let mut state = self.shared.locked();
+        let wakes = !state.urgent && !state.blocks.is_empty();
+        state.urgent |= wakes;
+        drop(state);
+        if wakes {
+            self.shared.changed.notify_one();
+        }
+    }
+
+    /// More than [`BEHIND_BYTES`] wait to be written.
+    pub fn is_behind(&self) -> bool {
+        self.shared.waiting_bytes.load(Ordering::Relaxed) > BEHIND_BYTES
     }
 
     /// Everything before this place is on disk for good.
@@ -100,9 +158,9 @@ impl Writer {
         Position(self.shared.synced.load(Ordering::Acquire))
     }
 
-    /// The longest block there may be, in bytes.
-    pub fn block_max(&self) -> u32 {
-        self.shared.locked().tail.block_max()
+    /// Where the last block ends that was handed over.
+    pub fn end(&self) -> Position {
+        Position(self.shared.end.load(Ordering::Acquire))
     }
 
     /// The thread ends when it has written what it was given.
@@ -112,32 +170,77 @@ impl Writer {
     }
 }
 
-fn write_all<D: Disk>(mut log: Log<D>, shared: &Shared, files: &FileMaker) -> io::Result<()> {
-    let mut blocks = Vec::new();
-    let mut sources: Vec<u32> = Vec::new();
-    loop {
-        {
-            let mut state = shared.locked();
-            recycle(&mut state.pool, &mut blocks);
-            while state.blocks.is_empty() && !state.closed {
-                state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+impl Shared {
+    /// Waits for blocks and takes them; none: there is something else to do, or nothing more will come.
+    fn take(&self, blocks: &mut Vec<(Position, Block)>, until: Option<Instant>) -> bool {
+        let mut state = self.locked();
+        recycle(&mut state.pool, blocks);
+        let mut lazy_until = None;
+        loop {
+            let is_due = state.urgent || state.closed || state.bytes >= LAZY_BYTES_MAX;
+            let now = Instant::now();
+            if !state.blocks.is_empty() {
+                let lazy_until = *lazy_until.get_or_insert_with(|| now + LAZY);
+                if is_due || now >= lazy_until {
+                    mem::swap(blocks, &mut state.blocks);
+                    state.bytes = 0;
+                    state.urgent = false;
+                    return true;
+                }
+            } else if state.closed {
+                return false;
             }
-            if state.blocks.is_empty() {
-                return Ok(());
+            let wakes = [lazy_until, until].into_iter().flatten().min();
+            let Some(at) = wakes else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            if until.is_some_and(|until| now >= until) {
+                return true;
             }
-            mem::swap(&mut blocks, &mut state.blocks);
+            let pause = at.saturating_duration_since(now);
+            state = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
         }
-        let synced = log.write(&mut blocks)?;
-        shared.synced.store(synced.0, Ordering::Release);
-        sources.extend(blocks.iter().map(|(_, block)| block.source()));
-        sources.sort_unstable();
-        sources.dedup();
-        for source in sources.drain(..) {
-            if let Some(listener) = shared.listeners.get(source as usize) {
-                listener();
+    }
+}
+
+fn write_all<D: Disk>(mut log: Log<D>, shared: &Shared, files: &FileMaker, sync: SyncMode) -> io::Result<()> {
+    let mut blocks = Vec::new();
+    let mut sync_at = None;
+    while shared.take(&mut blocks, sync_at) {
+        for group in blocks.chunk_by_mut(|(a, _), (b, _)| a.file() == b.file()) {
+            wait_for_room(&mut log, group)?;
+            log.write(group)?;
+        }
+        let now = Instant::now();
+        match sync {
+            SyncMode::Always => log.sync()?,
+            SyncMode::Interval(_) if sync_at.is_some_and(|at| now >= at) => {
+                log.sync()?;
+                sync_at = None;
             }
+            SyncMode::Interval(interval) => sync_at = sync_at.or(Some(now + interval)),
+            SyncMode::Never => {}
+        }
+        shared.synced.store(log.end().0, Ordering::Release);
+        let written: usize = blocks.iter().map(|(_, block)| block.len() as usize).sum();
+        shared.waiting_bytes.fetch_sub(written, Ordering::Relaxed);
+        for listener in shared.listeners.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            listener();
         }
         files.look_after(&mut log)?;
+    }
+    log.sync()
+}
+
+/// Has the file at hand that the blocks go to. A full disk is waited for: nothing is lost, and who publishes waits too.
+fn wait_for_room<D: Disk>(log: &mut Log<D>, group: &[(Position, Block)]) -> io::Result<()> {
+    let Some((first, block)) = group.first() else { return Ok(()) };
+    loop {
+        match log.reach(*first, block.len()) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => thread::sleep(FULL_DISK_PAUSE),
+            other => return other,
+        }
     }
 }
 
@@ -151,15 +254,27 @@ fn recycle(pool: &mut Vec<Block>, blocks: &mut Vec<(Position, Block)>) {
 
 /// Fills files with zeros beside the log, which could write nothing meanwhile.
 struct FileMaker {
-    wanted: SyncSender<String>,
+    /// `None`: no more are wanted.
+    wanted: Option<SyncSender<String>>,
     made: Receiver<io::Result<String>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for FileMaker {
+    fn drop(&mut self) {
+        self.wanted = None;
+        if let Some(thread) = self.thread.take() {
+            // It makes no promises to anybody.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl FileMaker {
     fn start<D: Disk>(disk: Arc<D>, file_bytes: u32) -> io::Result<Self> {
         let (wanted, names) = sync_channel::<String>(1);
         let (sender, made) = sync_channel(1);
-        thread::Builder::new().name("lepus-log-files".into()).spawn(move || {
+        let thread = thread::Builder::new().name("lepus-log-files".into()).spawn(move || {
             while let Ok(name) = names.recv() {
                 let result = disk.create(&name, file_bytes.into()).map(|_| name);
                 if sender.send(result).is_err() {
@@ -167,7 +282,7 @@ impl FileMaker {
                 }
             }
         })?;
-        Ok(Self { wanted, made })
+        Ok(Self { wanted: Some(wanted), made, thread: Some(thread) })
     }
 
     /// Takes what was made, and orders the next. The file after the current one has its name early.
@@ -178,7 +293,8 @@ impl FileMaker {
         }
         log.name_next()?;
         if let Some(name) = log.wanted_spare()
-            && self.wanted.try_send(name.clone()).is_ok()
+            && let Some(wanted) = &self.wanted
+            && wanted.try_send(name.clone()).is_ok()
         {
             log.spare_ordered(name);
         }

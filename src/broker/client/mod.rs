@@ -178,7 +178,7 @@ impl Client {
     // --- exchanges ---
 
     /// exchange.declare.
-    pub fn exchange_declare(&mut self, _reply: Reply, declare: ExchangeDeclare<'_>) -> Result<Answer, Refusal> {
+    pub fn exchange_declare(&mut self, reply: Reply, declare: ExchangeDeclare<'_>) -> Result<Answer, Refusal> {
         let name = declare.exchange;
         if declare.passive {
             check_not_default(name)?;
@@ -203,7 +203,7 @@ impl Client {
             arguments: declare.arguments,
         };
         self.vhost.declare_exchange(definition, &self.user.name)?;
-        Ok(Answer::Now(Outcome::Done))
+        Ok(self.when_kept(reply, Outcome::Done))
     }
 
     /// EH-19; and the permissions an alternate exchange needs (RO-5).
@@ -223,20 +223,20 @@ impl Client {
     }
 
     /// exchange.delete.
-    pub fn exchange_delete(&mut self, _reply: Reply, exchange: &str, if_unused: bool) -> Result<Answer, Refusal> {
+    pub fn exchange_delete(&mut self, reply: Reply, exchange: &str, if_unused: bool) -> Result<Answer, Refusal> {
         check_not_default(exchange)?;
         if exchange.starts_with("amq.") {
             return Err(Refusal::SystemExchange(self.vhost.exchange_named(exchange)));
         }
         self.check_exchange(Right::Configure, exchange)?;
         self.vhost.delete_exchange(exchange, if_unused, &self.user.name)?;
-        Ok(Answer::Now(Outcome::Done))
+        Ok(self.when_kept(reply, Outcome::Done))
     }
 
     /// exchange.bind.
     pub fn exchange_bind(
         &mut self,
-        _reply: Reply,
+        reply: Reply,
         destination: &str,
         source: &str,
         key: &str,
@@ -246,13 +246,13 @@ impl Client {
         let destination = self.vhost.require_exchange(destination)?;
         let destination = Destination::Exchange(destination.name.clone());
         self.broker.bind(&self.vhost, &source, &destination, key, &arguments, &self.user.name)?;
-        Ok(Answer::Now(Outcome::Done))
+        Ok(self.when_kept(reply, Outcome::Done))
     }
 
     /// exchange.unbind.
     pub fn exchange_unbind(
         &mut self,
-        _reply: Reply,
+        reply: Reply,
         destination: &str,
         source: &str,
         key: &str,
@@ -261,7 +261,7 @@ impl Client {
         if let Ok(source) = self.check_exchange_binding(destination, source, key)? {
             self.vhost.unbind(&source, &Destination::Exchange(destination.into()), key, &arguments, &self.user.name);
         }
-        Ok(Answer::Now(Outcome::Done))
+        Ok(self.when_kept(reply, Outcome::Done))
     }
 
     /// RO-6: write on the destination, read on the source. The inner result is whether the source exists, which
@@ -335,7 +335,8 @@ impl Client {
             return self.redeclare(pending, handle, durable);
         }
         self.batches[usize::from(handle.key.lane)].touched = true;
-        Ok(Answer::Now(Outcome::Declared { queue: handle.name.clone(), messages: 0, consumers: 0 }))
+        let outcome = Outcome::Declared { queue: handle.name.clone(), messages: 0, consumers: 0 };
+        Ok(if durable { self.when_kept(reply, outcome) } else { Answer::Now(outcome) })
     }
 
     /// QU-6: the vhost's default type, as if the client had asked for it, where its flags allow that type.
@@ -399,7 +400,7 @@ impl Client {
     /// queue.bind.
     pub fn queue_bind(
         &mut self,
-        _reply: Reply,
+        reply: Reply,
         queue: &str,
         exchange: &str,
         key: &str,
@@ -411,13 +412,13 @@ impl Client {
         let queue = self.vhost.require_queue(queue)?;
         let queue = self.unlocked(queue)?;
         self.broker.bind(&self.vhost, &source, &Destination::Queue(queue), key, &arguments, &self.user.name)?;
-        Ok(Answer::Now(Outcome::Done))
+        Ok(self.when_kept(reply, Outcome::Done))
     }
 
     /// queue.unbind.
     pub fn queue_unbind(
         &mut self,
-        _reply: Reply,
+        reply: Reply,
         queue: &str,
         exchange: &str,
         key: &str,
@@ -434,7 +435,7 @@ impl Client {
                 self.vhost.unbind(&source, &destination, key, &arguments, &self.user.name);
             }
         }
-        Ok(Answer::Now(Outcome::Done))
+        Ok(self.when_kept(reply, Outcome::Done))
     }
 
     /// queue.purge.
@@ -538,6 +539,17 @@ impl Client {
     }
 
     // --- batches and events ---
+
+    /// The answer to a change of definitions: not before what was written of it, and of what it builds on, is durable.
+    fn when_kept(&mut self, reply: Reply, outcome: Outcome) -> Answer {
+        match self.broker.0.keeper.pending() {
+            None => Answer::Now(outcome),
+            Some(written) => {
+                self.push(0, Op::Await { written, reply, outcome });
+                Answer::Later
+            }
+        }
+    }
 
     fn push(&mut self, lane: u16, operation: Op) {
         let batch = &mut self.batches[usize::from(lane)];

@@ -19,6 +19,7 @@ use self::ready::{Entry, NEVER, Order, Ready};
 use self::timeout::Marks;
 use self::turns::Turns;
 use self::unacked::Unacked;
+use super::changes::Back;
 use super::dedup::Duplicates;
 use super::effects::{ConnKey, DeadLetter, Effects};
 use super::event::{ChannelKey, Delivery, Got, OwnerKey, QueueId, Settlement, Source};
@@ -26,6 +27,7 @@ use super::limiter::{Limiter, Permit};
 use super::message::Message;
 use super::refusal::Refusal;
 use super::vhost::QueueHandle;
+use crate::replicate::{RecoveredMessage, RecoveredQueue};
 
 pub use self::options::{QueueOptions, QueueType};
 pub(in crate::broker) use self::options::{TTL_MS_MAX, check_same_argument, check_same_flag};
@@ -54,6 +56,17 @@ impl Death {
             Self::DeliveryLimit => "delivery_limit",
         }
     }
+}
+
+/// What became of a publish.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::broker) enum Published {
+    /// The queue has it, under this number. It expires at `expires_ms` of the broker's clock, or [`NEVER`].
+    Taken { seq: u64, expires_ms: u64 },
+    /// It has come before: dropped, and to be confirmed.
+    Repeated,
+    /// To be nacked.
+    Refused,
 }
 
 /// What a consumer asked for.
@@ -99,6 +112,8 @@ enum Role {
 #[derive(Debug)]
 pub(in crate::broker) struct Queue {
     handle: Arc<QueueHandle>,
+    /// Its persistent messages are kept in the log.
+    durable: bool,
     settings: QueueSettings,
     ready: Ready,
     owners: Slab<Owner>,
@@ -128,6 +143,7 @@ impl Queue {
             }),
             duplicates: Duplicates::new(handle.options.deduplicates),
             settings: handle.settings(),
+            durable: handle.options.durable,
             handle,
             owners: Slab::new(),
             turns: Turns::default(),
@@ -142,6 +158,18 @@ impl Queue {
 
     pub(in crate::broker) fn handle(&self) -> &Arc<QueueHandle> {
         &self.handle
+    }
+
+    /// Takes up what the log has kept of it; to be called before anything else.
+    pub(in crate::broker) fn recover(&mut self, content: RecoveredQueue<Option<Message>>) {
+        self.ready.next_seq = content.next_seq;
+        for kept in content.into_messages() {
+            // What could not be read was told when it was.
+            let Some(message) = kept.message else { continue };
+            self.duplicates.add(&message);
+            let RecoveredMessage { seq, expires_ms, deliveries, failures, .. } = kept;
+            self.ready.recover(Entry { message, expires_ms, seq, deliveries, failures });
+        }
     }
 
     fn options(&self) -> &QueueOptions {
@@ -164,25 +192,31 @@ impl Queue {
 
     // --- messages in ---
 
-    /// Takes a message in, and on to a consumer if one is waiting. False: refused, the publish is to be nacked. One
-    /// that has come before is dropped, and confirmed.
-    pub(in crate::broker) fn publish(&mut self, message: Message, now_ms: u64, fx: &mut Effects) -> bool {
+    /// The log keeps this message.
+    #[inline]
+    pub(in crate::broker) fn keeps(&self, message: &Message) -> bool {
+        self.durable && message.facts().persistent
+    }
+
+    /// Takes a message in, and on to a consumer if one is waiting.
+    pub(in crate::broker) fn publish(&mut self, message: Message, now_ms: u64, fx: &mut Effects) -> Published {
         if self.duplicates.contains(&message) {
-            return true;
+            return Published::Repeated;
         }
         if self.settings.overflow != Overflow::DropHead && self.would_overflow(&message) {
             if self.settings.overflow == Overflow::RejectPublishDlx {
-                self.dead_letter(message, Death::MaxLength, fx);
+                self.duplicates.remove(&message);
+                self.bury(message, Death::MaxLength, fx);
             }
-            return false;
+            return Published::Refused;
         }
         self.duplicates.add(&message);
         let expires_ms = self.expires_at(&message, now_ms);
-        self.ready.push(message, expires_ms);
+        let seq = self.ready.push(message, expires_ms);
         self.dispatch(now_ms, fx);
         // TL-4: the head makes room after the new message is in.
         self.enforce_length(fx);
-        true
+        Published::Taken { seq, expires_ms }
     }
 
     /// The message's and the queue's time to live, whichever is shorter (TL-1).
@@ -214,12 +248,25 @@ impl Queue {
             || self.settings.length_bytes_max.is_some_and(|max| self.ready.body_bytes() > max)
         {
             let Some(entry) = self.ready.pop() else { break };
-            self.dead_letter(entry.message, Death::MaxLength, fx);
+            self.dead_letter(entry, Death::MaxLength, fx);
         }
     }
 
-    fn dead_letter(&mut self, message: Message, death: Death, fx: &mut Effects) {
-        self.duplicates.remove(&message);
+    /// A message has left the queue for good.
+    #[inline]
+    fn forget(&mut self, entry: &Entry, fx: &mut Effects) {
+        self.duplicates.remove(&entry.message);
+        if self.keeps(&entry.message) {
+            fx.changes.removed(self.id(), entry.seq);
+        }
+    }
+
+    fn dead_letter(&mut self, entry: Entry, death: Death, fx: &mut Effects) {
+        self.forget(&entry, fx);
+        self.bury(entry.message, death, fx);
+    }
+
+    fn bury(&self, message: Message, death: Death, fx: &mut Effects) {
         if let Some(target) = &self.settings.dead_letter {
             fx.dead.push(DeadLetter { queue: self.handle.clone(), target: target.clone(), message, death });
         }
@@ -254,7 +301,7 @@ impl Queue {
     #[inline]
     fn drop_expired(&mut self, now_ms: u64, fx: &mut Effects) {
         while let Some(entry) = self.ready.pop_expired(now_ms) {
-            self.dead_letter(entry.message, Death::Expired, fx);
+            self.dead_letter(entry, Death::Expired, fx);
         }
     }
 
@@ -293,7 +340,13 @@ impl Queue {
         };
         if subscription.no_ack {
             self.duplicates.remove(&entry.message);
+            if self.durable && entry.message.facts().persistent {
+                fx.changes.removed(self.handle.key.id, entry.seq);
+            }
         } else {
+            if self.durable && entry.message.facts().persistent {
+                fx.changes.delivered(self.handle.key.id, entry.seq);
+            }
             entry.deliveries += 1;
             owner.unacked.push(owner.delivered, entry);
             let timeout_ms = subscription.timeout_ms.or(self.settings.consumer_timeout_ms);
@@ -321,9 +374,12 @@ impl Queue {
         let message = counted::told(self.options().queue_type, &entry);
         let redelivered = entry.deliveries > 0;
         let source = if no_ack {
-            self.duplicates.remove(&entry.message);
+            self.forget(&entry, fx);
             Source { queue: self.handle.key, owner: OwnerKey(u32::MAX), number: 0 }
         } else {
+            if self.keeps(&entry.message) {
+                fx.changes.delivered(self.id(), entry.seq);
+            }
             entry.deliveries += 1;
             let key = self.getter(conn, channel);
             let owner = &mut self.owners[key.0 as usize];
@@ -371,12 +427,18 @@ impl Queue {
             return;
         };
         let (mut returned, mut rejected) = (Vec::new(), Vec::new());
+        let (id, durable) = (self.handle.key.id, self.durable);
         for number in numbers {
             let Some(entry) = owner.unacked.remove(number) else {
                 continue;
             };
             match how {
-                Settlement::Ack => self.duplicates.remove(&entry.message),
+                Settlement::Ack => {
+                    self.duplicates.remove(&entry.message);
+                    if durable && entry.message.facts().persistent {
+                        fx.changes.removed(id, entry.seq);
+                    }
+                }
                 Settlement::Nack { requeue: true } | Settlement::Reject { requeue: true } => returned.push(entry),
                 Settlement::Nack { requeue: false } | Settlement::Reject { requeue: false } => rejected.push(entry),
             }
@@ -386,7 +448,7 @@ impl Queue {
         }
         self.take_turn_again(key, fx);
         for entry in rejected {
-            self.dead_letter(entry.message, Death::Rejected, fx);
+            self.dead_letter(entry, Death::Rejected, fx);
         }
         if !returned.is_empty() {
             // QQ-4: a nack says nothing of the message, a reject does.
@@ -405,9 +467,13 @@ impl Queue {
         if is_failure {
             entry.failures += 1;
             if self.settings.delivery_limit.is_some_and(|limit| entry.failures > limit) {
-                self.dead_letter(entry.message, Death::DeliveryLimit, fx);
+                self.dead_letter(entry, Death::DeliveryLimit, fx);
                 return;
             }
+        }
+        if self.keeps(&entry.message) {
+            let Entry { seq, deliveries, failures, .. } = entry;
+            fx.changes.returned(Back { queue: self.id(), seq, deliveries, failures });
         }
         self.ready.put_back(entry);
     }
@@ -630,12 +696,12 @@ impl Queue {
     }
 
     /// Removes the ready messages; they are not dead-lettered (DX-1). Gives their number.
-    pub(in crate::broker) fn purge(&mut self) -> u32 {
+    pub(in crate::broker) fn purge(&mut self, fx: &mut Effects) -> u32 {
         let messages = self.messages();
-        while self.duplicates.by_id()
+        while (self.duplicates.by_id() || self.durable)
             && let Some(entry) = self.ready.pop()
         {
-            self.duplicates.remove(&entry.message);
+            self.forget(&entry, fx);
         }
         self.ready.clear();
         messages

@@ -17,8 +17,8 @@ pub(in crate::broker) struct Entry {
     pub(in crate::broker) message: Message,
     /// When it expires, in ms of the broker's clock; [`NEVER`].
     pub(in crate::broker) expires_ms: u64,
-    /// Its place among the messages of its priority.
-    position: u64,
+    /// Its number in the queue: later ones are greater. None is given twice.
+    pub(in crate::broker) seq: u64,
     /// How often it was delivered.
     pub(in crate::broker) deliveries: u32,
     /// How often it came back in a way that counts towards the delivery limit.
@@ -28,15 +28,21 @@ pub(in crate::broker) struct Entry {
 /// Messages of one priority.
 ///
 /// ```text
-/// returned: 3 7 | fresh: 12 13 14 ...      (positions; 4-6 and 8-11 are unacked or gone)
+/// returned: 3 7 | fresh: 12 13 15 ...      (numbers; 4-6 and 8-11 are unacked or gone, 14 has another priority)
 /// ```
-/// A returned message was fresh once, so its position is below every fresh one's.
+/// A returned message was fresh once, so its number is below every fresh one's.
 #[derive(Debug, Default)]
 struct Level {
     returned: BTreeMap<u64, Entry>,
-    fresh: VecDeque<(Message, u64)>,
-    /// Position of the first of `fresh`; the rest follow on.
-    fresh_position: u64,
+    fresh: VecDeque<Fresh>,
+}
+
+/// A message that was never delivered.
+#[derive(Debug)]
+struct Fresh {
+    message: Message,
+    expires_ms: u64,
+    seq: u64,
 }
 
 impl Level {
@@ -44,17 +50,15 @@ impl Level {
         if let Some((_, entry)) = self.returned.pop_first() {
             return Some(entry);
         }
-        let (message, expires_ms) = self.fresh.pop_front()?;
-        let position = self.fresh_position;
-        self.fresh_position += 1;
-        Some(Entry { message, expires_ms, position, deliveries: 0, failures: 0 })
+        let Fresh { message, expires_ms, seq } = self.fresh.pop_front()?;
+        Some(Entry { message, expires_ms, seq, deliveries: 0, failures: 0 })
     }
 
     /// When the head expires.
     fn head_expires_ms(&self) -> u64 {
         match self.returned.first_key_value() {
             Some((_, entry)) => entry.expires_ms,
-            None => self.fresh.front().map_or(NEVER, |(_, expires_ms)| *expires_ms),
+            None => self.fresh.front().map_or(NEVER, |fresh| fresh.expires_ms),
         }
     }
 }
@@ -88,6 +92,8 @@ pub(in crate::broker) struct Ready {
     levels: SmallVec<[Level; 1]>,
     /// What came back, if [`Order::returns_first`].
     returns: VecDeque<Entry>,
+    /// The number of the next message.
+    pub(in crate::broker) next_seq: u64,
     len: usize,
     /// Sum of body lengths (x-max-length-bytes counts bodies only).
     body_bytes: u64,
@@ -98,7 +104,7 @@ pub(in crate::broker) struct Ready {
 impl Ready {
     pub(in crate::broker) fn new(order: Order) -> Self {
         let levels = SmallVec::new();
-        Self { order, levels, returns: VecDeque::new(), len: 0, body_bytes: 0, expiring: false }
+        Self { order, levels, returns: VecDeque::new(), next_seq: 0, len: 0, body_bytes: 0, expiring: false }
     }
 
     pub(in crate::broker) fn len(&self) -> usize {
@@ -123,12 +129,27 @@ impl Ready {
         &mut self.levels[level]
     }
 
-    /// Adds a new message at the end of its priority.
-    pub(in crate::broker) fn push(&mut self, message: Message, expires_ms: u64) {
+    /// Adds a new message at the end of its priority. Gives its number.
+    pub(in crate::broker) fn push(&mut self, message: Message, expires_ms: u64) -> u64 {
+        let seq = self.next_seq;
+        self.next_seq += 1;
         self.len += 1;
         self.body_bytes += message.body().len() as u64;
         self.expiring |= expires_ms != NEVER;
-        self.level(&message).fresh.push_back((message, expires_ms));
+        self.level(&message).fresh.push_back(Fresh { message, expires_ms, seq });
+        seq
+    }
+
+    /// Puts in a message from the log, whose number is greater than those before.
+    pub(in crate::broker) fn recover(&mut self, entry: Entry) {
+        if entry.deliveries > 0 {
+            return self.put_back(entry);
+        }
+        self.len += 1;
+        self.body_bytes += entry.message.body().len() as u64;
+        self.expiring |= entry.expires_ms != NEVER;
+        let Entry { message, expires_ms, seq, .. } = entry;
+        self.level(&message).fresh.push_back(Fresh { message, expires_ms, seq });
     }
 
     /// Puts a message that was taken back.
@@ -139,7 +160,7 @@ impl Ready {
         if self.order.returns_first {
             self.returns.push_back(entry);
         } else {
-            self.level(&entry.message).returned.insert(entry.position, entry);
+            self.level(&entry.message).returned.insert(entry.seq, entry);
         }
     }
 
@@ -205,7 +226,6 @@ impl Ready {
     /// Removes everything.
     pub(in crate::broker) fn clear(&mut self) {
         for level in &mut self.levels {
-            level.fresh_position += level.fresh.len() as u64;
             level.returned.clear();
             level.fresh.clear();
         }
@@ -218,9 +238,8 @@ impl Ready {
 
 impl Level {
     #[cfg(test)]
-    fn positions(&self) -> Vec<u64> {
-        let fresh = (self.fresh_position..).take(self.fresh.len());
-        self.returned.keys().copied().chain(fresh).collect()
+    fn numbers(&self) -> Vec<u64> {
+        self.returned.keys().copied().chain(self.fresh.iter().map(|fresh| fresh.seq)).collect()
     }
 }
 
@@ -249,7 +268,7 @@ mod tests {
         let (_zero, one, two) = (taken.next().unwrap(), taken.next().unwrap(), taken.next().unwrap());
         ready.put_back(two);
         ready.put_back(one);
-        assert_eq!(ready.levels[0].positions(), [1, 2, 4]);
+        assert_eq!(ready.levels[0].numbers(), [1, 2, 4]);
         assert_eq!([pop(&mut ready), pop(&mut ready), pop(&mut ready)], ["1", "2", "4"]);
         assert!(ready.is_empty());
         assert_eq!(ready.body_bytes(), 0);

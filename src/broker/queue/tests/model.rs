@@ -264,7 +264,7 @@ impl World {
                 self.follow();
             }
             Step::Purge => {
-                assert_eq!(self.queue.purge() as usize, self.model.len());
+                assert_eq!(self.queue.purge(&mut self.fx) as usize, self.model.len());
                 self.model.returns.clear();
                 self.model.waiting.clear();
             }
@@ -280,7 +280,7 @@ impl World {
         let message = Message::new(b"\x00\x01q", b"\x00\x00", Body::Small(&body), facts, &mut Vec::new());
         let refused = self.model.setup.reject && self.model.over(1, body.len() as u64);
         let accepted = self.queue.publish(message, self.now_ms, &mut self.fx);
-        assert_eq!(accepted, !refused);
+        assert_eq!(accepted == Published::Refused, refused);
         if refused {
             return;
         }

@@ -1,0 +1,54 @@
+//! Messages as the log keeps them.
+
+use bytes::Bytes;
+
+use super::message::{Body, LARGE_BODY_MIN, Message, keys_in};
+use super::publish::Read;
+use crate::replicate::MessageBytes;
+
+/// It has a sequence number of its producer that counts.
+const NUMBERED: u8 = 1;
+
+/// What the log keeps of a message beside its bytes: `flags u8 | keys of BCC`.
+pub(super) fn hidden<'a>(message: &Message, room: &'a mut Vec<u8>) -> &'a [u8] {
+    room.clear();
+    room.push(if message.facts().is_numbered { NUMBERED } else { 0 });
+    room.extend_from_slice(message.bcc_bytes());
+    room
+}
+
+/// A message from the log. `None`: none was ever written so.
+pub(super) fn read(kept: &MessageBytes<'_>, scratch: &mut Vec<u8>) -> Option<Message> {
+    let (flags, keys) = kept.hidden.split_first()?;
+    let mut facts = Read::new(kept.properties).ok()?.facts;
+    facts.is_numbered &= flags & NUMBERED != 0;
+    let body = match kept.body {
+        body if body.len() < LARGE_BODY_MIN => Body::Small(body),
+        body => Body::Large(Bytes::copy_from_slice(body)),
+    };
+    Some(Message::with_bcc(kept.address, kept.properties, body, facts, &keys_in(keys), scratch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::message::Facts;
+
+    #[test]
+    fn messages_come_back_as_they_were() {
+        let (mut room, mut scratch) = (Vec::new(), Vec::new());
+        let facts = Facts { persistent: true, ..Facts::default() };
+        for (bcc, body) in [(vec![], vec![1; 10]), (vec!["a".to_owned(), "b".to_owned()], vec![2; LARGE_BODY_MIN])] {
+            let bytes = Bytes::from(body.clone());
+            let body = if bytes.len() < LARGE_BODY_MIN { Body::Small(&bytes) } else { Body::Large(bytes.clone()) };
+            let message = Message::with_bcc(b"\0\x01q", b"\x10\0\x02", body, facts, &bcc, &mut scratch);
+            let (address, properties, body) = (message.address(), message.properties(), message.body());
+            let kept = MessageBytes { address, properties, hidden: hidden(&message, &mut room), body };
+            let again = read(&kept, &mut scratch).unwrap();
+            assert_eq!((again.address(), again.properties(), again.body()), (address, properties, body));
+            assert_eq!((again.facts(), again.bcc()), (facts, bcc));
+        }
+        let kept = MessageBytes { address: b"", properties: b"", hidden: b"", body: b"" };
+        assert!(read(&kept, &mut scratch).is_none());
+    }
+}

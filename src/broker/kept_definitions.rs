@@ -1,0 +1,151 @@
+//! Definitions as the journal keeps them: what is declared durable. The way back is `recover.rs`.
+//!
+//! Exchanges, queues and bindings are a record each. All else an operator sets - users, permissions, vhosts, policies,
+//! parameters - is small and changes rarely: it is one record, written anew by [`Broker::keep_system`].
+
+use super::Broker;
+use super::event::QueueId;
+use super::vhost::{Destination, Exchange, QueueHandle, Vhost};
+use crate::replicate::Written;
+use crate::wire::Table;
+
+/// What a key begins with.
+pub(super) const SYSTEM: u8 = b's';
+pub(super) const EXCHANGE: u8 = b'x';
+pub(super) const QUEUE: u8 = b'q';
+pub(super) const BINDING: u8 = b'b';
+
+/// Flags of an exchange or a queue.
+pub(super) const AUTO_DELETE: u8 = 1;
+pub(super) const INTERNAL: u8 = 2;
+
+/// What a binding leads to, in its key.
+pub(super) const TO_QUEUE: u8 = 0;
+pub(super) const TO_EXCHANGE: u8 = 1;
+
+impl Vhost {
+    pub(super) fn keep_exchange(&self, exchange: &Exchange) {
+        if self.keeper().keeps() && is_kept(exchange) {
+            let (key, value) = (exchange_key(self.name(), &exchange.name), exchange_value(exchange));
+            self.keeper().write(|journal| journal.put(&key, &value));
+        }
+    }
+
+    pub(super) fn forget_exchange(&self, exchange: &Exchange) {
+        if is_kept(exchange) {
+            self.keeper().write(|journal| journal.delete(&exchange_key(self.name(), &exchange.name)));
+        }
+    }
+
+    /// To be called before the queue has a message.
+    pub(super) fn keep_queue(&self, queue: &QueueHandle) -> Option<Written> {
+        if !queue.options.durable {
+            return None;
+        }
+        self.keeper().write(|journal| journal.put(&queue_key(queue.key.id), &queue_value(queue)))
+    }
+
+    pub(super) fn forget_queue(&self, queue: &QueueHandle) {
+        if queue.options.durable {
+            self.keeper().write(|journal| journal.forget(queue.key.id.0, &queue_key(queue.key.id)));
+        }
+    }
+
+    /// A binding is there, or is gone.
+    pub(super) fn keep_binding(
+        &self,
+        is_there: bool,
+        source: &Exchange,
+        (destination, routing_key, arguments): (&Destination, &str, &Table),
+    ) {
+        if !source.durable || !self.keeper().keeps() {
+            return;
+        }
+        let is_durable = match destination {
+            // One that is just being deleted is not found. A record too many that is taken back harms nobody.
+            Destination::Exchange(name) => self.exchange(name).is_none_or(|exchange| exchange.durable),
+            Destination::Queue(queue) => queue.options.durable,
+        };
+        if is_durable {
+            let key = binding_key(self.name(), &source.name, destination, routing_key, arguments);
+            self.keeper().write(|journal| if is_there { journal.put(&key, b"") } else { journal.delete(&key) });
+        }
+    }
+}
+
+/// Predeclared exchanges are there anyway.
+fn is_kept(exchange: &Exchange) -> bool {
+    exchange.durable && !exchange.name.is_empty() && !exchange.name.starts_with("amq.")
+}
+
+fn put(text: &[u8], into: &mut Vec<u8>) {
+    // Names, keys and arguments came in a frame.
+    into.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    into.extend_from_slice(text);
+}
+
+fn exchange_key(vhost: &str, name: &str) -> Vec<u8> {
+    let mut key = vec![EXCHANGE];
+    put(vhost.as_bytes(), &mut key);
+    put(name.as_bytes(), &mut key);
+    key
+}
+
+/// `flags u8 | type text | arguments`.
+fn exchange_value(exchange: &Exchange) -> Vec<u8> {
+    let auto_delete = if exchange.auto_delete { AUTO_DELETE } else { 0 };
+    let internal = if exchange.internal { INTERNAL } else { 0 };
+    let mut value = vec![auto_delete | internal];
+    put(exchange.kind.as_str().as_bytes(), &mut value);
+    exchange.arguments.encode_bare(&mut value);
+    value
+}
+
+/// `number u64`.
+pub(super) fn queue_key(id: QueueId) -> Vec<u8> {
+    let mut key = vec![QUEUE];
+    key.extend_from_slice(&id.0.to_le_bytes());
+    key
+}
+
+/// `flags u8 | vhost text | name text | arguments`.
+fn queue_value(queue: &QueueHandle) -> Vec<u8> {
+    let mut value = vec![if queue.options.auto_delete { AUTO_DELETE } else { 0 }];
+    put(queue.vhost.as_bytes(), &mut value);
+    put(queue.name.as_bytes(), &mut value);
+    queue.options.arguments.encode_bare(&mut value);
+    value
+}
+
+/// `vhost text | source text | to u8 | queue's number u64, or exchange text | routing key text | arguments`.
+fn binding_key(vhost: &str, source: &str, destination: &Destination, routing_key: &str, arguments: &Table) -> Vec<u8> {
+    let mut key = vec![BINDING];
+    put(vhost.as_bytes(), &mut key);
+    put(source.as_bytes(), &mut key);
+    match destination {
+        Destination::Queue(queue) => {
+            key.push(TO_QUEUE);
+            key.extend_from_slice(&queue.key.id.0.to_le_bytes());
+        }
+        Destination::Exchange(name) => {
+            key.push(TO_EXCHANGE);
+            put(name.as_bytes(), &mut key);
+        }
+    }
+    put(routing_key.as_bytes(), &mut key);
+    arguments.encode_bare(&mut key);
+    key
+}
+
+impl Broker {
+    /// Waits until something changes that [`Self::keep_system`] keeps.
+    pub async fn system_changed(&self) {
+        self.0.keeper.wait_for_system().await;
+    }
+
+    /// Has users, permissions, vhosts, policies and parameters kept as they are now.
+    pub fn keep_system(&self) {
+        let json = self.export_system().to_string();
+        self.0.keeper.write(|journal| journal.put(&[SYSTEM], json.as_bytes()));
+    }
+}

@@ -1,0 +1,191 @@
+//! From what the log has kept to a broker: definitions first, then the queues with their messages.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use thiserror::Error;
+use tracing::warn;
+
+use super::Broker;
+use super::client::OPERATION_BYTES;
+use super::definitions::DefinitionsError;
+use super::event::{QueueId, QueueKey};
+use super::events;
+use super::exchange::ExchangeType;
+use super::kept;
+use super::kept_definitions::{AUTO_DELETE, BINDING, EXCHANGE, INTERNAL, QUEUE, SYSTEM, TO_EXCHANGE, TO_QUEUE};
+use super::lane::Op;
+use super::message::Message;
+use super::queue::{Queue, QueueOptions};
+use super::refusal::Refusal;
+use super::vhost::{Destination, ExchangeDefinition, QueueHandle, Vhost};
+use crate::replicate::{Journal, MessageBytes, Recovered, RecoveredQueue};
+use crate::wire::Table;
+
+/// What was kept cannot be taken up again.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// A definition says nothing that this program knows.
+    #[error("a definition in the log cannot be read: {0}")]
+    Definition(String),
+    /// Users, vhosts, policies or parameters are refused.
+    #[error("definitions in the log are refused: {0}")]
+    System(#[from] DefinitionsError),
+}
+
+/// Takes parts off the front of a definition.
+struct Parts<'a>(&'a [u8]);
+
+impl<'a> Parts<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1).map(|byte| byte[0])
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(*self.take(8)?.first_chunk()?))
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let length = u32::from_le_bytes(*self.take(4)?.first_chunk()?);
+        std::str::from_utf8(self.take(length as usize)?).ok()
+    }
+
+    fn table(self) -> Option<Table> {
+        Table::parse(self.0).ok()
+    }
+}
+
+/// A message from the log; what cannot be read there was damaged before it was written.
+pub fn message_of(kept: &MessageBytes<'_>) -> Option<Message> {
+    kept::read(kept, &mut Vec::new())
+}
+
+impl Broker {
+    /// Takes up what the log has kept, and keeps what changes from now on. To be called before anybody else knows the
+    /// broker.
+    pub fn recover(&self, recovered: Recovered<Option<Message>>, journal: Journal) -> Result<(), RecoverError> {
+        let Recovered { definitions, mut queues, .. } = recovered;
+        let of_kind = |kind: u8| definitions.iter().filter(move |(key, _)| key.first() == Some(&kind));
+        for (_, json) in of_kind(SYSTEM) {
+            self.import_definitions(&String::from_utf8_lossy(json))?;
+        }
+        let unreadable = |what: &'static str| move || RecoverError::Definition(what.to_owned());
+        for (key, value) in of_kind(EXCHANGE) {
+            self.recover_exchange(&key[1..], value).ok_or_else(unreadable("an exchange"))?;
+        }
+        let mut handles = std::collections::HashMap::new();
+        for (key, value) in of_kind(QUEUE) {
+            let id = Parts(&key[1..]).number().ok_or_else(unreadable("a queue"))?;
+            let content = queues.remove(&id).unwrap_or_default();
+            let handle = self.recover_queue(QueueId(id), value, content).ok_or_else(unreadable("a queue"))?;
+            handles.extend(handle.map(|handle| (id, handle)));
+        }
+        for (key, _) in of_kind(BINDING) {
+            self.recover_binding(&key[1..], &handles).ok_or_else(unreadable("a binding"))?;
+        }
+        // A number is not used again while the log may speak of it.
+        let used = queues.keys().chain(handles.keys()).max().map_or(0, |last| last + 1);
+        self.0.queues_made.fetch_max(used, Ordering::Relaxed);
+        self.0.keeper.start(journal);
+        Ok(())
+    }
+
+    /// `None`: unreadable. One whose vhost is gone went with it.
+    fn recover_exchange(&self, key: &[u8], value: &[u8]) -> Option<()> {
+        let (mut key, mut value) = (Parts(key), Parts(value));
+        let (vhost, name) = (key.text()?, key.text()?);
+        let flags = value.byte()?;
+        let kind = ExchangeType::parse(value.text()?)?;
+        let definition = ExchangeDefinition {
+            name,
+            kind,
+            durable: true,
+            auto_delete: flags & AUTO_DELETE != 0,
+            internal: flags & INTERNAL != 0,
+            arguments: value.table()?,
+        };
+        let Some(vhost) = self.vhost(vhost) else { return Some(()) };
+        match vhost.declare_exchange(definition, events::INTERNAL) {
+            Ok(()) => {}
+            Err(refusal) => warn!(exchange = name, %refusal, "an exchange cannot be declared any more"),
+        }
+        Some(())
+    }
+
+    fn recover_queue(
+        &self,
+        id: QueueId,
+        value: &[u8],
+        content: RecoveredQueue<Option<Message>>,
+    ) -> Option<Option<Arc<QueueHandle>>> {
+        let mut value = Parts(value);
+        let flags = value.byte()?;
+        let (vhost, name) = (value.text()?, value.text()?);
+        let arguments = value.table()?;
+        let Some(vhost) = self.vhost(vhost) else { return Some(None) };
+        let named = vhost.queue_named(name);
+        let auto_delete = flags & AUTO_DELETE != 0;
+        let handle = QueueOptions::parse(&named, true, None, auto_delete, false, arguments)
+            .and_then(|options| self.put_queue(&vhost, id, name, options, content));
+        match handle {
+            Ok(handle) => Some(Some(handle)),
+            Err(refusal) => {
+                warn!(queue = name, %refusal, "a queue cannot be declared any more");
+                Some(None)
+            }
+        }
+    }
+
+    fn put_queue(
+        &self,
+        vhost: &Vhost,
+        id: QueueId,
+        name: &str,
+        options: QueueOptions,
+        content: RecoveredQueue<Option<Message>>,
+    ) -> Result<Arc<QueueHandle>, Refusal> {
+        let (handle, _) = vhost.find_or_create_queue(name, events::INTERNAL, || {
+            let lanes = self.lanes().len().max(1) as u64;
+            // A remainder of at most 64 lanes.
+            let key = QueueKey { lane: (id.0 % lanes) as u16, id };
+            let in_force = vhost.policies_now().for_queue(name, &options);
+            let vhost = vhost.name().clone();
+            let handle = Arc::new(QueueHandle::new(key, name.into(), vhost, Arc::new(options), in_force));
+            let mut queue = Queue::new(handle.clone(), self.clock_ms(Instant::now()));
+            queue.recover(content);
+            let operation = Op::Create { queue: Box::new(queue), written: None };
+            self.lane(key.lane).send(self.system_mailbox(), vec![operation], OPERATION_BYTES);
+            Ok(handle)
+        })?;
+        Ok(handle)
+    }
+
+    /// One whose ends are gone went with them.
+    fn recover_binding(&self, key: &[u8], queues: &std::collections::HashMap<u64, Arc<QueueHandle>>) -> Option<()> {
+        let mut key = Parts(key);
+        let (vhost, source) = (key.text()?, key.text()?);
+        let vhost = self.vhost(vhost);
+        let destination = match key.byte()? {
+            TO_QUEUE => queues.get(&key.number()?).cloned().map(Destination::Queue),
+            TO_EXCHANGE => Some(Destination::Exchange(key.text()?.into())),
+            _ => return None,
+        };
+        let routing_key = key.text()?;
+        let arguments = key.table()?;
+        let (Some(vhost), Some(destination)) = (vhost, destination) else { return Some(()) };
+        let Some(source) = vhost.exchange(source) else { return Some(()) };
+        match vhost.bind(&source, &destination, routing_key, &arguments, events::INTERNAL) {
+            Ok(_) => {}
+            Err(refusal) => warn!(source = %source.name, %refusal, "a binding cannot be made any more"),
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,261 @@
+//! What is written down, and how it is read again. The bytes are drawn in `store/FORMAT.md`.
+
+/// A message's place in one queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The queue's number.
+    pub queue: u64,
+    /// The message's number in the queue.
+    pub seq: u64,
+    /// When it expires there, in ms since 1970; `u64::MAX`: never.
+    pub expires_ms: u64,
+}
+
+/// A message as it is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MessageBytes<'a> {
+    /// `exchange shortstr | routing-key shortstr`.
+    pub address: &'a [u8],
+    /// Raw property flags and values.
+    pub properties: &'a [u8],
+    /// Whatever the broker wants to know of it besides.
+    pub hidden: &'a [u8],
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// Something that has happened and is to be kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Record<'a> {
+    /// A message is in these queues, which are all of one lane.
+    Enqueue {
+        /// Where.
+        places: &'a [Place],
+        /// What.
+        message: MessageBytes<'a>,
+    },
+    /// Messages `first..=last` of a queue are gone. Numbers that are not there are passed over.
+    Remove {
+        /// The queue's number.
+        queue: u64,
+        /// The first.
+        first: u64,
+        /// The last.
+        last: u64,
+    },
+    /// A message came back.
+    Return {
+        /// The queue's number.
+        queue: u64,
+        /// The message's number.
+        seq: u64,
+        /// How often it was delivered.
+        deliveries: u32,
+        /// How often that failed.
+        failures: u32,
+    },
+    /// Messages up to this one were delivered at least once.
+    Deliver {
+        /// The queue's number.
+        queue: u64,
+        /// The number.
+        up_to: u64,
+    },
+    /// A definition as it is now.
+    Put {
+        /// Which one.
+        key: &'a [u8],
+        /// What it says.
+        value: &'a [u8],
+    },
+    /// A definition is gone.
+    Delete {
+        /// Which one.
+        key: &'a [u8],
+    },
+    /// Everything of this queue is gone.
+    Forget {
+        /// The queue's number.
+        queue: u64,
+    },
+}
+
+const ENQUEUE: u8 = 1;
+const REMOVE: u8 = 2;
+const RETURN: u8 = 3;
+const DELIVER: u8 = 4;
+const PUT: u8 = 5;
+const DELETE: u8 = 6;
+const FORGET: u8 = 7;
+
+impl<'a> Record<'a> {
+    /// What kind of record it is, in the log.
+    pub(super) fn kind(&self) -> u8 {
+        match self {
+            Self::Enqueue { .. } => ENQUEUE,
+            Self::Remove { .. } => REMOVE,
+            Self::Return { .. } => RETURN,
+            Self::Deliver { .. } => DELIVER,
+            Self::Put { .. } => PUT,
+            Self::Delete { .. } => DELETE,
+            Self::Forget { .. } => FORGET,
+        }
+    }
+
+    /// Appends its bytes.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let put = |out: &mut Vec<u8>, number: u64| out.extend_from_slice(&number.to_le_bytes());
+        match *self {
+            Self::Enqueue { places, message } => {
+                // A lane that owns 2^32 queues has no memory left for their names.
+                out.extend_from_slice(&(places.len() as u32).to_le_bytes());
+                for place in places {
+                    put(out, place.queue);
+                    put(out, place.seq);
+                    put(out, place.expires_ms);
+                }
+                message.encode(out);
+            }
+            Self::Remove { queue, first, last } => {
+                put(out, queue);
+                put(out, first);
+                put(out, last);
+            }
+            Self::Return { queue, seq, deliveries, failures } => {
+                put(out, queue);
+                put(out, seq);
+                out.extend_from_slice(&deliveries.to_le_bytes());
+                out.extend_from_slice(&failures.to_le_bytes());
+            }
+            Self::Deliver { queue, up_to } => {
+                put(out, queue);
+                put(out, up_to);
+            }
+            Self::Put { key, value } => {
+                // Made of names of at most 255 bytes each, and routing keys and arguments that came in one frame.
+                out.extend_from_slice(&(key.len() as u32).to_le_bytes());
+                out.extend_from_slice(key);
+                out.extend_from_slice(value);
+            }
+            Self::Delete { key } => out.extend_from_slice(key),
+            Self::Forget { queue } => put(out, queue),
+        }
+    }
+
+    /// Reads a record; `places` is room for those of an [`Record::Enqueue`]. `None`: it says nothing known.
+    pub(super) fn decode(kind: u8, payload: &'a [u8], places: &'a mut Vec<Place>) -> Option<Self> {
+        let mut from = Bytes(payload);
+        let record = match kind {
+            ENQUEUE => {
+                let count = from.u32()?;
+                places.clear();
+                for _ in 0..count {
+                    places.push(Place { queue: from.u64()?, seq: from.u64()?, expires_ms: from.u64()? });
+                }
+                let message = MessageBytes::decode(from.0)?;
+                return Some(Self::Enqueue { places, message });
+            }
+            REMOVE => Self::Remove { queue: from.u64()?, first: from.u64()?, last: from.u64()? },
+            RETURN => {
+                Self::Return { queue: from.u64()?, seq: from.u64()?, deliveries: from.u32()?, failures: from.u32()? }
+            }
+            DELIVER => Self::Deliver { queue: from.u64()?, up_to: from.u64()? },
+            PUT => {
+                let length = from.u32()?;
+                let key = from.take(length as usize)?;
+                return Some(Self::Put { key, value: from.0 });
+            }
+            DELETE => return Some(Self::Delete { key: payload }),
+            FORGET => Self::Forget { queue: from.u64()? },
+            _ => return None,
+        };
+        from.0.is_empty().then_some(record)
+    }
+}
+
+impl<'a> MessageBytes<'a> {
+    /// `address length u16 | properties length u32 | hidden length u32 | address | properties | hidden | body`.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        // An address is two shortstrs, properties and what is hidden came in a frame.
+        out.extend_from_slice(&(self.address.len() as u16).to_le_bytes());
+        out.extend_from_slice(&(self.properties.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.hidden.len() as u32).to_le_bytes());
+        for part in [self.address, self.properties, self.hidden, self.body] {
+            out.extend_from_slice(part);
+        }
+    }
+
+    pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let mut from = Bytes(bytes);
+        let (address, properties, hidden) = (from.u16()?, from.u32()?, from.u32()?);
+        Some(Self {
+            address: from.take(address.into())?,
+            properties: from.take(properties as usize)?,
+            hidden: from.take(hidden as usize)?,
+            body: from.0,
+        })
+    }
+}
+
+/// Takes numbers and stretches off the front.
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+
+impl<'a> Bytes<'a> {
+    pub(super) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn number<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
+    pub(super) fn u16(&mut self) -> Option<u16> {
+        self.number().map(u16::from_le_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Option<u32> {
+        self.number().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Option<u64> {
+        self.number().map(u64::from_le_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_read_as_they_were_written() {
+        let message = MessageBytes { address: b"\0\x01q", properties: b"\x10\0\x02", hidden: b"", body: b"hello" };
+        let places = [
+            Place { queue: 7, seq: 1, expires_ms: u64::MAX },
+            Place { queue: 8, seq: u64::MAX, expires_ms: 1_790_000_000_000 },
+        ];
+        let records = [
+            Record::Enqueue { places: &places, message },
+            Record::Enqueue { places: &[], message: MessageBytes { hidden: b"bcc", body: b"", ..message } },
+            Record::Remove { queue: 1, first: 2, last: 3 },
+            Record::Return { queue: 1, seq: 2, deliveries: 3, failures: u32::MAX },
+            Record::Deliver { queue: 1, up_to: 2 },
+            Record::Put { key: b"key", value: b"value" },
+            Record::Delete { key: b"key" },
+            Record::Forget { queue: 9 },
+        ];
+        let mut room = Vec::new();
+        for record in records {
+            let mut bytes = Vec::new();
+            record.encode(&mut bytes);
+            assert_eq!(Record::decode(record.kind(), &bytes, &mut room), Some(record));
+            if !matches!(record, Record::Delete { .. }) {
+                assert_eq!(Record::decode(record.kind(), &bytes[..1], &mut room), None);
+            }
+        }
+        assert_eq!(Record::decode(200, b"", &mut room), None);
+    }
+}

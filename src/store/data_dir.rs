@@ -1,0 +1,150 @@
+//! A data directory: one process has it at a time, and it knows whose it is.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use thiserror::Error;
+
+use super::disk::{Directory, Disk as _};
+
+const LOCK: &str = "lock";
+const NODE: &str = "node";
+const VERSION: u32 = 1;
+/// What the node file begins with.
+const TITLE: &str = "Lepus data directory, format ";
+
+/// Why a data directory cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DataDirError {
+    /// The system says no.
+    #[error("data directory {}: {error}", path.display())]
+    Io {
+        /// The directory, or a file in it.
+        path: PathBuf,
+        /// What it says.
+        error: io::Error,
+    },
+    /// Another process has it.
+    #[error("data directory {} is in use by another process: stop it, or give this one another directory", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Made by a later version of Lepus.
+    #[error("{} has format {version}, this program reads up to {VERSION}: use the newer Lepus that wrote it", path.display())]
+    Newer {
+        /// The node file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// The node file is missing beside data, or says nothing.
+    #[error("{} is missing or damaged: without it nobody knows whose the other files are; put it back from a backup", path.display())]
+    NoNode {
+        /// The node file.
+        path: PathBuf,
+    },
+}
+
+/// A data directory that this process has.
+#[derive(Debug)]
+pub struct DataDir {
+    /// Its files.
+    pub directory: Directory,
+    /// Tells it from all others.
+    pub node: [u8; 16],
+}
+
+impl DataDir {
+    /// Takes the directory, making it if need be.
+    ///
+    /// # Errors
+    /// See [`DataDirError`]; nothing is changed then.
+    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        let at = |name: &str| {
+            let path = path.join(name);
+            move |error| DataDirError::Io { path, error }
+        };
+        fs::create_dir_all(path).map_err(at(""))?;
+        let lock =
+            OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK)).map_err(at(LOCK))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(DataDirError::InUse { path: path.to_owned() }),
+            Err(error) => return Err(at(LOCK)(error.into())),
+        }
+        let directory = Directory::open(path, Some(lock)).map_err(at(""))?;
+        let no_node = || DataDirError::NoNode { path: path.join(NODE) };
+        let node = match fs::read_to_string(path.join(NODE)) {
+            Ok(text) => {
+                let (version, node) = parse(&text).ok_or_else(no_node)?;
+                if version > VERSION {
+                    return Err(DataDirError::Newer { path: path.join(NODE), version });
+                }
+                node.ok_or_else(no_node)?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let names = directory.list().map_err(at(""))?;
+                if names.iter().any(|name| name.starts_with("log-") || name.starts_with("checkpoint-")) {
+                    return Err(no_node());
+                }
+                let node = rand::random();
+                write_node(&directory, node).map_err(at(NODE))?;
+                node
+            }
+            Err(error) => return Err(at(NODE)(error)),
+        };
+        Ok(Self { directory, node })
+    }
+}
+
+/// Version and node; the node may be written otherwise in another version.
+fn parse(text: &str) -> Option<(u32, Option<[u8; 16]>)> {
+    let mut lines = text.lines();
+    let version = lines.next()?.strip_prefix(TITLE)?.parse().ok()?;
+    let node = lines.next().and_then(|line| line.strip_prefix("node ")).and_then(|digits| {
+        let number = u128::from_str_radix(digits, 16).ok()?;
+        (digits.len() == 32).then_some(number.to_be_bytes())
+    });
+    Some((version, node))
+}
+
+fn write_node(directory: &Directory, node: [u8; 16]) -> io::Result<()> {
+    let unfinished = directory.path().join("node-unfinished");
+    let mut file = File::create(&unfinished)?;
+    writeln!(file, "{TITLE}{VERSION}\nnode {:032x}", u128::from_be_bytes(node))?;
+    file.sync_all()?;
+    directory.rename("node-unfinished", NODE)?;
+    directory.sync()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_at_a_time_and_always_the_same_node() {
+        let path = std::env::temp_dir().join(format!("lepus-data-{:x}", rand::random::<u64>()));
+        let first = DataDir::open(&path).unwrap();
+        assert!(matches!(DataDir::open(&path), Err(DataDirError::InUse { .. })));
+        let node = first.node;
+        drop(first);
+        assert_eq!(DataDir::open(&path).unwrap().node, node);
+
+        fs::write(path.join(NODE), format!("{TITLE}2\nsomething else\n")).unwrap();
+        assert!(matches!(DataDir::open(&path), Err(DataDirError::Newer { version: 2, .. })));
+        fs::write(path.join(NODE), "").unwrap();
+        assert!(matches!(DataDir::open(&path), Err(DataDirError::NoNode { .. })));
+        fs::remove_file(path.join(NODE)).unwrap();
+        fs::write(path.join("log-0000000000000001"), "").unwrap();
+        assert!(matches!(DataDir::open(&path), Err(DataDirError::NoNode { .. })));
+        fs::remove_dir_all(&path).unwrap();
+        fs::write(&path, "no directory").unwrap();
+        let error = DataDir::open(&path).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("data directory {}", path.display())), "{error}");
+        fs::remove_file(path).unwrap();
+    }
+}
