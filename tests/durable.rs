@@ -10,6 +10,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, ExchangeKind};
 use lepus::{Error, Server};
 
+use crate::common::client::next;
 use crate::common::{ChannelExt, Client, connect, connect_as, eventually, table, within};
 
 /// A directory that goes with the test.
@@ -247,5 +248,45 @@ async fn a_crash_loses_nothing_that_was_confirmed() {
     let server = place.start().await;
     let client = connect(&server).await;
     assert_eq!(client.drain("q").await, expected);
+    server.shutdown().await;
+}
+
+/// Files of the log go when what they hold lies elsewhere; a message that stays does not keep them.
+#[tokio::test]
+async fn the_log_stays_bounded() {
+    let place = Place::new();
+    let server = place.start().await;
+    let client = connect(&server).await;
+    durable_queue(&client, "q", FieldTable::default()).await;
+    durable_queue(&client, "held", FieldTable::default()).await;
+    client.confirms().await;
+    publish_all(&client, "held", ["stays", "acked", "too"].map(str::to_owned)).await;
+    let stays = client.get("held").await.expect("a message");
+    client.get("held").await.expect("a message").ack(BasicAckOptions::default()).await.expect("acked");
+    let body = "x".repeat(100_000);
+    let mut consumer = client.consume("q", "c").await;
+    let directory = place.0.clone();
+    let files = move |kind: &str| {
+        let entries = std::fs::read_dir(&directory).expect("the directory");
+        let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
+        names.filter(|name| name.starts_with(kind) && !name.contains("spare")).count()
+    };
+    let mut most = 0;
+    // 30 MB go through files of 1 MiB.
+    for _ in 0..300 {
+        publish_all(&client, "q", [body.clone()]).await;
+        next(&mut consumer).await.ack(BasicAckOptions::default()).await.expect("acked");
+        most = most.max(files("log-"));
+    }
+    assert!(files("checkpoint-") == 1 && most < 20, "{most} files");
+    assert_eq!(stays.data, b"stays");
+    drop(server);
+
+    let server = place.start().await;
+    let client = connect(&server).await;
+    let got = client.get("held").await.expect("a message");
+    assert_eq!((got.data.as_slice(), got.redelivered), (&b"stays"[..], true));
+    assert_eq!(client.drain("held").await, ["too"]);
+    assert_eq!(client.count("q").await, (0, 0));
     server.shutdown().await;
 }

@@ -12,6 +12,7 @@ use super::message::Message;
 use super::queue::{DeadLetterTarget, Death};
 use super::refusal::Refusal;
 use super::vhost::QueueHandle;
+use crate::replicate::ChunkPlace;
 
 /// Deliveries of this many bytes go to the mailbox before the turn is over, so that the mailbox's mark is seen.
 const STAGED_BYTES_MAX: usize = 64 * 1024;
@@ -63,6 +64,8 @@ pub(super) struct Effects {
     pub(super) timers: Vec<(u64, QueueId)>,
     /// For the log.
     pub(super) changes: Changes,
+    /// Chunks that nobody wants any more.
+    pub(super) given_up: Vec<ChunkPlace>,
 }
 
 impl Effects {
@@ -76,6 +79,7 @@ impl Effects {
             dead: Vec::new(),
             timers: Vec::new(),
             changes: Changes::default(),
+            given_up: Vec::new(),
         }
     }
 

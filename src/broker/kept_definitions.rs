@@ -61,12 +61,7 @@ impl Vhost {
         if !source.durable || !self.keeper().keeps() {
             return;
         }
-        let is_durable = match destination {
-            // One that is just being deleted is not found. A record too many that is taken back harms nobody.
-            Destination::Exchange(name) => self.exchange(name).is_none_or(|exchange| exchange.durable),
-            Destination::Queue(queue) => queue.options.durable,
-        };
-        if is_durable {
+        if self.is_durable(destination) {
             let key = binding_key(self.name(), &source.name, destination, routing_key, arguments);
             self.keeper().write(|journal| if is_there { journal.put(&key, b"") } else { journal.delete(&key) });
         }
@@ -137,7 +132,50 @@ fn binding_key(vhost: &str, source: &str, destination: &Destination, routing_key
     key
 }
 
+impl Vhost {
+    fn say_definitions(&self, say: &mut impl FnMut(&[u8], &[u8])) {
+        for queue in self.queues().iter().filter(|queue| queue.options.durable) {
+            say(&queue_key(queue.key.id), &queue_value(queue));
+        }
+        for exchange in self.exchanges() {
+            if is_kept(&exchange) {
+                say(&exchange_key(self.name(), &exchange.name), &exchange_value(&exchange));
+            }
+            if !exchange.durable {
+                continue;
+            }
+            let mut bindings = Vec::new();
+            exchange.each_binding(|routing_key, arguments, destination| {
+                // Exchanges are looked up behind the lock.
+                let key = binding_key(self.name(), &exchange.name, destination, routing_key, arguments);
+                bindings.push((destination.clone(), key));
+            });
+            for (destination, key) in bindings {
+                if self.is_durable(&destination) {
+                    say(&key, b"");
+                }
+            }
+        }
+    }
+
+    fn is_durable(&self, destination: &Destination) -> bool {
+        match destination {
+            // One that is just being deleted is not found. A record too many that is taken back harms nobody.
+            Destination::Exchange(name) => self.exchange(name).is_none_or(|exchange| exchange.durable),
+            Destination::Queue(queue) => queue.options.durable,
+        }
+    }
+}
+
 impl Broker {
+    /// All definitions that are kept, for a checkpoint.
+    pub(super) fn say_definitions(&self, say: &mut impl FnMut(&[u8], &[u8])) {
+        say(&[SYSTEM], self.export_system().to_string().as_bytes());
+        for vhost in self.vhosts() {
+            vhost.say_definitions(say);
+        }
+    }
+
     /// Waits until something changes that [`Self::keep_system`] keeps.
     pub async fn system_changed(&self) {
         self.0.keeper.wait_for_system().await;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::Broker;
 use super::backlog::{BacklogKey, Backlogs, Hold};
 use super::changes::Back;
+use super::checkpoint::{Gathering, Part};
 use super::effects::{ConnKey, Effects};
 use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement};
 use super::events::INTERNAL;
@@ -25,7 +26,7 @@ use super::queue::{Published, Queue, QueueSettings, Subscription};
 use super::refusal::Refusal;
 use super::timers::Wheel;
 use super::vhost::QueueHandle;
-use crate::replicate::{MessageBytes, OnDurable, Place, Position, Record, Replicator, Written};
+use crate::replicate::{MessageBytes, OnDurable, Place, Position, Record, Records, Replicator, Written};
 
 /// A turn hands events out after this many operations, so that a long inbox delays nobody.
 const OPERATIONS_A_FLUSH: usize = 1024;
@@ -64,6 +65,10 @@ pub(super) enum Op {
     Create {
         queue: Box<Queue>,
         written: Option<Written>,
+    },
+    /// The lane says what it has.
+    Checkpoint {
+        gathering: Arc<Gathering>,
     },
     /// An answer that waits until something else is durable.
     Await {
@@ -221,6 +226,7 @@ pub struct Lane {
     /// What this turn sends to other lanes, with its bytes.
     passing: Vec<(Vec<Op>, usize)>,
     fx: Effects,
+    pub(super) checkpoint: Option<Part>,
     /// Room for the places of one message.
     places: Vec<Place>,
     hidden: Vec<u8>,
@@ -259,6 +265,7 @@ impl Lane {
             backlogs: Backlogs::default(),
             passing: Vec::new(),
             fx,
+            checkpoint: None,
             places: Vec::new(),
             hidden: Vec::new(),
             appended: replicator.durable(),
@@ -321,12 +328,16 @@ impl Lane {
         }
         self.act_for(&self.own_mailbox.clone());
         self.ring(now_ms);
+        let has_more = self.go_on_with_checkpoint();
         self.replicator.flush(!self.held.is_empty());
         self.hand_over();
         self.give_what_is_durable();
         self.fx.flush();
         if closed {
             return Turn::Ended;
+        }
+        if has_more {
+            return Turn::Idle(Some(now));
         }
         Turn::Idle(self.timers.next_ms().map(|at_ms| self.broker.instant_of(at_ms)))
     }
@@ -390,6 +401,7 @@ impl Lane {
                 }
                 self.create(from, *queue);
             }
+            Op::Checkpoint { gathering } => self.begin_checkpoint(gathering),
             Op::Await { written, reply, outcome } => {
                 self.appended = self.replicator.after(written);
                 self.answer(Answering::Done { conn, reply, outcome: Box::new(outcome) });
@@ -498,6 +510,9 @@ impl Lane {
             let Back { queue, seq, deliveries, failures } = back;
             replicator.append(Record::Return { queue: queue.0, seq, deliveries, failures });
         }
+        if let Some(segments) = replicator.segments() {
+            fx.given_up.drain(..).for_each(|place| segments.give_up(place));
+        }
         for (queue, up_to) in fx.changes.delivered.drain(..) {
             replicator.append(Record::Deliver { queue: queue.0, up_to });
         }
@@ -530,6 +545,17 @@ impl Lane {
                 let (operations, bytes) = (std::mem::take(operations), std::mem::take(bytes));
                 self.broker.lane(lane).send(&self.own_mailbox, operations, bytes);
             }
+        }
+    }
+
+    pub(super) fn durable_queues(&self) -> Vec<QueueId> {
+        let durable = self.queues.iter().filter(|(_, queue)| queue.handle().options.durable);
+        durable.map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn checkpoint_queue(&mut self, id: QueueId, records: &mut Records) {
+        if let (Some(queue), Some(segments)) = (self.queues.get_mut(&id), self.replicator.segments()) {
+            queue.checkpoint(segments, records);
         }
     }
 

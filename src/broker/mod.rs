@@ -6,6 +6,7 @@ mod alarm;
 mod auth_events;
 mod backlog;
 mod changes;
+mod checkpoint;
 mod client;
 mod dead_letter;
 mod dedup;
@@ -44,7 +45,7 @@ mod trace;
 mod vhost;
 mod vhost_events;
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -121,6 +122,7 @@ struct Shared {
     parameters: parameter::Registry,
     events: Arc<Events>,
     keeper: Arc<Keeper>,
+    stopped: AtomicBool,
     started: Instant,
     /// The clock when it started.
     started_ms: u64,
@@ -158,6 +160,7 @@ impl Broker {
             parameters: parameter::Registry::default(),
             events: Arc::default(),
             keeper: Arc::default(),
+            stopped: AtomicBool::new(false),
             started: Instant::now(),
             started_ms: unix_ms(),
         }));
@@ -261,9 +264,14 @@ impl Broker {
 
     /// Ends the lanes, once they have done what was sent to them. Connections should be closed by then.
     pub fn stop(&self) {
+        self.0.stopped.store(true, Ordering::Release);
         for lane in self.lanes() {
             lane.close();
         }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.stopped.load(Ordering::Acquire)
     }
 
     fn lanes(&self) -> &[LaneHandle] {

@@ -20,7 +20,7 @@ use super::message::Message;
 use super::queue::{Queue, QueueOptions};
 use super::refusal::Refusal;
 use super::vhost::{Destination, ExchangeDefinition, QueueHandle, Vhost};
-use crate::replicate::{Journal, MessageBytes, Recovered, RecoveredQueue};
+use crate::replicate::{LocalLog, MessageBytes, Recovered, RecoveredQueue, Segments};
 use crate::wire::Table;
 
 /// What was kept cannot be taken up again.
@@ -71,7 +71,7 @@ pub fn message_of(kept: &MessageBytes<'_>) -> Option<Message> {
 impl Broker {
     /// Takes up what the log has kept, and keeps what changes from now on. To be called before anybody else knows the
     /// broker.
-    pub fn recover(&self, recovered: Recovered<Option<Message>>, journal: Journal) -> Result<(), RecoverError> {
+    pub fn recover(&self, recovered: Recovered<Option<Message>>, log: &LocalLog) -> Result<(), RecoverError> {
         let Recovered { definitions, mut queues, .. } = recovered;
         let of_kind = |kind: u8| definitions.iter().filter(move |(key, _)| key.first() == Some(&kind));
         for (_, json) in of_kind(SYSTEM) {
@@ -85,7 +85,8 @@ impl Broker {
         for (key, value) in of_kind(QUEUE) {
             let id = Parts(&key[1..]).number().ok_or_else(unreadable("a queue"))?;
             let content = queues.remove(&id).unwrap_or_default();
-            let handle = self.recover_queue(QueueId(id), value, content).ok_or_else(unreadable("a queue"))?;
+            let handle =
+                self.recover_queue(QueueId(id), value, content, log.segments()).ok_or_else(unreadable("a queue"))?;
             handles.extend(handle.map(|handle| (id, handle)));
         }
         for (key, _) in of_kind(BINDING) {
@@ -94,7 +95,11 @@ impl Broker {
         // A number is not used again while the log may speak of it.
         let used = queues.keys().chain(handles.keys()).max().map_or(0, |last| last + 1);
         self.0.queues_made.fetch_max(used, Ordering::Relaxed);
-        self.0.keeper.start(journal);
+        // What has no queue any more.
+        for chunk in queues.values().flat_map(|queue| &queue.chunks) {
+            log.segments().give_up(chunk.place);
+        }
+        self.0.keeper.start(log.journal());
         Ok(())
     }
 
@@ -125,6 +130,7 @@ impl Broker {
         id: QueueId,
         value: &[u8],
         content: RecoveredQueue<Option<Message>>,
+        segments: &Segments,
     ) -> Option<Option<Arc<QueueHandle>>> {
         let mut value = Parts(value);
         let flags = value.byte()?;
@@ -134,7 +140,7 @@ impl Broker {
         let named = vhost.queue_named(name);
         let auto_delete = flags & AUTO_DELETE != 0;
         let handle = QueueOptions::parse(&named, true, None, auto_delete, false, arguments)
-            .and_then(|options| self.put_queue(&vhost, id, name, options, content));
+            .and_then(|options| self.put_queue(&vhost, id, name, options, content, segments));
         match handle {
             Ok(handle) => Some(Some(handle)),
             Err(refusal) => {
@@ -151,6 +157,7 @@ impl Broker {
         name: &str,
         options: QueueOptions,
         content: RecoveredQueue<Option<Message>>,
+        segments: &Segments,
     ) -> Result<Arc<QueueHandle>, Refusal> {
         let (handle, _) = vhost.find_or_create_queue(name, events::INTERNAL, || {
             let lanes = self.lanes().len().max(1) as u64;
@@ -160,7 +167,18 @@ impl Broker {
             let vhost = vhost.name().clone();
             let handle = Arc::new(QueueHandle::new(key, name.into(), vhost, Arc::new(options), in_force));
             let mut queue = Queue::new(handle.clone(), self.clock_ms(Instant::now()));
-            queue.recover(content);
+            let mut stored = Vec::new();
+            for chunk in &content.chunks {
+                let result = segments.read(chunk.place, |place, message| {
+                    if chunk.members.contains(place.seq) {
+                        stored.push(content.with_counts(place.seq, place.expires_ms, message_of(&message)));
+                    }
+                });
+                if let Err(error) = result {
+                    tracing::error!(queue = name, %error, "messages cannot be read: they are lost");
+                }
+            }
+            queue.recover(content, stored);
             let operation = Op::Create { queue: Box::new(queue), written: None };
             self.lane(key.lane).send(self.system_mailbox(), vec![operation], OPERATION_BYTES);
             Ok(handle)

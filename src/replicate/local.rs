@@ -2,13 +2,16 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use super::checkpoint::{BegunCheckpoint, Checkpoints, Records};
 use super::journal::{Journal, Written};
-use super::recovery::{self, Recovered};
+use super::recovery::{self, Opened, Recovered};
+use super::segments::Segments;
 use super::{MessageBytes, Position, Record, Replicator};
-use crate::store::{Block, Disk, Log, LogError, LogOptions, OnSynced, SyncMode, Writer};
+use crate::store::{Block, DirLock, Disk, LogError, LogOptions, OnSynced, SyncMode, Writer};
 
 /// A block is sent off when it is so long, though the lane's turn is not over.
 const BLOCK_BYTES: u32 = 1 << 20;
@@ -30,14 +33,19 @@ pub struct LocalOptions {
 /// The log of this node, open. Lanes and the journal write to it; it ends when it is dropped.
 pub struct LocalLog {
     writer: Writer,
-    thread: Option<JoinHandle<()>>,
+    segments: Segments,
+    checkpoints: Mutex<Checkpoints>,
+    /// Let go when nothing is written any more.
+    _lock: Option<DirLock>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Drop for LocalLog {
     /// Everything handed over is written and synced.
     fn drop(&mut self) {
         self.writer.close();
-        if let Some(thread) = self.thread.take() {
+        self.segments.close();
+        for thread in self.threads.drain(..) {
             // What went wrong was told when it did.
             let _ = thread.join();
         }
@@ -52,15 +60,75 @@ impl LocalLog {
     /// The disk fails, or what is there cannot be read by this program.
     pub fn open<D: Disk, M: Clone>(
         disk: Arc<D>,
+        lock: Option<DirLock>,
         options: LocalOptions,
         make: impl FnMut(MessageBytes<'_>) -> M,
-        failed: impl FnOnce(io::Error) + Send + 'static,
+        failed: impl Fn(io::Error) + Clone + Send + 'static,
     ) -> Result<(Self, Recovered<M>), LogError> {
-        let log_options = LogOptions { name: "log", file_bytes: options.file_bytes, node: options.node };
-        let (log, recovered): (Log<D>, _) = recovery::recover(disk, log_options, make)?;
-        let (writer, thread) = Writer::start(log, options.sync, failed)
-            .map_err(|error| LogError::Io { file: "thread of the log".into(), error })?;
-        Ok((Self { writer, thread: Some(thread) }, recovered))
+        let log_options =
+            LogOptions { name: "log", file_bytes: options.file_bytes, prewritten: true, node: options.node };
+        let Opened { log, recovered, checkpoint, first_file, segment } = recovery::recover(&disk, log_options, make)?;
+        let io_error = |error| LogError::Io { file: "data directory".into(), error };
+        let places = recovered.chunks().collect::<Vec<_>>().into_iter();
+        let (segments, segments_thread) =
+            Segments::open(disk.clone(), log_options, segment, places, failed.clone()).map_err(io_error)?;
+        // What was recovered lies before.
+        let replay_from = log.end();
+        let (writer, thread) = Writer::start(log, options.sync, failed).map_err(io_error)?;
+        let node = options.node;
+        let write =
+            Box::new(move |number, replay_from, records: &Records| records.write(&*disk, number, node, replay_from));
+        let checkpoints = Mutex::new(Checkpoints { number: checkpoint, replay_from, first_file, write });
+        let threads = vec![thread, segments_thread];
+        Ok((Self { writer, segments, checkpoints, _lock: lock, threads }, recovered))
+    }
+
+    /// Where messages lie that the log need not keep.
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// Calls `grown` whenever the log is `files` longer than the last time: a checkpoint would make it shorter.
+    pub fn on_growth(&self, files: u32, grown: impl Fn() + Send + Sync + 'static) {
+        let writer = self.writer.clone();
+        let last = AtomicU32::new(writer.end().file());
+        self.writer.listen(Box::new(move || {
+            let file = writer.synced().file();
+            if file >= last.load(Ordering::Relaxed).saturating_add(files) {
+                last.store(file, Ordering::Relaxed);
+                grown();
+            }
+        }));
+    }
+
+    fn checkpoints(&self) -> MutexGuard<'_, Checkpoints> {
+        self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a checkpoint. From here on every lane is to move what it held when the last one began from the log to
+    /// segments, and to say what it has.
+    pub fn begin_checkpoint(&self) -> BegunCheckpoint {
+        BegunCheckpoint { at: self.writer.end(), unwanted: self.segments.unwanted() }
+    }
+
+    /// Finishes it with what everybody said: the log before the checkpoint before this one is not needed any more.
+    ///
+    /// # Errors
+    /// The disk's; the checkpoint before stands then.
+    pub fn finish_checkpoint(&self, begun: BegunCheckpoint, records: &Records) -> io::Result<()> {
+        self.segments.sync()?;
+        // It may speak of removals whose reason is still on its way: a dead letter, say.
+        self.writer.sync_all()?;
+        let mut checkpoints = self.checkpoints();
+        let number = checkpoints.number + 1;
+        let replay_from = checkpoints.replay_from;
+        (checkpoints.write)(number, replay_from, records)?;
+        checkpoints.number = number;
+        self.writer.retire((checkpoints.first_file..replay_from.file()).collect());
+        checkpoints.first_file = replay_from.file();
+        checkpoints.replay_from = begun.at;
+        self.segments.remove(&begun.unwanted);
+        Ok(())
     }
 
     /// What lane `index` writes with. `on_durable` is called, in no lane's time, when something more is durable.
@@ -74,6 +142,7 @@ impl LocalLog {
             underway: VecDeque::new(),
             durable: 0,
             runs: Vec::new(),
+            segments: self.segments.clone(),
         }
     }
 
@@ -99,6 +168,7 @@ pub struct Local {
     /// Blocks on their way, with where they end.
     underway: VecDeque<(u64, Written)>,
     durable: u64,
+    segments: Segments,
     /// Removed messages that are not in the block yet: queue, first, last.
     runs: Vec<(u64, u64, u64)>,
 }
@@ -183,6 +253,10 @@ impl Replicator for Local {
         self.underway.push_back((position, written));
         self.current += 1;
         Position(position)
+    }
+
+    fn segments(&self) -> Option<&Segments> {
+        Some(&self.segments)
     }
 
     fn is_behind(&self) -> bool {

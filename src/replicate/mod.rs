@@ -2,21 +2,25 @@
 //! appends what has happened and answers for it once the position it got is durable. It knows queues and messages by
 //! number and their contents as bytes. Start reading at [`Replicator`]; [`Local`] is the log of this node.
 
+mod checkpoint;
 mod in_memory;
 mod journal;
 mod local;
 mod record;
 mod recovery;
-#[cfg(test)]
-mod tests;
+mod runs;
+mod segments;
 
+pub use self::checkpoint::{BegunCheckpoint, Records};
 pub use self::in_memory::InMemory;
 pub use self::journal::{Journal, Written};
 pub use self::local::{Local, LocalLog, LocalOptions};
 pub use crate::store::OnSynced as OnDurable;
 
-pub use self::record::{MessageBytes, Place, Record};
+pub use self::record::{MessageBytes, Place, QueueState, Record};
 pub use self::recovery::{Recovered, RecoveredMessage, RecoveredQueue};
+pub use self::runs::Runs;
+pub use self::segments::{Chunk, ChunkBuilder, ChunkPlace, Segments};
 
 /// A place in a lane's log; later ones compare greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -38,6 +42,11 @@ pub trait Replicator: Send {
 
     /// A position that is durable once `written`, which somebody else wrote, is.
     fn after(&mut self, written: Written) -> Position;
+
+    /// Where messages may be put that the log is not to keep.
+    fn segments(&self) -> Option<&Segments> {
+        None
+    }
 
     /// More is on its way than should be: whoever sends more is to wait until what was sent is durable.
     fn is_behind(&self) -> bool;

@@ -1,5 +1,9 @@
 //! What is written down, and how it is read again. The bytes are drawn in `store/FORMAT.md`.
 
+use super::runs::Runs;
+use super::segments::{Chunk, ChunkPlace};
+use crate::store;
+
 /// A message's place in one queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
@@ -78,6 +82,59 @@ pub enum Record<'a> {
         /// The queue's number.
         queue: u64,
     },
+}
+
+/// What a checkpoint says of a queue.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct QueueState {
+    /// The queue's number.
+    pub queue: u64,
+    /// Greater than the number of any message it ever had.
+    pub next_seq: u64,
+    /// Messages before this number were delivered at least once.
+    pub delivered_before: u64,
+    /// Where those of its messages are that the log need not keep.
+    pub chunks: Vec<Chunk>,
+}
+
+/// A [`QueueState`], in a checkpoint.
+pub(super) const QUEUE: u8 = 8;
+
+impl QueueState {
+    /// `queue u64 | next u64 | delivered u64 | for each chunk: position u64, length u32, bodies u64, runs u32, for each:
+    /// first u64, last u64`.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        for number in [self.queue, self.next_seq, self.delivered_before] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        for chunk in &self.chunks {
+            out.extend_from_slice(&chunk.place.position.0.to_le_bytes());
+            out.extend_from_slice(&chunk.place.length.to_le_bytes());
+            out.extend_from_slice(&chunk.body_bytes.to_le_bytes());
+            // No more runs than messages, of which a chunk has less than 2^32.
+            out.extend_from_slice(&(chunk.members.iter().count() as u32).to_le_bytes());
+            for (first, last) in chunk.members.iter() {
+                out.extend_from_slice(&first.to_le_bytes());
+                out.extend_from_slice(&last.to_le_bytes());
+            }
+        }
+    }
+
+    pub(super) fn decode(payload: &[u8]) -> Option<Self> {
+        let mut from = Bytes(payload);
+        let (queue, next_seq, delivered_before) = (from.u64()?, from.u64()?, from.u64()?);
+        let mut chunks = Vec::new();
+        while !from.0.is_empty() {
+            let place = ChunkPlace { position: store::Position(from.u64()?), length: from.u32()? };
+            let (body_bytes, runs) = (from.u64()?, from.u32()?);
+            let mut members = Runs::default();
+            for _ in 0..runs {
+                members.push_run(from.u64()?, from.u64()?);
+            }
+            chunks.push(Chunk { place, members, body_bytes });
+        }
+        Some(Self { queue, next_seq, delivered_before, chunks })
+    }
 }
 
 const ENQUEUE: u8 = 1;
@@ -229,6 +286,23 @@ impl<'a> Bytes<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn states_are_read_as_they_were_written() {
+        let chunk = |file: u32, numbers: &[u64]| {
+            let mut members = Runs::default();
+            numbers.iter().for_each(|number| members.push(*number));
+            let place = ChunkPlace { position: store::Position::new(file, 64), length: 1000 };
+            Chunk { place, members, body_bytes: 7 }
+        };
+        for chunks in [vec![], vec![chunk(1, &[1, 2, 3, 7]), chunk(2, &[])]] {
+            let state = QueueState { queue: 1, next_seq: 2, delivered_before: 3, chunks };
+            let mut bytes = Vec::new();
+            state.encode(&mut bytes);
+            assert_eq!(QueueState::decode(&bytes).as_ref(), Some(&state));
+            assert_eq!(QueueState::decode(&bytes[..bytes.len() - 1]), None);
+        }
+    }
 
     #[test]
     fn records_are_read_as_they_were_written() {

@@ -1,10 +1,11 @@
 //! From the log to what it says: definitions, and the messages of each queue.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::record::{MessageBytes, Place, Record};
-use crate::store::{self, Damage, Disk, Log, LogError, LogOptions};
+use super::record::{MessageBytes, Place, QUEUE, QueueState, Record};
+use super::segments::{Chunk, ChunkPlace, SEGMENT};
+use crate::store::{self, CHECKPOINT, Damage, Disk, Log, LogError, LogOptions, read_checkpoint};
 
 /// A message of a queue.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,39 +27,64 @@ pub struct RecoveredMessage<M> {
 pub struct RecoveredQueue<M> {
     /// Greater than the number of any message the queue ever had.
     pub next_seq: u64,
+    /// Where its older messages are.
+    pub chunks: Vec<Chunk>,
     /// In the order of their numbers.
     messages: VecDeque<(u64, Option<RecoveredMessage<M>>)>,
-    delivered_up_to: Option<u64>,
+    /// Messages before this number were delivered.
+    pub delivered_before: u64,
+    /// What is known of messages in chunks: number, deliveries, failures.
+    returned: BTreeMap<u64, (u32, u32)>,
 }
 
 impl<M> Default for RecoveredQueue<M> {
     fn default() -> Self {
-        Self { next_seq: 0, messages: VecDeque::new(), delivered_up_to: None }
+        let (chunks, messages, returned) = (Vec::new(), VecDeque::new(), BTreeMap::new());
+        Self { next_seq: 0, chunks, messages, delivered_before: 0, returned }
     }
 }
 
 impl<M> RecoveredQueue<M> {
-    /// Its messages, in the order of their numbers.
-    pub fn into_messages(self) -> impl Iterator<Item = RecoveredMessage<M>> {
-        let delivered = self.delivered_up_to;
-        self.messages.into_iter().filter_map(|(_, message)| message).map(move |mut message| {
-            if delivered.is_some_and(|up_to| message.seq <= up_to) {
+    /// Its messages that are in no chunk, in the order of their numbers.
+    pub fn take_messages(&mut self) -> impl Iterator<Item = RecoveredMessage<M>> + use<M> {
+        let before = self.delivered_before;
+        let messages = std::mem::take(&mut self.messages);
+        messages.into_iter().filter_map(|(_, message)| message).map(move |mut message| {
+            if message.seq < before {
                 message.deliveries = message.deliveries.max(1);
             }
             message
         })
     }
 
+    /// A message of a chunk, with what is known of it.
+    pub fn with_counts(&self, seq: u64, expires_ms: u64, message: M) -> RecoveredMessage<M> {
+        let (deliveries, failures) = self.counts(seq);
+        RecoveredMessage { seq, expires_ms, deliveries, failures, message }
+    }
+
+    /// How often a message of a chunk was delivered, and how often that failed.
+    pub fn counts(&self, seq: u64) -> (u32, u32) {
+        let (deliveries, failures) = self.returned.get(&seq).copied().unwrap_or_default();
+        (deliveries.max((seq < self.delivered_before).into()), failures)
+    }
+
     fn add(&mut self, message: RecoveredMessage<M>) {
-        // Numbers are given in the order of the log.
-        if message.seq >= self.next_seq {
-            self.next_seq = message.seq + 1;
+        // It may lie in a chunk already, or have been read before.
+        let is_new = self.messages.back().is_none_or(|(last, _)| *last < message.seq);
+        if is_new && !self.chunks.iter().any(|chunk| chunk.members.contains(message.seq)) {
+            self.next_seq = self.next_seq.max(message.seq + 1);
             self.messages.push_back((message.seq, Some(message)));
         }
     }
 
     fn remove(&mut self, first: u64, last: u64) {
         self.next_seq = self.next_seq.max(last + 1);
+        for chunk in &mut self.chunks {
+            if chunk.members.last().is_some_and(|of_chunk| of_chunk >= first) {
+                chunk.members.remove_run(first, last);
+            }
+        }
         let start = self.messages.partition_point(|(seq, _)| *seq < first);
         for (seq, message) in self.messages.range_mut(start..) {
             if *seq > last {
@@ -71,9 +97,15 @@ impl<M> RecoveredQueue<M> {
         }
     }
 
-    fn find(&mut self, seq: u64) -> Option<&mut RecoveredMessage<M>> {
-        let at = self.messages.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
-        self.messages.get_mut(at)?.1.as_mut()
+    fn returned(&mut self, seq: u64, deliveries: u32, failures: u32) {
+        match self.messages.binary_search_by_key(&seq, |(seq, _)| *seq) {
+            Ok(at) => {
+                if let Some((_, Some(message))) = self.messages.get_mut(at) {
+                    (message.deliveries, message.failures) = (deliveries, failures);
+                }
+            }
+            Err(_) => drop(self.returned.insert(seq, (deliveries, failures))),
+        }
     }
 }
 
@@ -105,14 +137,11 @@ impl<M: Clone> Recovered<M> {
             }
             Record::Remove { queue, first, last } => self.queues.entry(queue).or_default().remove(first, last),
             Record::Return { queue, seq, deliveries, failures } => {
-                if let Some(message) = self.queues.entry(queue).or_default().find(seq) {
-                    message.deliveries = deliveries;
-                    message.failures = failures;
-                }
+                self.queues.entry(queue).or_default().returned(seq, deliveries, failures);
             }
             Record::Deliver { queue, up_to } => {
-                let delivered = &mut self.queues.entry(queue).or_default().delivered_up_to;
-                *delivered = (*delivered).max(Some(up_to));
+                let delivered = &mut self.queues.entry(queue).or_default().delivered_before;
+                *delivered = (*delivered).max(up_to.saturating_add(1));
             }
             Record::Put { key, value } => {
                 self.definitions.insert(key.into(), value.into());
@@ -125,26 +154,91 @@ impl<M: Clone> Recovered<M> {
             }
         }
     }
+
+    fn take_up(&mut self, state: QueueState) {
+        let queue = self.queues.entry(state.queue).or_default();
+        queue.next_seq = state.next_seq;
+        queue.delivered_before = state.delivered_before;
+        queue.chunks = state.chunks;
+    }
+
+    /// Everything that still lies in chunks.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = ChunkPlace> {
+        self.queues.values().flat_map(|queue| queue.chunks.iter().map(|chunk| chunk.place))
+    }
 }
 
-/// Opens the log and reads it.
+/// The log, read.
+pub(super) struct Opened<D: Disk, M> {
+    pub(super) log: Log<D>,
+    pub(super) recovered: Recovered<M>,
+    /// Of the last checkpoint; 0: there is none.
+    pub(super) checkpoint: u32,
+    /// The first file of the log that is there.
+    pub(super) first_file: u32,
+    /// Segment files get numbers from here on.
+    pub(super) segment: u32,
+}
+
+/// Opens the log and reads it: the last checkpoint, and what came behind.
 pub(super) fn recover<D: Disk, M: Clone>(
-    disk: Arc<D>,
+    disk: &Arc<D>,
     options: LogOptions,
     mut make: impl FnMut(MessageBytes<'_>) -> M,
-) -> Result<(Log<D>, Recovered<M>), LogError> {
+) -> Result<Opened<D, M>, LogError> {
     let mut recovered = Recovered::new();
     let mut unknown = None;
-    let (log, damages) = Log::open(disk, options, store::Position::default(), |record| {
+    let (checkpoint, damaged) = read_checkpoint(&**disk, options.node, |record| {
+        let mut places = Vec::new();
+        if record.kind == QUEUE {
+            match QueueState::decode(record.payload) {
+                Some(state) => recovered.take_up(state),
+                None => unknown = Some((CHECKPOINT, record.position)),
+            }
+            return;
+        }
+        match Record::decode(record.kind, record.payload, &mut places) {
+            Some(known) => recovered.apply(known, &mut make),
+            None => unknown = Some((CHECKPOINT, record.position)),
+        }
+    })?;
+    if let Some(file) = damaged.into_iter().next() {
+        // Those before it are gone, and so is what they spoke of.
+        return Err(LogError::Checkpoint { file });
+    }
+    let (log, damages) = Log::open(disk.clone(), options, checkpoint.replay_from, |record| {
         let mut places = Vec::new();
         match Record::decode(record.kind, record.payload, &mut places) {
             Some(known) => recovered.apply(known, &mut make),
-            None => unknown = Some(record.position),
+            None => unknown = Some(("log", record.position)),
         }
     })?;
-    if let Some(position) = unknown {
-        return Err(LogError::Unknown { position });
+    if let Some((log, position)) = unknown {
+        return Err(LogError::Unknown { file: store::file_name(log, position.file()), offset: position.offset() });
     }
     recovered.damages = damages;
-    Ok((log, recovered))
+    for queue in recovered.queues.values_mut() {
+        queue.chunks.retain(|chunk| !chunk.members.is_empty());
+    }
+    let segment = remove_unwanted(&**disk, recovered.chunks().map(|place| place.position.file()).collect())?;
+    let first_file = checkpoint.replay_from.file().max(1);
+    Ok(Opened { log, recovered, checkpoint: checkpoint.number, first_file, segment })
+}
+
+/// Removes segment files that nobody wants anything of. Gives the number of the next one.
+fn remove_unwanted<D: Disk>(disk: &D, wanted: HashSet<u32>) -> Result<u32, LogError> {
+    let failed = |file: &str| {
+        let file = file.to_owned();
+        move |error| LogError::Io { file, error }
+    };
+    let mut next = wanted.iter().max().map_or(1, |last| last + 1);
+    for name in disk.list().map_err(failed("data directory"))? {
+        if let Some(number) = store::number_of(&name, SEGMENT) {
+            next = next.max(number + 1);
+            if !wanted.contains(&number) {
+                disk.remove(&name).map_err(failed(&name))?;
+            }
+        }
+    }
+    Ok(next)
 }

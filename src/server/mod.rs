@@ -149,6 +149,9 @@ impl Server {
         }
         self.listeners.shutdown().await;
         self.memory.shutdown().await;
+        if let Some(storage) = &self.storage {
+            storage.checkpoint(&self.broker).await;
+        }
         self.broker.stop();
         if tokio::time::timeout(LANES_TIMEOUT, join_all(&mut self.lanes)).await.is_err() {
             error!("lanes did not end in time");

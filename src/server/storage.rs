@@ -2,9 +2,9 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::{error, info, warn};
 
@@ -15,11 +15,14 @@ use crate::broker::{self, Broker, Lane, Message, message_of};
 use crate::replicate::{LocalLog, LocalOptions, Recovered};
 use crate::store::DataDir;
 
+/// A checkpoint is made when so many files of the log came since the last one.
+const CHECKPOINT_FILES: u32 = 2;
+
 /// An open data directory.
 #[derive(Debug)]
 pub(super) struct Store {
-    log: LocalLog,
-    failed: oneshot::Receiver<io::Error>,
+    log: Arc<LocalLog>,
+    failed: mpsc::Receiver<io::Error>,
     /// Writes down what the operator changes.
     keeping: JoinSet<()>,
 }
@@ -39,13 +42,14 @@ pub(super) async fn open(path: &Path, server: &Options, options: broker::Options
     let (sync, file_bytes) = (server.sync, server.log_file_bytes);
     let read = move || -> Result<_, Error> {
         let data = DataDir::open(&path)?;
-        let (failed_sender, failed) = oneshot::channel();
+        let (failed_sender, failed) = mpsc::channel(1);
         let options = LocalOptions { file_bytes, sync, node: data.node };
         let (log, recovered) = LocalLog::open(
             Arc::new(data.directory),
+            Some(data.lock),
             options,
             |message| message_of(&message),
-            |error| drop(failed_sender.send(error)),
+            move |error| drop(failed_sender.try_send(error)),
         )?;
         Ok((log, recovered, failed))
     };
@@ -54,7 +58,8 @@ pub(super) async fn open(path: &Path, server: &Options, options: broker::Options
     let is_new = recovered.definitions.is_empty();
     let (broker, lanes) =
         Broker::with_replicators(options, auth, |index, on_durable| Box::new(log.lane(index, on_durable)));
-    broker.recover(recovered, log.journal())?;
+    broker.recover(recovered, &log)?;
+    let log = Arc::new(log);
     let mut keeping = JoinSet::new();
     let keeper = broker.clone();
     keeping.spawn(async move {
@@ -63,7 +68,26 @@ pub(super) async fn open(path: &Path, server: &Options, options: broker::Options
             keeper.keep_system();
         }
     });
+    let grown = Arc::new(Notify::new());
+    let growing = grown.clone();
+    log.on_growth(CHECKPOINT_FILES, move || growing.notify_one());
+    let (checkpointer, checkpointed) = (broker.clone(), Arc::downgrade(&log));
+    keeping.spawn(async move { make_checkpoints(checkpointer, checkpointed, grown).await });
     Ok(Kept { store: Store { log, failed, keeping }, broker, lanes, is_new })
+}
+
+/// Makes a checkpoint whenever the log has grown enough.
+async fn make_checkpoints(broker: Broker, log: Weak<LocalLog>, grown: Arc<Notify>) {
+    loop {
+        grown.notified().await;
+        let Some(log) = log.upgrade() else { return };
+        let broker = broker.clone();
+        match spawn_blocking(move || broker.checkpoint(&log)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "no checkpoint: the last one stands"),
+            Err(error) => error!(%error, "a checkpoint has failed"),
+        }
+    }
 }
 
 fn tell(recovered: &Recovered<Option<Message>>) {
@@ -82,7 +106,7 @@ fn tell(recovered: &Recovered<Option<Message>>) {
 /// Waits for the error that ends the log; for ever if there is none.
 pub(super) async fn failed(storage: &mut Option<Store>) -> io::Error {
     if let Some(storage) = storage
-        && let Ok(error) = (&mut storage.failed).await
+        && let Some(error) = storage.failed.recv().await
     {
         return error;
     }
@@ -90,6 +114,19 @@ pub(super) async fn failed(storage: &mut Option<Store>) -> io::Error {
 }
 
 impl Store {
+    /// Makes the next start quick: what it needs is in checkpoints, and the log behind is short. Lanes still run.
+    pub(super) async fn checkpoint(&self, broker: &Broker) {
+        // The first says what is to move, the second finds it moved.
+        for _ in 0..2 {
+            let (broker, log) = (broker.clone(), self.log.clone());
+            match spawn_blocking(move || broker.checkpoint(&log)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return warn!(%error, "no checkpoint: the next start reads the log"),
+                Err(error) => return error!(%error, "a checkpoint has failed"),
+            }
+        }
+    }
+
     /// Everything handed over is on disk when this returns.
     pub(super) async fn close(mut self, broker: &Broker) {
         self.keeping.shutdown().await;

@@ -7,7 +7,8 @@ use super::block::{BLOCK_HEADER, Block, Position, Record, Scan, Stretch};
 use super::disk::{Disk, DiskFile};
 use super::log::{LogError, file_name, number_of};
 
-const NAME: &str = "checkpoint";
+/// What checkpoints are called.
+pub const CHECKPOINT: &str = "checkpoint";
 const UNFINISHED: &str = "checkpoint-unfinished";
 /// Blocks are written out when they have so many bytes.
 const BLOCK_BYTES: u32 = 1 << 20;
@@ -57,7 +58,7 @@ impl<'a, D: Disk> CheckpointWriter<'a, D> {
         });
         self.write_block(LAST)?;
         self.file.sync()?;
-        self.disk.rename(UNFINISHED, &file_name(NAME, self.number))?;
+        self.disk.rename(UNFINISHED, &file_name(CHECKPOINT, self.number))?;
         self.disk.sync()?;
         for (number, name) in numbered(self.disk)? {
             if number < self.number {
@@ -70,7 +71,8 @@ impl<'a, D: Disk> CheckpointWriter<'a, D> {
 
 fn numbered<D: Disk>(disk: &D) -> io::Result<Vec<(u32, String)>> {
     let names = disk.list()?.into_iter();
-    let mut numbered: Vec<(u32, String)> = names.filter_map(|name| Some((number_of(&name, NAME)?, name))).collect();
+    let mut numbered: Vec<(u32, String)> =
+        names.filter_map(|name| Some((number_of(&name, CHECKPOINT)?, name))).collect();
     numbered.sort_unstable();
     Ok(numbered)
 }

@@ -56,6 +56,14 @@ pub struct DataDir {
     pub directory: Directory,
     /// Tells it from all others.
     pub node: [u8; 16],
+    /// To be held as long as anything in the directory is written.
+    pub lock: DirLock,
+}
+
+/// Keeps others out of a data directory until it is dropped.
+#[derive(Debug)]
+pub struct DirLock {
+    _file: File,
 }
 
 impl DataDir {
@@ -76,7 +84,7 @@ impl DataDir {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(DataDirError::InUse { path: path.to_owned() }),
             Err(error) => return Err(at(LOCK)(error.into())),
         }
-        let directory = Directory::open(path, Some(lock)).map_err(at(""))?;
+        let directory = Directory::open(path).map_err(at(""))?;
         let no_node = || DataDirError::NoNode { path: path.join(NODE) };
         let node = match fs::read_to_string(path.join(NODE)) {
             Ok(text) => {
@@ -97,7 +105,7 @@ impl DataDir {
             }
             Err(error) => return Err(at(NODE)(error)),
         };
-        Ok(Self { directory, node })
+        Ok(Self { directory, node, lock: DirLock { _file: lock } })
     }
 }
 

@@ -46,18 +46,16 @@ pub trait DiskFile: Send + Sync + 'static {
 }
 
 /// A directory of the operating system.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Directory {
     path: PathBuf,
-    /// Held as long as the directory is in use.
-    _lock: Option<File>,
 }
 
 impl Directory {
-    /// Opens a directory, making it if need be. The lock is let go when nobody uses the directory any more.
-    pub fn open(path: &Path, lock: Option<File>) -> io::Result<Self> {
+    /// Opens a directory, making it if need be.
+    pub fn open(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)?;
-        Ok(Self { path: path.into(), _lock: lock })
+        Ok(Self { path: path.into() })
     }
 
     /// Where it is.
@@ -158,7 +156,7 @@ mod tests {
     #[test]
     fn a_directory_keeps_files() {
         let path = std::env::temp_dir().join(format!("lepus-disk-{}-{:x}", std::process::id(), rand::random::<u64>()));
-        let disk = Directory::open(&path, None).unwrap();
+        let disk = Directory::open(&path).unwrap();
         let file = disk.create("a", 3 * FILL_BYTES as u64 + 7).unwrap();
         assert_eq!(file.length().unwrap(), 3 * FILL_BYTES as u64 + 7);
         let parts: Vec<Vec<u8>> = (0..3000_u32).map(|n| n.to_le_bytes().to_vec()).collect();

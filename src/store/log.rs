@@ -25,6 +25,8 @@ pub struct LogOptions {
     pub name: &'static str,
     /// Length of a file in bytes.
     pub file_bytes: u32,
+    /// Files are filled with zeros first, and used again: a write then allocates nothing. Else they grow.
+    pub prewritten: bool,
     /// Tells the files of one data directory from those of another.
     pub node: [u8; 16],
 }
@@ -49,10 +51,20 @@ pub enum LogError {
         version: u32,
     },
     /// Holds a record of a kind that this program does not know.
-    #[error("{} says something unknown at byte {}: use the newer Lepus that wrote it", file_name("log", .position.file()), .position.offset())]
+    #[error("{file} says something unknown at byte {offset}: use the newer Lepus that wrote it")]
     Unknown {
-        /// Where it is.
-        position: Position,
+        /// The file.
+        file: String,
+        /// Where in it.
+        offset: u32,
+    },
+    /// A checkpoint that says what the log does not say any more.
+    #[error(
+        "{file} is damaged, and the log alone does not say everything: put it back from a backup, or move it out of the data directory to start with what the log says"
+    )]
+    Checkpoint {
+        /// The file.
+        file: String,
     },
     /// Made for another data directory.
     #[error("{file} belongs to another node: move it out of the data directory")]
@@ -93,7 +105,7 @@ pub struct Log<D: Disk> {
 }
 
 /// The name of a file of a log.
-pub(super) fn file_name(log: &str, number: u32) -> String {
+pub fn file_name(log: &str, number: u32) -> String {
     format!("{log}-{number:016x}")
 }
 
@@ -102,7 +114,7 @@ fn spare_name(log: &str, number: u32) -> String {
 }
 
 /// The number in a name: that of a file of this log, or what stands behind another word.
-pub(super) fn number_of(name: &str, log: &str) -> Option<u32> {
+pub fn number_of(name: &str, log: &str) -> Option<u32> {
     let digits = name.strip_prefix(log)?.strip_prefix('-')?;
     let number = u32::from_str_radix(digits, 16).ok()?;
     (digits.len() == 16).then_some(number)
@@ -307,6 +319,10 @@ impl<D: Disk> Log<D> {
         self.options.file_bytes
     }
 
+    pub(super) fn is_prewritten(&self) -> bool {
+        self.options.prewritten
+    }
+
     /// Makes the next file now, so that beginning it costs nothing.
     pub fn prepare(&mut self) -> io::Result<()> {
         if self.next.is_none() {
@@ -366,7 +382,7 @@ impl<D: Disk> Log<D> {
     /// Nothing of this file is needed any more: it is kept to be used again, or removed. Lasts with the next file
     /// that gets its name.
     pub fn retire(&mut self, number: u32) -> io::Result<()> {
-        if self.spares.len() < SPARES_MAX {
+        if self.options.prewritten && self.spares.len() < SPARES_MAX {
             let spare = spare_name(self.options.name, number);
             self.disk.rename(&file_name(self.options.name, number), &spare)?;
             self.spares.push(spare);
@@ -417,6 +433,7 @@ fn take_file<D: Disk>(
     length: u32,
 ) -> io::Result<D::File> {
     let name = file_name(options.name, number);
+    let length = if options.prewritten { length } else { 0 };
     // A spare of another length was made with other options, or for a long block.
     while let Some(spare) = spares.pop() {
         let file = disk.open(&spare)?;

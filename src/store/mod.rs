@@ -14,9 +14,9 @@ mod tests;
 mod writer;
 
 pub use self::block::{BLOCK_HEADER, Block, Position, RECORD_HEADER, Record};
-pub use self::checkpoint::{Checkpoint, CheckpointWriter, read_checkpoint};
-pub use self::data_dir::{DataDir, DataDirError};
+pub use self::checkpoint::{CHECKPOINT, Checkpoint, CheckpointWriter, read_checkpoint};
+pub use self::data_dir::{DataDir, DataDirError, DirLock};
 pub use self::disk::{Directory, Disk, DiskFile};
-pub use self::log::{Damage, Log, LogError, LogOptions, Tail};
+pub use self::log::{Damage, Log, LogError, LogOptions, Tail, file_name, number_of};
 pub use self::reader::Reader;
 pub use self::writer::{OnSynced, SyncMode, Writer};

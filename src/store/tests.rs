@@ -9,7 +9,8 @@ use rand::{Rng, SeedableRng};
 use super::sim::SimDisk;
 use super::{Block, CheckpointWriter, Damage, Log, LogError, LogOptions, Position, Reader, Tail, read_checkpoint};
 
-const OPTIONS: LogOptions = LogOptions { name: "log", file_bytes: 16 * 1024, node: *b"the node we test" };
+const OPTIONS: LogOptions =
+    LogOptions { name: "log", prewritten: true, file_bytes: 16 * 1024, node: *b"the node we test" };
 
 /// A log, and what is known of its records: each says its number.
 struct Bench {

@@ -14,9 +14,9 @@ use super::disk::Disk;
 use super::log::{Log, Tail};
 
 /// Emptied blocks kept for their memory.
-const POOL_MAX: usize = 64;
+const POOL_MAX: usize = 16;
 /// Memory above this is not kept.
-const POOLED_BYTES_MAX: usize = 1 << 20;
+const POOLED_BYTES_MAX: usize = 256 << 10;
 
 /// What nobody waits for is written after this time at the latest, or with this many bytes.
 const LAZY: Duration = Duration::from_millis(20);
@@ -47,15 +47,26 @@ struct State {
     bytes: usize,
     /// Somebody waits for one of them.
     urgent: bool,
+    /// Files that nobody needs any more.
+    retired: Vec<u32>,
+    /// Somebody waits in [`Writer::sync_all`].
+    sync_wanted: bool,
     pool: Vec<Block>,
     closed: bool,
+    /// The thread has ended, in whatever way.
+    ended: bool,
 }
 
 struct Shared {
     state: Mutex<State>,
     /// There are blocks, or no more to come.
     changed: Condvar,
+    /// [`Self::synced`] or [`Self::durable`] has moved, or the thread has ended.
+    moved: Condvar,
+    /// Everything before counts as kept.
     synced: AtomicU64,
+    /// Everything before is on disk for good.
+    durable: AtomicU64,
     /// Where the last block ends that was handed over.
     end: AtomicU64,
     /// Of blocks handed over and not synced.
@@ -85,20 +96,37 @@ impl Writer {
         sync: SyncMode,
         failed: impl FnOnce(io::Error) + Send + 'static,
     ) -> io::Result<(Self, JoinHandle<()>)> {
-        let (blocks, pool) = (Vec::new(), Vec::new());
-        let state = State { tail: log.tail(), blocks, bytes: 0, urgent: false, pool, closed: false };
+        let state = State {
+            tail: log.tail(),
+            blocks: Vec::new(),
+            bytes: 0,
+            urgent: false,
+            retired: Vec::new(),
+            sync_wanted: false,
+            pool: Vec::new(),
+            closed: false,
+            ended: false,
+        };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             changed: Condvar::new(),
+            moved: Condvar::new(),
+            durable: AtomicU64::new(log.synced().0),
             synced: AtomicU64::new(log.synced().0),
             end: AtomicU64::new(log.synced().0),
             waiting_bytes: AtomicUsize::new(0),
             listeners: RwLock::default(),
         });
-        let files = FileMaker::start(log.disk(), log.file_bytes())?;
+        let files = match log.is_prewritten() {
+            true => Some(FileMaker::start(log.disk(), log.file_bytes())?),
+            false => None,
+        };
         let writing = shared.clone();
         let thread = thread::Builder::new().name("lepus-log".into()).spawn(move || {
-            if let Err(error) = write_all(log, &writing, &files, sync) {
+            let result = write_all(log, &writing, files.as_ref(), sync);
+            writing.locked().ended = true;
+            writing.moved.notify_all();
+            if let Err(error) = result {
                 failed(error);
             }
         })?;
@@ -148,6 +176,47 @@ impl Writer {
         }
     }
 
+    /// Waits until everything before this place is written; it may be read then.
+    ///
+    /// # Errors
+    /// The thread has ended before.
+    pub fn wait_for(&self, position: Position) -> io::Result<()> {
+        self.wait_until(|| self.synced() >= position)
+    }
+
+    /// Waits until everything handed over so far is on disk for good, whatever the mode.
+    ///
+    /// # Errors
+    /// The thread has ended before.
+    pub fn sync_all(&self) -> io::Result<()> {
+        let end = self.end();
+        self.shared.locked().sync_wanted = true;
+        self.shared.changed.notify_one();
+        self.wait_until(|| Position(self.shared.durable.load(Ordering::Acquire)) >= end)
+    }
+
+    fn wait_until(&self, is_so: impl Fn() -> bool) -> io::Result<()> {
+        if is_so() {
+            return Ok(());
+        }
+        let mut state = self.shared.locked();
+        loop {
+            if is_so() {
+                return Ok(());
+            }
+            if state.ended {
+                return Err(io::Error::other("the log has ended"));
+            }
+            state = self.shared.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Nothing of these files is needed any more.
+    pub fn retire(&self, files: Vec<u32>) {
+        self.shared.locked().retired.extend(files);
+        self.shared.changed.notify_one();
+    }
+
     /// More than [`BEHIND_BYTES`] wait to be written.
     pub fn is_behind(&self) -> bool {
         self.shared.waiting_bytes.load(Ordering::Relaxed) > BEHIND_BYTES
@@ -155,7 +224,7 @@ impl Writer {
 
     /// Everything before this place is on disk for good.
     pub fn synced(&self) -> Position {
-        Position(self.shared.synced.load(Ordering::Acquire))
+        Position(self.shared.synced.load(Ordering::SeqCst))
     }
 
     /// Where the last block ends that was handed over.
@@ -177,6 +246,12 @@ impl Shared {
         recycle(&mut state.pool, blocks);
         let mut lazy_until = None;
         loop {
+            if !state.retired.is_empty() || state.sync_wanted {
+                mem::swap(blocks, &mut state.blocks);
+                state.bytes = 0;
+                state.urgent = false;
+                return true;
+            }
             let is_due = state.urgent || state.closed || state.bytes >= LAZY_BYTES_MAX;
             let now = Instant::now();
             if !state.blocks.is_empty() {
@@ -204,16 +279,20 @@ impl Shared {
     }
 }
 
-fn write_all<D: Disk>(mut log: Log<D>, shared: &Shared, files: &FileMaker, sync: SyncMode) -> io::Result<()> {
+fn write_all<D: Disk>(mut log: Log<D>, shared: &Shared, files: Option<&FileMaker>, sync: SyncMode) -> io::Result<()> {
     let mut blocks = Vec::new();
     let mut sync_at = None;
     while shared.take(&mut blocks, sync_at) {
         for group in blocks.chunk_by_mut(|(a, _), (b, _)| a.file() == b.file()) {
-            wait_for_room(&mut log, group)?;
-            log.write(group)?;
+            write_group(&mut log, group)?;
         }
+        let (retired, sync_wanted) = {
+            let mut state = shared.locked();
+            (mem::take(&mut state.retired), mem::take(&mut state.sync_wanted))
+        };
         let now = Instant::now();
         match sync {
+            _ if sync_wanted => log.sync()?,
             SyncMode::Always => log.sync()?,
             SyncMode::Interval(_) if sync_at.is_some_and(|at| now >= at) => {
                 log.sync()?;
@@ -222,22 +301,33 @@ fn write_all<D: Disk>(mut log: Log<D>, shared: &Shared, files: &FileMaker, sync:
             SyncMode::Interval(interval) => sync_at = sync_at.or(Some(now + interval)),
             SyncMode::Never => {}
         }
-        shared.synced.store(log.end().0, Ordering::Release);
+        shared.synced.store(log.end().0, Ordering::SeqCst);
+        shared.durable.store(log.synced().0, Ordering::Release);
+        {
+            let _state = shared.locked();
+            shared.moved.notify_all();
+        }
+        for file in retired {
+            log.retire(file)?;
+        }
         let written: usize = blocks.iter().map(|(_, block)| block.len() as usize).sum();
         shared.waiting_bytes.fetch_sub(written, Ordering::Relaxed);
         for listener in shared.listeners.read().unwrap_or_else(PoisonError::into_inner).iter() {
             listener();
         }
-        files.look_after(&mut log)?;
+        if let Some(files) = files {
+            files.look_after(&mut log)?;
+        }
     }
-    log.sync()
+    log.sync()?;
+    shared.durable.store(log.synced().0, Ordering::Release);
+    Ok(())
 }
 
-/// Has the file at hand that the blocks go to. A full disk is waited for: nothing is lost, and who publishes waits too.
-fn wait_for_room<D: Disk>(log: &mut Log<D>, group: &[(Position, Block)]) -> io::Result<()> {
-    let Some((first, block)) = group.first() else { return Ok(()) };
+/// Writes blocks of one file. A full disk is waited for: nothing is lost, and who publishes waits too.
+fn write_group<D: Disk>(log: &mut Log<D>, group: &mut [(Position, Block)]) -> io::Result<()> {
     loop {
-        match log.reach(*first, block.len()) {
+        match log.write(group) {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => thread::sleep(FULL_DISK_PAUSE),
             other => return other,
         }

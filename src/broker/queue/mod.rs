@@ -6,6 +6,7 @@ mod counted;
 mod options;
 mod ready;
 mod settings;
+mod stored;
 mod timeout;
 mod turns;
 mod unacked;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use self::ready::{Entry, NEVER, Order, Ready};
+use self::stored::Stored;
 use self::timeout::Marks;
 use self::turns::Turns;
 use self::unacked::Unacked;
@@ -114,6 +116,9 @@ pub(in crate::broker) struct Queue {
     handle: Arc<QueueHandle>,
     /// Its persistent messages are kept in the log.
     durable: bool,
+    stored: Stored,
+    /// Messages before this number were delivered.
+    delivered_before: u64,
     settings: QueueSettings,
     ready: Ready,
     owners: Slab<Owner>,
@@ -144,6 +149,8 @@ impl Queue {
             duplicates: Duplicates::new(handle.options.deduplicates),
             settings: handle.settings(),
             durable: handle.options.durable,
+            stored: Stored::default(),
+            delivered_before: 0,
             handle,
             owners: Slab::new(),
             turns: Turns::default(),
@@ -161,9 +168,17 @@ impl Queue {
     }
 
     /// Takes up what the log has kept of it; to be called before anything else.
-    pub(in crate::broker) fn recover(&mut self, content: RecoveredQueue<Option<Message>>) {
+    pub(in crate::broker) fn recover(
+        &mut self,
+        content: RecoveredQueue<Option<Message>>,
+        stored: Vec<RecoveredMessage<Option<Message>>>,
+    ) {
+        let mut content = content;
         self.ready.next_seq = content.next_seq;
-        for kept in content.into_messages() {
+        self.delivered_before = content.delivered_before;
+        let messages = content.take_messages();
+        self.stored.recover(content.chunks, content.next_seq);
+        for kept in stored.into_iter().chain(messages) {
             // What could not be read was told when it was.
             let Some(message) = kept.message else { continue };
             self.duplicates.add(&message);
@@ -258,6 +273,7 @@ impl Queue {
         self.duplicates.remove(&entry.message);
         if self.keeps(&entry.message) {
             fx.changes.removed(self.id(), entry.seq);
+            fx.given_up.extend(self.stored.remove(entry.seq));
         }
     }
 
@@ -342,10 +358,11 @@ impl Queue {
             self.duplicates.remove(&entry.message);
             if self.durable && entry.message.facts().persistent {
                 fx.changes.removed(self.handle.key.id, entry.seq);
+                fx.given_up.extend(self.stored.remove(entry.seq));
             }
         } else {
             if self.durable && entry.message.facts().persistent {
-                fx.changes.delivered(self.handle.key.id, entry.seq);
+                note_delivery(self.handle.key.id, &entry, self.ready.is_in_order(), &mut self.delivered_before, fx);
             }
             entry.deliveries += 1;
             owner.unacked.push(owner.delivered, entry);
@@ -378,7 +395,7 @@ impl Queue {
             Source { queue: self.handle.key, owner: OwnerKey(u32::MAX), number: 0 }
         } else {
             if self.keeps(&entry.message) {
-                fx.changes.delivered(self.id(), entry.seq);
+                note_delivery(self.id(), &entry, self.ready.is_in_order(), &mut self.delivered_before, fx);
             }
             entry.deliveries += 1;
             let key = self.getter(conn, channel);
@@ -437,6 +454,7 @@ impl Queue {
                     self.duplicates.remove(&entry.message);
                     if durable && entry.message.facts().persistent {
                         fx.changes.removed(id, entry.seq);
+                        fx.given_up.extend(self.stored.remove(entry.seq));
                     }
                 }
                 Settlement::Nack { requeue: true } | Settlement::Reject { requeue: true } => returned.push(entry),
@@ -731,6 +749,7 @@ impl Queue {
         for (index, owner) in &self.owners {
             fx.free(owner.conn, self.id(), OwnerKey(index as u32));
         }
+        fx.given_up.extend(self.stored.places());
         for key in &self.consumers {
             if let Some(Owner { conn, channel, role: Role::Consumer { subscription, .. }, .. }) =
                 self.owners.get(key.0 as usize)
@@ -767,6 +786,18 @@ impl Queue {
             self.timer_ms = next_ms;
             fx.timers.push((next_ms, self.id()));
         }
+    }
+}
+
+/// A kept message is delivered, to be acked. Where they leave in order one number says it of all before.
+#[inline]
+fn note_delivery(queue: QueueId, entry: &Entry, in_order: bool, delivered_before: &mut u64, fx: &mut Effects) {
+    let Entry { seq, deliveries, failures, .. } = *entry;
+    if in_order {
+        fx.changes.delivered(queue, seq);
+        *delivered_before = (*delivered_before).max(seq + 1);
+    } else {
+        fx.changes.returned(Back { queue, seq, deliveries: deliveries + 1, failures });
     }
 }
 

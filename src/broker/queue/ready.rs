@@ -92,6 +92,9 @@ pub(in crate::broker) struct Ready {
     levels: SmallVec<[Level; 1]>,
     /// What came back, if [`Order::returns_first`].
     returns: VecDeque<Entry>,
+    /// Which priority messages have, and whether there ever was another.
+    priority: Option<usize>,
+    mixed: bool,
     /// The number of the next message.
     pub(in crate::broker) next_seq: u64,
     len: usize,
@@ -104,11 +107,26 @@ pub(in crate::broker) struct Ready {
 impl Ready {
     pub(in crate::broker) fn new(order: Order) -> Self {
         let levels = SmallVec::new();
-        Self { order, levels, returns: VecDeque::new(), next_seq: 0, len: 0, body_bytes: 0, expiring: false }
+        Self {
+            order,
+            levels,
+            returns: VecDeque::new(),
+            priority: None,
+            mixed: false,
+            next_seq: 0,
+            len: 0,
+            body_bytes: 0,
+            expiring: false,
+        }
     }
 
     pub(in crate::broker) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Fresh messages leave in the order of their numbers.
+    pub(in crate::broker) fn is_in_order(&self) -> bool {
+        !self.mixed
     }
 
     pub(in crate::broker) fn is_empty(&self) -> bool {
@@ -123,6 +141,9 @@ impl Ready {
     fn level(&mut self, message: &Message) -> &mut Level {
         let Order { priority_max, priority_default, .. } = self.order;
         let level = usize::from(message.facts().priority.unwrap_or(priority_default).min(priority_max));
+        if self.priority != Some(level) {
+            self.mixed |= self.priority.replace(level).is_some();
+        }
         if self.levels.len() <= level {
             self.levels.resize_with(level + 1, Level::default);
         }
@@ -138,6 +159,20 @@ impl Ready {
         self.expiring |= expires_ms != NEVER;
         self.level(&message).fresh.push_back(Fresh { message, expires_ms, seq });
         seq
+    }
+
+    /// Messages that were delivered and came back.
+    pub(in crate::broker) fn returned(&self) -> impl Iterator<Item = &Entry> {
+        self.levels.iter().flat_map(|level| level.returned.values()).chain(&self.returns)
+    }
+
+    /// Messages never delivered with numbers from `from` to below `to`: message, when it expires, number.
+    pub(in crate::broker) fn fresh_between(&self, from: u64, to: u64) -> impl Iterator<Item = (&Message, u64, u64)> {
+        self.levels.iter().flat_map(move |level| {
+            let start = level.fresh.partition_point(|fresh| fresh.seq < from);
+            let fresh = level.fresh.range(start..).take_while(move |fresh| fresh.seq < to);
+            fresh.map(|fresh| (&fresh.message, fresh.expires_ms, fresh.seq))
+        })
     }
 
     /// Puts in a message from the log, whose number is greater than those before.

@@ -78,6 +78,11 @@ impl Unacked {
         Some(entry)
     }
 
+    /// All, in order of delivery.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.stragglers.values().chain(self.recent.iter().flatten())
+    }
+
     /// Takes all out, in order of delivery.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry> {
         self.len = 0;

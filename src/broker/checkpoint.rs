@@ -1,0 +1,117 @@
+//! A checkpoint of the broker: each lane says in its own time what its queues have, then the definitions are added,
+//! and the log before can go. Lanes work on meanwhile: what they say may be younger than the checkpoint's begin, and the
+//! log that follows may repeat it.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Broker;
+use super::event::QueueId;
+use super::lane::{Lane, Op};
+use crate::replicate::{LocalLog, Record, Records};
+
+/// A lane says this much in one turn.
+const BYTES_A_TURN: usize = 256 << 10;
+const QUEUES_A_TURN: usize = 256;
+
+/// How often it is looked whether the lanes still run.
+const STOPPED_LOOK: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Default)]
+struct Said {
+    records: Records,
+    lanes_left: usize,
+}
+
+/// Gathers what the lanes say.
+#[derive(Debug, Default)]
+pub(super) struct Gathering {
+    said: Mutex<Said>,
+    all: Condvar,
+}
+
+impl Gathering {
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, records: Records, is_last: bool) {
+        let mut said = self.said();
+        said.records.append(records);
+        said.lanes_left -= usize::from(is_last);
+        if said.lanes_left == 0 {
+            self.all.notify_all();
+        }
+    }
+}
+
+/// A lane's part of a checkpoint, half done.
+#[derive(Debug)]
+pub(super) struct Part {
+    gathering: Arc<Gathering>,
+    queues: Vec<QueueId>,
+}
+
+/// A lane that is gone says nothing more: the checkpoint must not wait for it.
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.gathering.add(Records::default(), true);
+    }
+}
+
+impl Broker {
+    /// Makes a checkpoint. Waits for all lanes and for the disk; not to be called where others wait.
+    ///
+    /// # Errors
+    /// The disk's; the checkpoint before stands then.
+    pub fn checkpoint(&self, log: &LocalLog) -> io::Result<()> {
+        let begun = log.begin_checkpoint();
+        let gathering = Arc::new(Gathering::default());
+        gathering.said().lanes_left = self.lanes().len();
+        for lane in self.lanes() {
+            lane.send(self.system_mailbox(), vec![Op::Checkpoint { gathering: gathering.clone() }], 0);
+        }
+        let mut said = gathering.said();
+        while said.lanes_left > 0 {
+            // A lane that has ended says nothing.
+            if self.is_stopped() {
+                return Err(io::Error::other("the broker is stopped"));
+            }
+            said = gathering.all.wait_timeout(said, STOPPED_LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let mut records = std::mem::take(&mut said.records);
+        drop(said);
+        self.say_definitions(&mut |key, value| records.put(&Record::Put { key, value }));
+        log.finish_checkpoint(begun, &records)
+    }
+}
+
+impl Lane {
+    pub(super) fn begin_checkpoint(&mut self, gathering: Arc<Gathering>) {
+        let queues = self.durable_queues();
+        // One that is not finished has been given up by whoever began it.
+        self.checkpoint = Some(Part { gathering, queues });
+    }
+
+    /// Goes on with a checkpoint; true: there is more to do.
+    pub(super) fn go_on_with_checkpoint(&mut self) -> bool {
+        let Some(mut part) = self.checkpoint.take() else {
+            return false;
+        };
+        let mut records = Records::default();
+        for _ in 0..QUEUES_A_TURN {
+            let Some(id) = part.queues.pop() else { break };
+            self.checkpoint_queue(id, &mut records);
+            if records.len() >= BYTES_A_TURN {
+                break;
+            }
+        }
+        let is_done = part.queues.is_empty();
+        part.gathering.add(records, false);
+        if !is_done {
+            self.checkpoint = Some(part);
+        }
+        !is_done
+    }
+}
