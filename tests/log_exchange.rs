@@ -10,7 +10,7 @@ use crate::common::{ChannelExt, Client};
 async fn lines_of_the_log_can_be_bound_to() {
     let path = std::env::temp_dir().join(format!("lepus-log-{:x}.conf", rand::random::<u64>()));
     std::fs::write(&path, "log.exchange = true\n").unwrap();
-    let mut serve = command(&["serve", "--amqp-listen", "127.0.0.1:0", "--config"]);
+    let mut serve = command(&["serve", "--amqp-listen", "127.0.0.1:0", "--in-memory", "--config"]);
     serve.arg(&path);
     let lepus = Lepus::spawn(serve);
     std::fs::remove_file(&path).unwrap();

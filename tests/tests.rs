@@ -22,6 +22,7 @@ mod exchange_routing;
 mod exclusive;
 mod forced_close;
 mod handshake;
+mod kill;
 mod log_exchange;
 mod malformed;
 mod oracle;

@@ -31,6 +31,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "MODE", value_parser = sync_mode, conflicts_with = "in_memory")]
     sync: Option<SyncMode>,
 
+    /// Length of a file of the log [default: 64MiB]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    log_file_size: Option<u64>,
+
     /// Keep everything in memory: nothing survives a restart
     #[arg(long, conflicts_with = "data_dir")]
     in_memory: bool,
@@ -236,6 +240,7 @@ impl Args {
             options.storage = Some(Storage::Memory);
         }
         set(&mut options.sync, self.sync);
+        set(&mut options.log_file_bytes, self.log_file_size.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)));
         if !self.amqp_listen.is_empty() {
             options.amqp = self.amqp_listen;
         }

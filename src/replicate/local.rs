@@ -91,7 +91,8 @@ impl LocalLog {
     /// Calls `grown` whenever the log is `files` longer than the last time: a checkpoint would make it shorter.
     pub fn on_growth(&self, files: u32, grown: impl Fn() + Send + Sync + 'static) {
         let writer = self.writer.clone();
-        let last = AtomicU32::new(writer.end().file());
+        // What the last life left behind counts too.
+        let last = AtomicU32::new(self.checkpoints().first_file);
         self.writer.listen(Box::new(move || {
             let file = writer.synced().file();
             if file >= last.load(Ordering::Relaxed).saturating_add(files) {

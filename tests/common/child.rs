@@ -24,10 +24,14 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 }
 
 impl Lepus {
-    /// Starts it on a free port of the loopback, and waits until it says where it listens.
+    /// Starts it on a free port of the loopback, and waits until it says where it listens. In memory, unless the
+    /// arguments say otherwise.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = command(&["serve", "--amqp-listen", "127.0.0.1:0"]);
         command.args(arguments);
+        if !arguments.contains(&"--data-dir") {
+            command.arg("--in-memory");
+        }
         Self::spawn(command)
     }
 
