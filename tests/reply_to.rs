@@ -115,7 +115,7 @@ async fn replies_count_as_routed() {
     }
 }
 
-/// FEATURES DR-8: there is nothing to get from or to bind, and nothing to delete.
+/// FEATURES DR-8, EH-32: there is nothing to get from or to bind, and nothing to delete.
 #[tokio::test]
 async fn the_name_stands_for_no_queue() {
     let (_server, client) = start_client().await;
@@ -128,4 +128,17 @@ async fn the_name_stands_for_no_queue() {
     refused(bound, 404, none).await;
     let deleted = within(client.queue_delete(NAME.into(), QueueDeleteOptions::default())).await;
     assert_eq!(deleted.expect("queue.delete-ok"), 0);
+}
+
+/// FEATURES EH-32: nothing is bound to a name that was made for a requester.
+#[tokio::test]
+async fn an_opaque_name_cannot_be_bound() {
+    let (server, client) = start_client().await;
+    let responder = connect(&server).await;
+    let _replies = listen(&client).await;
+    let back = ask(&client, &responder).await;
+    let options = QueueBindOptions::default();
+    let bound = responder.queue_bind(back.into(), "amq.direct".into(), "k".into(), options, FieldTable::default());
+    let text = "ACCESS_REFUSED - cannot bind or unbind to a volatile (direct reply-to) queue";
+    refused(bound, 403, text).await;
 }
