@@ -118,7 +118,7 @@ async fn get_and_single_active_consumer_exclude_each_other() {
     refused(got, 405, text).await;
 }
 
-/// FEATURES EH-17, EH-18, QQ-1, QQ-7: durable, shared and named, or not at all.
+/// FEATURES EH-17, EH-18, QQ-7: durable, shared and named, or not at all.
 #[tokio::test]
 async fn a_quorum_queue_is_durable_shared_and_named() {
     let (_server, client) = start_client().await;
