@@ -103,7 +103,7 @@ async fn an_unread_consumer_does_not_stop_others() {
     }
 }
 
-/// Answers nobody reads stop the reading of requests. FEATURES FL-3.
+/// Answers nobody reads stop the reading of requests.
 #[tokio::test]
 async fn unread_answers_stop_the_reading() {
     let server = start().await;

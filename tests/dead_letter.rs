@@ -1,7 +1,7 @@
 //! Dead letters: where they go, and what they tell of their deaths.
 
 use lapin::message::BasicGetMessage;
-use lapin::options::QueueDeclareOptions;
+use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use lapin::{BasicProperties, Channel};
 
@@ -147,4 +147,83 @@ async fn without_its_exchange_a_dead_letter_is_dropped() {
     client.publish("", "q", b"m").await;
     reject_one(&client, "q").await;
     assert_eq!(client.count("q").await, (0, 0));
+}
+
+/// FEATURES DX-7: the exchange counts as it is at the death: made later it gets the letters, deleted it gets none.
+#[tokio::test]
+async fn the_exchange_is_looked_up_at_the_death() {
+    let (_server, client) = start_client().await;
+    mortal(&client, "q", "late", [("x-dead-letter-routing-key", string("dead"))]).await;
+    client.queue("dead").await;
+    for exists in [false, true, false] {
+        if exists {
+            client.exchange("late", lapin::ExchangeKind::Fanout).await;
+            client.bind("dead", "late", "").await;
+        } else {
+            client.exchange_delete("late".into(), ExchangeDeleteOptions::default()).await.expect("exchange.delete-ok");
+        }
+        client.publish("", "q", b"m").await;
+        reject_one(&client, "q").await;
+        client.count("q").await;
+        assert_eq!(client.drain("dead").await.len(), usize::from(exists));
+    }
+}
+
+/// FEATURES DX-4: the first death is told for ever, the last one anew each time.
+#[tokio::test]
+async fn the_first_and_the_last_death_are_told() {
+    let (_server, client) = start_client().await;
+    client.queue("end").await;
+    mortal(&client, "first", "amq.direct", [("x-dead-letter-routing-key", string("second"))]).await;
+    let ttl = ("x-message-ttl", AMQPValue::LongInt(1));
+    mortal(&client, "second", "", [("x-dead-letter-routing-key", string("end")), ttl]).await;
+    client.bind("second", "amq.direct", "second").await;
+    client.publish("", "first", b"m").await;
+    reject_one(&client, "first").await;
+    let letter = eventually("the dead letter", async || client.get("end").await).await;
+    let headers = headers(&letter);
+    for (header, told) in [
+        ("x-first-death-exchange", ""),
+        ("x-first-death-queue", "first"),
+        ("x-first-death-reason", "rejected"),
+        ("x-last-death-exchange", "amq.direct"),
+        ("x-last-death-queue", "second"),
+        ("x-last-death-reason", "expired"),
+    ] {
+        assert_eq!(headers.inner().get(header), Some(&string(told)), "{header}");
+    }
+}
+
+/// FEATURES DX-9: with a key of the queue's own CC is kept and does not route, and BCC is gone, as in 4.3.
+#[tokio::test]
+async fn a_key_of_the_queue_replaces_all_keys() {
+    let (_server, client) = start_client().await;
+    for queue in ["dead", "cc", "bcc"] {
+        client.queue(queue).await;
+        client.bind(queue, "amq.direct", &format!("to.{queue}")).await;
+    }
+    mortal(&client, "q", "amq.direct", [("x-dead-letter-routing-key", string("to.dead"))]).await;
+    let keys = |key: &str| AMQPValue::FieldArray(FieldArray::from(vec![string(key)]));
+    client.publish_with("", "q", b"m", with_headers(table([("CC", keys("to.cc")), ("BCC", keys("to.bcc"))]))).await;
+    let got = client.get("q").await.expect("a message");
+    assert!(!headers(&got).contains_key("BCC"));
+    client.nack(got.delivery_tag, false, false).await;
+    let letter = eventually("the dead letter", async || client.get("dead").await).await;
+    assert_eq!((letter.routing_key.as_str(), letter.redelivered), ("to.dead", false));
+    assert_eq!(headers(&letter).inner().get("CC"), Some(&keys("to.cc")));
+    assert!(!headers(&letter).contains_key("BCC"));
+    assert_eq!((client.count("cc").await.0, client.count("bcc").await.0), (0, 0));
+}
+
+/// FEATURES DX-10: nobody waits for the letter to arrive: one that its queue refuses is lost.
+#[tokio::test]
+async fn a_refused_dead_letter_is_lost() {
+    let (_server, client) = start_client().await;
+    let full = [("x-max-length", AMQPValue::LongInt(0)), ("x-overflow", string("reject-publish"))];
+    client.declare("full", QueueDeclareOptions::default(), table(full)).await.expect("queue.declare-ok");
+    mortal(&client, "q", "", [("x-dead-letter-routing-key", string("full"))]).await;
+    client.publish("", "q", b"m").await;
+    reject_one(&client, "q").await;
+    assert_eq!(client.count("q").await, (0, 0));
+    assert_eq!(client.count("full").await, (0, 0));
 }

@@ -246,3 +246,32 @@ async fn a_deleted_vhost_drops_what_is_held() {
     }
     client.exchange("unused", ExchangeKind::Fanout).await;
 }
+
+/// FEATURES XT-10: delays that overflow, or are no numbers at all, are none; the message comes as it was sent.
+#[tokio::test]
+async fn delays_out_of_all_range_are_none() {
+    let (_server, client) = start().await;
+    for value in [
+        AMQPValue::LongLongInt(i64::MIN),
+        AMQPValue::LongLongInt(i64::MAX),
+        AMQPValue::LongInt(i32::MIN),
+        AMQPValue::ShortInt(i16::MIN),
+        AMQPValue::ShortShortInt(i8::MIN),
+        AMQPValue::Timestamp(u64::MAX),
+        AMQPValue::Double(f64::MAX),
+        AMQPValue::Double(f64::MIN),
+        AMQPValue::Double(f64::INFINITY),
+        AMQPValue::Double(f64::NEG_INFINITY),
+        AMQPValue::Float(f32::MAX),
+        text("9223372036854775808"),
+        text("-9223372036854775809"),
+        text("1e300"),
+        text(""),
+        AMQPValue::FieldArray(vec![AMQPValue::LongInt(5)].into()),
+    ] {
+        confirmed(&client, "x", "k", "now", headers([("x-delay", value.clone())])).await;
+        let got = client.get("q").await.unwrap_or_else(|| panic!("{value:?} delays"));
+        let headers = got.properties.headers().clone().expect("headers");
+        assert_eq!(headers.inner().get("x-delay"), Some(&value));
+    }
+}

@@ -274,3 +274,16 @@ async fn deleting_an_exchange_removes_its_bindings() {
     client.publish("x", "", b"x").await;
     assert!(client.drain("q").await.is_empty());
 }
+
+/// FEATURES EH-31: a topic binding may have any number of `#`, as in 3.10.
+#[tokio::test]
+async fn topic_bindings_have_any_number_of_hashes() {
+    let (_server, client) = start_client().await;
+    client.queue("q").await;
+    client.bind("q", "amq.topic", "#.a.#.b.#.c.#").await;
+    for (key, routed) in [("a.b.c", 1), ("x.a.y.y.b.c.z", 1), ("c.b.a", 0)] {
+        client.publish("amq.topic", key, b"m").await;
+        client.queue("q").await;
+        assert_eq!(client.drain("q").await.len(), routed, "{key}");
+    }
+}

@@ -316,3 +316,14 @@ async fn a_huge_start_ok_is_refused() {
     raw.try_send(&raw::frame(raw::METHOD, 0, &vec![0; 1 << 20])).await;
     raw.expect_end().await;
 }
+
+/// FEATURES HS-15: what connection.open says beside the vhost is ignored.
+#[tokio::test]
+async fn the_rest_of_open_is_ignored() {
+    let server = start().await;
+    let mut raw = Raw::connect(server.amqp_addr()).await;
+    let tune = raw.login(Args::new(), b"\0guest\0guest").await;
+    raw.tune_ok(Tune { heartbeat: 0, ..tune }).await;
+    raw.method(0, id::OPEN, Args::new().shortstr(b"/").shortstr(b"whatever").octet(1)).await;
+    raw.expect(0, id::OPEN_OK).await;
+}

@@ -2,9 +2,10 @@
 //! the error the specification names, closes what it must, and goes on serving everybody else.
 
 use futures_util::future::join_all;
+use lepus::wire::TABLE_DEPTH_MAX;
 
 use crate::common::raw::{self, Args, Close, Raw, Tune, frame, header, id, method};
-use crate::common::{args, connect, start};
+use crate::common::{ChannelExt, args, connect, eventually, start};
 
 /// Sends bytes on an open connection with channel 1; they must close it.
 async fn close_after(server: &lepus::Server, bytes: &[u8]) -> Close {
@@ -308,4 +309,47 @@ async fn the_negotiated_size_binds_the_client() {
     let close = raw.expect_close().await;
     assert_eq!(close.code, 501);
     assert_eq!(close.text, "FRAME_ERROR - type 3, all octets = <<>>: {frame_too_large,8193,8184}");
+}
+
+/// The fields of a table with `depth` tables in each other, and one value in the innermost.
+fn nested(depth: usize) -> Args {
+    (0..depth)
+        .fold(Args::new().field("n", b't', &[1]), |table, _| Args::new().field("n", b'F', &Args::new().table(table).0))
+}
+
+/// FEATURES BP-5: headers nested as deep as may be are handed on as they came, and live through a death; one more is
+/// refused wherever a table stands.
+#[tokio::test]
+async fn tables_nested_to_the_limit() {
+    let server = start().await;
+    let mut raw = Raw::open_channel(server.amqp_addr()).await;
+    let dead = Args::new().field("x-dead-letter-exchange", b'S', &Args::new().longstr(b"").0).field(
+        "x-dead-letter-routing-key",
+        b'S',
+        &Args::new().longstr(b"dead").0,
+    );
+    raw.call(1, id::QUEUE_DECLARE, args::queue_declare("dead", 0), id::QUEUE_DECLARE_OK).await;
+    raw.call(1, id::QUEUE_DECLARE, args::queue_declare_with("q", 0, dead), id::QUEUE_DECLARE_OK).await;
+    let headers = |depth| Args::new().short(0x2000).table(nested(depth)).0;
+    let send = |depth| raw::publish_with(1, args::publish("", "q", 0), &headers(depth), b"");
+    raw.send(&send(TABLE_DEPTH_MAX)).await;
+    raw.call(1, id::QUEUE_DECLARE, args::queue_declare("dead", 1), id::QUEUE_DECLARE_OK).await;
+    let client = connect(&server).await;
+    let got = client.get("q").await.expect("it arrives");
+    client.reject(got.delivery_tag, false).await;
+    let letter = eventually("the dead letter", async || client.get("dead").await).await;
+    let headers = letter.properties.headers().clone().expect("headers");
+    assert!(headers.contains_key("n") && headers.contains_key("x-death"));
+    assert_eq!(got.properties.headers().as_ref().and_then(|sent| sent.inner().get("n")), headers.inner().get("n"));
+    let declare = args::queue_declare_with("r", 0, nested(TABLE_DEPTH_MAX));
+    raw.call(1, id::QUEUE_DECLARE, declare, id::QUEUE_DECLARE_OK).await;
+    let beyond = TABLE_DEPTH_MAX + 1;
+    for bytes in [
+        send(beyond),
+        method(1, id::QUEUE_DECLARE, args::queue_declare_with("s", 0, nested(beyond))),
+        method(1, id::CONSUME, args::consume_with("q", "c", 0, nested(beyond))),
+    ] {
+        let close = close_after(&server, &bytes).await;
+        assert!(matches!(close.code, 501 | 502), "{close:?}");
+    }
 }

@@ -1,9 +1,13 @@
 //! Who may do what: the three patterns of a user on a vhost, and topic permissions.
 
+use lapin::BasicProperties;
+use lapin::options::BasicConsumeOptions;
+use lapin::types::FieldTable;
 use lepus::Server;
 
+use crate::common::client::{next, text};
 use crate::common::raw::{self, Args, Close, Raw, id};
-use crate::common::{ChannelExt, args, builder, connect_as};
+use crate::common::{ChannelExt, args, builder, connect_as, eventually};
 
 /// A server with an administrator, and a user `app` with these rights on `/`.
 async fn server(configure: &str, write: &str, read: &str, topic: &str) -> Server {
@@ -187,4 +191,61 @@ async fn users_of_the_builder_may_do_everything() {
     assert_eq!(client.drain("q").await, ["x"]);
     assert!(connect_as(&server, "one", "wrong", "shop").await.is_err());
     assert!(connect_as(&server, "guest", "guest", "shop").await.is_err(), "no default user beside given ones");
+}
+
+/// FEATURES US-5: rights count from their change on, also on channels that used others before.
+#[tokio::test]
+async fn changed_rights_count_at_once() {
+    let server = server(".*", ".*", ".*", "").await;
+    let auth = server.broker().auth();
+    let mut raw = app(&server).await;
+    for _ in 0..2 {
+        raw.send(&raw::publish(1, "amq.fanout", "k", b"x")).await;
+        raw.expect_alive(1).await;
+        auth.set_permissions("/", "app", ".*", "^$", ".*").expect("valid");
+        raw.send(&raw::publish(1, "amq.fanout", "k", b"x")).await;
+        assert_eq!(raw.expect_channel_close(1).await, refused("write", "exchange 'amq.fanout'", id::PUBLISH));
+        auth.set_permissions("/", "app", ".*", ".*", ".*").expect("valid");
+        raw.channel(1).await;
+    }
+}
+
+/// FEATURES US-4: a tag is any word; of all of them only `impersonator` lets a client publish as somebody else.
+#[tokio::test]
+async fn tags_matter_for_the_user_id() {
+    let server = server(".*", ".*", ".*", "").await;
+    let claim =
+        raw::publish_with(1, args::publish("", "open", 0), &Args::new().short(0x0010).shortstr(b"guest").0, b"");
+    for tags in [vec![], vec!["administrator", "monitoring", "any word"], vec!["impersonator", "any word"]] {
+        server.broker().auth().set_user_tags("app", tags.clone()).expect("the user exists");
+        let mut raw = app(&server).await;
+        raw.send(&claim).await;
+        if tags.contains(&"impersonator") {
+            raw.expect_alive(1).await;
+        } else {
+            let text =
+                "PRECONDITION_FAILED - user_id property set to 'guest' but authenticated user was 'app'".to_owned();
+            assert_eq!(raw.expect_channel_close(1).await, Close { code: 406, text, method: id::PUBLISH });
+        }
+    }
+}
+
+/// FEATURES DR-10: a requester needs no right on the pseudo queue; a responder needs write on the default exchange.
+#[tokio::test]
+async fn direct_replies_need_write_on_the_default_exchange() {
+    let server = server("^$", "^amq[.]default$", "^open$", "").await;
+    let requester = connect_as(&server, "app", "secret", "%2f").await.expect("the client connects");
+    let no_ack = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    let name = "amq.rabbitmq.reply-to";
+    let mut replies = requester.consume_with(name, "c", no_ack, FieldTable::default()).await.expect("basic.consume-ok");
+    let properties = BasicProperties::default().with_reply_to(name.into());
+    requester.publish_with("", "open", b"question", properties).await;
+    let request = eventually("the request", async || requester.get("open").await).await;
+    let back = request.properties.reply_to().as_ref().expect("a name to reply to").to_string();
+    let mut responder = app(&server).await;
+    responder.send(&raw::publish(1, "", &back, b"answer")).await;
+    assert_eq!(text(&next(&mut replies).await), "answer");
+    server.broker().auth().set_permissions("/", "app", "^$", "^$", "^open$").expect("valid");
+    responder.send(&raw::publish(1, "", &back, b"answer")).await;
+    assert_eq!(responder.expect_channel_close(1).await, refused("write", "exchange 'amq.default'", id::PUBLISH));
 }

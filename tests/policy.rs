@@ -135,3 +135,38 @@ async fn bad_parameters_are_told() {
         assert_eq!(error.to_string(), text);
     }
 }
+
+/// FEATURES PO-1, PO-2: a policy for other names, for other kinds of things, or of lower priority, does nothing; an
+/// empty pattern is in every name.
+#[tokio::test]
+async fn a_policy_that_matches_nothing_does_nothing() {
+    let (server, client) = start_client().await;
+    client.queue("q").await;
+    let limit = json!({"max-length": 1});
+    let others = [
+        ("^nothing$", "all", 9),
+        ("^q$", "exchanges", 9),
+        ("^q$", "quorum_queues", 9),
+        ("^q$", "streams", 9),
+        ("Q", "queues", 9),
+        ("", "queues", -1),
+    ];
+    set(&server, PolicyKind::User, "mine", "^q$", json!({"max-length": 2}));
+    for (n, (pattern, apply_to, priority)) in others.iter().enumerate() {
+        let spec = json!({"pattern": pattern, "apply-to": apply_to, "priority": priority, "definition": limit});
+        let spec = serde_json::from_value(spec).expect("a policy");
+        server.broker().set_policy(&vhost(&server), PolicyKind::User, &n.to_string(), spec).expect("valid");
+    }
+    let publish_three = async || {
+        for body in ["a", "b", "c"] {
+            publish(&client, "", "q", body, "q").await;
+        }
+        client.drain("q").await.len()
+    };
+    assert_eq!(publish_three().await, 2);
+    assert!(server.broker().delete_policy(&vhost(&server), PolicyKind::User, "mine"));
+    assert_eq!(publish_three().await, 1, "the empty pattern is what is left");
+    assert!(server.broker().delete_policy(&vhost(&server), PolicyKind::User, "5"));
+    assert_eq!(publish_three().await, 3);
+    assert!(!server.broker().delete_policy(&vhost(&server), PolicyKind::User, "5"));
+}

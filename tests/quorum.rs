@@ -1,12 +1,12 @@
 //! Quorum queues: what they count, and in which order they give back.
 
 use lapin::message::Delivery;
-use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
+use lapin::options::{BasicConsumeOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel};
 
 use crate::common::client::{next, refused, text};
-use crate::common::{ChannelExt, eventually, start_client, table};
+use crate::common::{ChannelExt, connect, eventually, start_client, table};
 
 async fn quorum<const N: usize>(channel: &Channel, name: &str, more: [(&str, AMQPValue); N]) {
     let mut arguments = table(more);
@@ -116,4 +116,61 @@ async fn get_and_single_active_consumer_exclude_each_other() {
     let text = "RESOURCE_LOCKED - cannot obtain access to locked queue 'q' in vhost '/'. basic.get operations are not \
                 supported by quorum queues with single active consumer";
     refused(got, 405, text).await;
+}
+
+/// FEATURES EH-17, EH-18, QQ-7: durable, shared and named, or not at all.
+#[tokio::test]
+async fn a_quorum_queue_is_durable_shared_and_named() {
+    let (_server, client) = start_client().await;
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let wrong = [
+        ("q", QueueDeclareOptions::default(), "invalid property 'non-durable' for queue 'q' in vhost '/'"),
+        (
+            "q",
+            QueueDeclareOptions { exclusive: true, ..durable },
+            "invalid property 'exclusive-owner' for queue 'q' in vhost '/'",
+        ),
+        (
+            "q",
+            QueueDeclareOptions { auto_delete: true, ..durable },
+            "invalid property 'auto-delete' for queue 'q' in vhost '/'",
+        ),
+        ("", durable, "Cannot declare a server-named queue for type rabbit_quorum_queue"),
+    ];
+    for (name, options, why) in wrong {
+        let channel = client.another_channel().await;
+        let arguments = table([("x-queue-type", AMQPValue::LongString("quorum".into()))]);
+        refused(channel.declare(name, options, arguments), 406, &format!("PRECONDITION_FAILED - {why}")).await;
+    }
+}
+
+/// FEATURES EC-23, QQ-7: it is deleted whatever it holds, or not at all.
+#[tokio::test]
+async fn a_quorum_queue_is_not_deleted_on_condition() {
+    let (server, client) = start_client().await;
+    quorum(&client, "q", []).await;
+    for (flag, options) in [
+        ("if-unused", QueueDeleteOptions { if_unused: true, ..QueueDeleteOptions::default() }),
+        ("if-empty", QueueDeleteOptions { if_empty: true, ..QueueDeleteOptions::default() }),
+    ] {
+        // 540 closes the connection.
+        let other = connect(&server).await;
+        let text = format!(
+            "NOT_IMPLEMENTED - cannot delete queue 'q' in vhost '/'. queue.delete operations with {flag} flag set are \
+             not supported by quorum queues"
+        );
+        refused(other.queue_delete("q".into(), options), 540, &text).await;
+    }
+    assert_eq!(client.count("q").await, (0, 0));
+}
+
+/// FEATURES EC-24, QQ-7: global qos is no reason to refuse a consumer, as in 4.3.
+#[tokio::test]
+async fn a_quorum_queue_is_consumed_under_global_qos() {
+    let (_server, client) = start_client().await;
+    quorum(&client, "q", []).await;
+    client.qos(1, true).await;
+    let mut consumer = client.consume("q", "c").await;
+    client.publish("", "q", b"m").await;
+    assert_eq!(text(&next(&mut consumer).await), "m");
 }

@@ -140,8 +140,9 @@ impl QueueOptions {
         let deduplicates = checked.boolean("x-message-deduplication")?;
         checked.queue_version()?;
         checked.leader_locator()?;
-        let delivery_limit = checked.delivery_limit(queue_type)?;
-        let consumer_timeout_ms = checked.milliseconds("x-consumer-timeout", 1)?;
+        let delivery_limit = checked.delivery_limit(queue_type);
+        let consumer_timeout_ms = checked.non_negative("x-consumer-timeout")?;
+        checked.quorum_sizes()?;
         if queue_type == QueueType::Quorum {
             if server_named {
                 return Err(Refusal::ServerNamed(queue_type.erlang_name()));
@@ -190,7 +191,7 @@ impl QueueOptions {
 
     /// `x-consumer-timeout` of a consumer, ms.
     pub(in crate::broker) fn consumer_timeout(&self, name: &Named, arguments: &Table) -> Result<Option<u64>, Refusal> {
-        Checked { queue: name, table: arguments }.milliseconds("x-consumer-timeout", 1)
+        Checked { queue: name, table: arguments }.non_negative("x-consumer-timeout")
     }
 
     /// EH-4: is this declare the same queue? Only arguments known to the type count, integers by value across
@@ -406,7 +407,7 @@ impl Checked<'_> {
 
     fn queue_version(&self) -> Result<(), Refusal> {
         let argument = "x-queue-version";
-        match self.integer(argument)? {
+        match self.non_negative(argument)? {
             None | Some(1 | 2) => Ok(()),
             Some(n) => Err(self.invalid(argument, format!("\"unsupported queue version '{n}'\""))),
         }
@@ -415,20 +416,35 @@ impl Checked<'_> {
     fn leader_locator(&self) -> Result<(), Refusal> {
         let argument = "x-queue-leader-locator";
         let known = ["client-local", "balanced", "random", "least-leaders"];
-        match self.table.get(argument).map(Value::as_str) {
-            Some(Some(locator)) if !known.contains(&locator) => {
-                Err(self.invalid(argument, "invalid_queue_locator_arg"))
-            }
-            _ => Ok(()),
+        let Some(value) = self.table.get(argument) else {
+            return Ok(());
+        };
+        match value.as_str() {
+            Some(locator) if known.contains(&locator) => Ok(()),
+            Some(_) => Err(self.invalid(argument, "invalid_queue_locator_arg")),
+            None => Err(self.invalid(argument, format!("{{unacceptable_type,{}}}", value.type_name()))),
         }
     }
 
-    fn delivery_limit(&self, queue_type: QueueType) -> Result<Option<u32>, Refusal> {
+    fn delivery_limit(&self, queue_type: QueueType) -> Option<u32> {
         if queue_type == QueueType::Classic {
-            return Ok(None);
+            return None;
         }
-        let limit = self.integer("x-delivery-limit")?.unwrap_or(QUORUM_DELIVERY_LIMIT);
-        // QQ: a negative limit switches it off.
-        Ok(u32::try_from(limit).ok())
+        // As in RabbitMQ, what is no integer counts as not given.
+        let given = self.table.get("x-delivery-limit").and_then(Value::as_integer);
+        // A negative limit switches it off.
+        u32::try_from(given.unwrap_or(QUORUM_DELIVERY_LIMIT)).ok()
+    }
+
+    /// What only RabbitMQ's quorum queues make something of is checked all the same.
+    fn quorum_sizes(&self) -> Result<(), Refusal> {
+        let argument = "x-quorum-initial-group-size";
+        if self.non_negative(argument)? == Some(0) {
+            return Err(self.invalid(argument, "{value_zero,0}"));
+        }
+        self.non_negative("x-max-in-memory-length")?;
+        self.non_negative("x-max-in-memory-bytes")?;
+        self.non_negative("x-consumer-disconnected-timeout")?;
+        Ok(())
     }
 }
