@@ -1,37 +1,16 @@
 //! What is kept over a restart: definitions, messages, and what is known of them.
 
-use std::path::PathBuf;
-
 use lapin::options::{
     BasicAckOptions, BasicRejectOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions,
     QueueDeleteOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, ExchangeKind};
-use lepus::{Error, Server};
+use lepus::Error;
 
 use crate::common::client::next;
+use crate::common::place::Place;
 use crate::common::{ChannelExt, Client, connect, connect_as, eventually, table, within};
-
-/// A directory that goes with the test.
-struct Place(PathBuf);
-
-impl Place {
-    fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("lepus-durable-{:x}", rand::random::<u64>())))
-    }
-
-    async fn start(&self) -> Server {
-        let builder = Server::builder().data_dir(&self.0).log_file_bytes(1 << 20).amqp("127.0.0.1:0");
-        builder.start().await.unwrap_or_else(|error| panic!("{error}"))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn persistent() -> BasicProperties {
     BasicProperties::default().with_delivery_mode(2)
@@ -221,7 +200,7 @@ async fn the_fate_of_messages_survives_a_restart() {
 async fn a_directory_in_use_is_refused() {
     let place = Place::new();
     let server = place.start().await;
-    let error = Server::builder().data_dir(&place.0).amqp("127.0.0.1:0").start().await.expect_err("in use");
+    let error = place.builder().start().await.expect_err("in use");
     assert!(matches!(error, Error::DataDir(_)), "{error}");
     assert!(error.to_string().contains("in use by another process"), "{error}");
     server.shutdown().await;

@@ -28,6 +28,7 @@ mod log_exchange;
 mod malformed;
 mod oracle;
 mod ordering;
+mod paging;
 mod perf;
 mod permission;
 mod policy;

@@ -9,7 +9,7 @@ use super::changes::Changes;
 use super::event::{ChannelKey, Delivery, Event, Outcome, OwnerKey, QueueId, Reply};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
-use super::queue::{DeadLetterTarget, Death};
+use super::queue::{DeadLetterTarget, Death, Load};
 use super::refusal::Refusal;
 use super::vhost::QueueHandle;
 use crate::replicate::ChunkPlace;
@@ -64,6 +64,8 @@ pub(super) struct Effects {
     pub(super) timers: Vec<(u64, QueueId)>,
     /// For the log.
     pub(super) changes: Changes,
+    /// Messages on disk that are wanted.
+    pub(super) loads: Vec<Load>,
     /// Chunks that nobody wants any more.
     pub(super) given_up: Vec<ChunkPlace>,
 }
@@ -79,6 +81,7 @@ impl Effects {
             dead: Vec::new(),
             timers: Vec::new(),
             changes: Changes::default(),
+            loads: Vec::new(),
             given_up: Vec::new(),
         }
     }
@@ -177,7 +180,11 @@ impl Effects {
     /// Something is to be done beyond handing events out.
     #[inline]
     pub(super) fn asks_for_more(&self) -> bool {
-        !(self.doomed.is_empty() & self.dead.is_empty() & self.freed.is_empty() & self.timers.is_empty())
+        !(self.doomed.is_empty()
+            & self.dead.is_empty()
+            & self.freed.is_empty()
+            & self.timers.is_empty()
+            & self.loads.is_empty())
     }
 
     pub(super) fn doom(&mut self, queue: QueueId) {

@@ -11,22 +11,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::Broker;
 use super::backlog::{BacklogKey, Backlogs, Hold};
-use super::changes::Back;
 use super::checkpoint::{Gathering, Part};
 use super::effects::{ConnKey, Effects};
 use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement};
 use super::events::INTERNAL;
 use super::held::{Answering, ConfirmTo, Countdown, Held};
-use super::kept;
 use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
-use super::queue::{Published, Queue, QueueSettings, Subscription};
+use super::queue::{Load, Loaded, Meter, Queue, QueueSettings, Subscription};
 use super::refusal::Refusal;
 use super::timers::Wheel;
 use super::vhost::QueueHandle;
-use crate::replicate::{MessageBytes, OnDurable, Place, Position, Record, Records, Replicator, Written};
+use super::{Broker, Options};
+use crate::replicate::{OnDurable, Place, Position, Replicator, Written};
 
 /// A turn hands events out after this many operations, so that a long inbox delays nobody.
 const OPERATIONS_A_FLUSH: usize = 1024;
@@ -65,6 +63,11 @@ pub(super) enum Op {
     Create {
         queue: Box<Queue>,
         written: Option<Written>,
+    },
+    /// Messages that a queue wanted from disk.
+    Loaded {
+        load: Load,
+        messages: Loaded,
     },
     /// The lane says what it has.
     Checkpoint {
@@ -150,6 +153,8 @@ pub(super) struct LaneHandle {
     inbox: Arc<Mutex<InboxState>>,
     /// It has answers that wait for the log.
     awaits: Arc<AtomicBool>,
+    /// What the waiting messages of its queues take.
+    memory: Meter,
 }
 
 impl LaneHandle {
@@ -164,6 +169,11 @@ impl LaneHandle {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// What the waiting messages of its queues take, in bytes; for the queues to tell.
+    pub(super) fn meter(&self) -> Meter {
+        self.memory.clone()
     }
 
     /// Has the lane look what is durable by now.
@@ -213,26 +223,40 @@ pub(super) enum Timer {
     Backlog(BacklogKey),
 }
 
+/// basic.get, which may have to wait for the disk.
+pub(super) struct WaitingGet {
+    conn: ConnKey,
+    connection: ConnectionId,
+    pub(super) handle: Arc<QueueHandle>,
+    no_ack: bool,
+    reply: Reply,
+}
+
 /// See the module's documentation.
 pub struct Lane {
     index: u16,
     inbox: LaneHandle,
     broker: Broker,
-    queues: HashMap<QueueId, Queue, foldhash::fast::RandomState>,
+    pub(super) queues: HashMap<QueueId, Queue, foldhash::fast::RandomState>,
     conns: HashMap<ConnectionId, Conn, foldhash::fast::RandomState>,
     pub(super) timers: Wheel<Timer>,
     /// Delayed messages.
     pub(super) backlogs: Backlogs,
     /// What this turn sends to other lanes, with its bytes.
     passing: Vec<(Vec<Op>, usize)>,
-    fx: Effects,
+    pub(super) fx: Effects,
     pub(super) checkpoint: Option<Part>,
+    /// Queues that are being paged out, with what they take, the largest last.
+    pub(super) paging: Vec<(usize, QueueId)>,
+    /// What waiting messages may take in memory, in bytes.
+    pub(super) memory_max: usize,
+    pub(super) waiting_gets: Vec<WaitingGet>,
     /// Room for the places of one message.
-    places: Vec<Place>,
-    hidden: Vec<u8>,
-    replicator: Box<dyn Replicator>,
+    pub(super) places: Vec<Place>,
+    pub(super) hidden: Vec<u8>,
+    pub(super) replicator: Box<dyn Replicator>,
     /// Where the log ends, as far as this lane appended to it.
-    appended: Position,
+    pub(super) appended: Position,
     held: Held,
     /// Whose operations it works on.
     acting: Arc<str>,
@@ -253,6 +277,8 @@ impl Lane {
     pub(super) fn new(index: u16, inbox: LaneHandle, broker: Broker, mut replicator: Box<dyn Replicator>) -> Self {
         let mut fx = Effects::new(index);
         fx.changes.are_kept = replicator.keeps();
+        let Options { lanes, message_memory_bytes, .. } = *broker.options();
+        let memory_max = message_memory_bytes / usize::from(lanes.max(1));
         Self {
             index,
             inbox,
@@ -266,6 +292,9 @@ impl Lane {
             passing: Vec::new(),
             fx,
             checkpoint: None,
+            paging: Vec::new(),
+            memory_max,
+            waiting_gets: Vec::new(),
             places: Vec::new(),
             hidden: Vec::new(),
             appended: replicator.durable(),
@@ -328,7 +357,7 @@ impl Lane {
         }
         self.act_for(&self.own_mailbox.clone());
         self.ring(now_ms);
-        let has_more = self.go_on_with_checkpoint();
+        let has_more = self.go_on_with_checkpoint() | self.page_out();
         self.replicator.flush(!self.held.is_empty());
         self.hand_over();
         self.give_what_is_durable();
@@ -425,7 +454,10 @@ impl Lane {
                 }
                 self.fx.done(conn, reply, Ok(Outcome::Cancelled));
             }
-            Op::Get { queue, no_ack, reply } => self.get(conn, from.id(), &queue, no_ack, reply, now_ms),
+            Op::Get { queue: handle, no_ack, reply } => {
+                self.get(WaitingGet { conn, connection: from.id(), handle, no_ack, reply }, now_ms);
+            }
+            Op::Loaded { load, messages } => self.loaded(&load, messages, now_ms),
             Op::Resume { channel } => self.resume(conn, from.id(), channel, now_ms),
             Op::ChannelClosed { channel } => self.channel_closed(from.id(), channel, now_ms),
             Op::ConnectionClosed { countdown } => self.connection_closed(conn, from.id(), &countdown, now_ms),
@@ -433,89 +465,6 @@ impl Lane {
         }
         self.follow_up(now_ms);
         self.write_changes();
-    }
-
-    /// A queue that is gone has no say: the message counts as accepted (PC-6).
-    fn publish(&mut self, id: QueueId, message: Message, now_ms: u64) -> bool {
-        let is_kept = self.fx.changes.are_kept && message.facts().persistent;
-        if !is_kept {
-            return self.put_into(id, message, now_ms) != Published::Refused;
-        }
-        let accepted = self.put_and_note(id, message.clone(), now_ms);
-        self.write_message(&message);
-        accepted
-    }
-
-    /// Every queue gets it, whatever the others say. The log gets it once.
-    fn publish_many(&mut self, queues: &[QueueId], message: &Message, now_ms: u64) -> bool {
-        let is_kept = self.fx.changes.are_kept && message.facts().persistent;
-        let mut accepted = true;
-        for queue in queues {
-            accepted &= match is_kept {
-                true => self.put_and_note(*queue, message.clone(), now_ms),
-                false => self.put_into(*queue, message.clone(), now_ms) != Published::Refused,
-            };
-        }
-        if is_kept {
-            self.write_message(message);
-        }
-        accepted
-    }
-
-    #[inline]
-    fn put_into(&mut self, id: QueueId, message: Message, now_ms: u64) -> Published {
-        match self.queues.get_mut(&id) {
-            Some(queue) => queue.publish(message, now_ms, &mut self.fx),
-            None => Published::Repeated,
-        }
-    }
-
-    /// Publishes a persistent message, and notes its place if the queue is durable and has it still.
-    fn put_and_note(&mut self, id: QueueId, message: Message, now_ms: u64) -> bool {
-        let is_durable = self.queues.get(&id).is_some_and(|queue| queue.handle().options.durable);
-        match self.put_into(id, message, now_ms) {
-            Published::Refused => return false,
-            Published::Taken { seq, expires_ms } if is_durable && !self.fx.changes.was_removed(id, seq) => {
-                self.places.push(Place { queue: id.0, seq, expires_ms });
-            }
-            Published::Taken { .. } | Published::Repeated => {}
-        }
-        true
-    }
-
-    fn write_message(&mut self, message: &Message) {
-        if !self.places.is_empty() {
-            let (address, properties, body) = (message.address(), message.properties(), message.body());
-            let message = MessageBytes { address, properties, hidden: kept::hidden(message, &mut self.hidden), body };
-            self.appended = self.replicator.append(Record::Enqueue { places: &self.places, message });
-            self.places.clear();
-        }
-    }
-
-    /// What became of messages that the log knows. Behind the messages of the same operation: a dead letter is in the
-    /// log before its original is gone from it.
-    #[inline]
-    fn write_changes(&mut self) {
-        if !self.fx.changes.is_empty() {
-            self.write_all_changes();
-        }
-    }
-
-    fn write_all_changes(&mut self) {
-        let Self { fx, replicator, .. } = self;
-        for run in fx.changes.removed.drain(..) {
-            replicator.append(Record::Remove { queue: run.queue.0, first: run.first, last: run.last });
-        }
-        for back in fx.changes.returned.drain(..) {
-            let Back { queue, seq, deliveries, failures } = back;
-            replicator.append(Record::Return { queue: queue.0, seq, deliveries, failures });
-        }
-        if let Some(segments) = replicator.segments() {
-            fx.given_up.drain(..).for_each(|place| segments.give_up(place));
-        }
-        for (queue, up_to) in fx.changes.delivered.drain(..) {
-            replicator.append(Record::Deliver { queue: queue.0, up_to });
-        }
     }
 
     /// Publishes to a queue wherever it lives.
@@ -548,15 +497,9 @@ impl Lane {
         }
     }
 
-    pub(super) fn durable_queues(&self) -> Vec<QueueId> {
-        let durable = self.queues.iter().filter(|(_, queue)| queue.handle().options.durable);
-        durable.map(|(id, _)| *id).collect()
-    }
-
-    pub(super) fn checkpoint_queue(&mut self, id: QueueId, records: &mut Records) {
-        if let (Some(queue), Some(segments)) = (self.queues.get_mut(&id), self.replicator.segments()) {
-            queue.checkpoint(segments, records);
-        }
+    /// What waiting messages take in memory, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        usize::try_from(self.inbox.memory.load(Ordering::Relaxed)).unwrap_or_default()
     }
 
     pub(super) fn index(&self) -> u16 {
@@ -701,19 +644,15 @@ impl Lane {
         }
     }
 
-    fn get(
-        &mut self,
-        conn: ConnKey,
-        connection: ConnectionId,
-        handle: &QueueHandle,
-        no_ack: bool,
-        reply: Reply,
-        now_ms: u64,
-    ) {
-        let id = handle.key.id;
+    pub(super) fn get(&mut self, get: WaitingGet, now_ms: u64) {
+        let id = get.handle.key.id;
         let Some(queue) = self.queues.get_mut(&id) else {
-            return self.fx.done(conn, reply, Err(handle.not_found()));
+            return self.fx.done(get.conn, get.reply, Err(get.handle.not_found()));
         };
+        if queue.must_load(&mut self.fx) {
+            return self.waiting_gets.push(get);
+        }
+        let WaitingGet { conn, connection, no_ack, reply, .. } = get;
         let got = queue.get(conn, reply.channel, no_ack, now_ms, &mut self.fx);
         if let Some(got) = &got
             && !no_ack
@@ -785,6 +724,7 @@ impl Lane {
             self.fx.done(conn, reply, Ok(Outcome::Closed));
         }
         self.held.forget(conn);
+        self.waiting_gets.retain(|get| get.conn != conn);
         self.fx.detach(conn);
     }
 
@@ -815,7 +755,7 @@ impl Lane {
 
     /// What queues asked for beyond themselves: deleting some, dead-lettering, timers.
     #[inline]
-    fn follow_up(&mut self, now_ms: u64) {
+    pub(super) fn follow_up(&mut self, now_ms: u64) {
         if self.fx.asks_for_more() {
             self.follow_up_all(now_ms);
         }
@@ -836,6 +776,9 @@ impl Lane {
             if let Some(conn) = self.conns.get_mut(&conn) {
                 conn.owners.remove(&(id, owner));
             }
+        }
+        for load in std::mem::take(&mut self.fx.loads) {
+            self.broker.load(load, &self.inbox);
         }
         for (at_ms, id) in self.fx.timers.drain(..) {
             self.timers.add(at_ms, Timer::Queue(id));

@@ -25,7 +25,9 @@ mod keeper;
 mod kept;
 mod kept_definitions;
 mod lane;
+mod lane_log;
 mod limiter;
+mod loader;
 mod log_exchange;
 mod mailbox;
 mod message;
@@ -55,7 +57,8 @@ use self::client::OPERATION_BYTES;
 use self::events::{Events, INTERNAL};
 use self::keeper::Keeper;
 use self::lane::{LaneHandle, Op};
-use self::queue::Queue;
+use self::loader::Loader;
+use self::queue::{Load, Queue};
 use self::reply_to::Requesters;
 use self::vhost::Vhosts;
 use crate::auth::Auth;
@@ -83,6 +86,9 @@ pub use self::vhost::{Destination, Exchange, QueueHandle, Vhost, VhostSettings};
 /// The RabbitMQ whose behaviour this is, as told to clients and tools, which switch features on it.
 pub const RABBITMQ_VERSION: &str = "4.3.6";
 
+/// Enough for consumers that keep up, and little enough to be nobody's worry.
+pub const MESSAGE_MEMORY_BYTES: usize = 64 << 20;
+
 /// How a broker is made.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -90,12 +96,18 @@ pub struct Options {
     pub lanes: u16,
     /// Connections at once (`connection_max`); `None` is without limit.
     pub connection_max: Option<u64>,
+    /// What waiting messages may take in memory, in bytes, where there is a disk to page them out to.
+    pub message_memory_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { lanes: u16::try_from(cores).unwrap_or(u16::MAX).clamp(1, 64), connection_max: None }
+        Self {
+            lanes: u16::try_from(cores).unwrap_or(u16::MAX).clamp(1, 64),
+            connection_max: None,
+            message_memory_bytes: MESSAGE_MEMORY_BYTES,
+        }
     }
 }
 
@@ -122,6 +134,8 @@ struct Shared {
     parameters: parameter::Registry,
     events: Arc<Events>,
     keeper: Arc<Keeper>,
+    /// There is one if there is a disk.
+    loader: OnceLock<Loader>,
     stopped: AtomicBool,
     started: Instant,
     /// The clock when it started.
@@ -160,6 +174,7 @@ impl Broker {
             parameters: parameter::Registry::default(),
             events: Arc::default(),
             keeper: Arc::default(),
+            loader: OnceLock::new(),
             stopped: AtomicBool::new(false),
             started: Instant::now(),
             started_ms: unix_ms(),
@@ -282,6 +297,17 @@ impl Broker {
         &self.lanes()[usize::from(index)]
     }
 
+    fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    /// Has messages read from disk, and sent to the lane.
+    fn load(&self, load: Load, lane: &LaneHandle) {
+        if let Some(loader) = self.0.loader.get() {
+            loader.load(load, lane);
+        }
+    }
+
     fn next_connection(&self) -> ConnectionId {
         ConnectionId(self.0.connections_made.fetch_add(1, Ordering::Relaxed))
     }
@@ -311,7 +337,7 @@ impl Broker {
             let in_force = vhost.policies_now().for_queue(name, &options);
             let (name, in_vhost) = (name.into(), vhost.name().clone());
             let handle = Arc::new(QueueHandle::new(key, name, in_vhost, Arc::new(options), in_force));
-            let queue = Queue::new(handle.clone(), self.clock_ms(Instant::now()));
+            let queue = Queue::new(handle.clone(), self.clock_ms(Instant::now()), self.lane(key.lane).meter());
             let written = vhost.keep_queue(&handle);
             // Before anybody can find the handle: their first operation must come behind this one.
             let operation = Op::Create { queue: Box::new(queue), written };

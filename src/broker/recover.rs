@@ -1,5 +1,6 @@
 //! From what the log has kept to a broker: definitions first, then the queues with their messages.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -16,11 +17,12 @@ use super::exchange::ExchangeType;
 use super::kept;
 use super::kept_definitions::{AUTO_DELETE, BINDING, EXCHANGE, INTERNAL, QUEUE, SYSTEM, TO_EXCHANGE, TO_QUEUE};
 use super::lane::Op;
+use super::loader::Loader;
 use super::message::Message;
 use super::queue::{Queue, QueueOptions};
 use super::refusal::Refusal;
 use super::vhost::{Destination, ExchangeDefinition, QueueHandle, Vhost};
-use crate::replicate::{LocalLog, MessageBytes, Recovered, RecoveredQueue, Segments};
+use crate::replicate::{Chunk, LocalLog, MessageBytes, Recovered, RecoveredQueue, Segments};
 use crate::wire::Table;
 
 /// What was kept cannot be taken up again.
@@ -30,6 +32,9 @@ pub enum RecoverError {
     /// A definition says nothing that this program knows.
     #[error("a definition in the log cannot be read: {0}")]
     Definition(String),
+    /// The system gives no thread.
+    #[error("no thread to read with: {0}")]
+    Thread(#[from] io::Error),
     /// Users, vhosts, policies or parameters are refused.
     #[error("definitions in the log are refused: {0}")]
     System(#[from] DefinitionsError),
@@ -61,6 +66,22 @@ impl<'a> Parts<'a> {
     fn table(self) -> Option<Table> {
         Table::parse(self.0).ok()
     }
+}
+
+/// Which chunks are to be read at once, and which wait on disk. Those wait that do not overlap, so that reading one
+/// after the other gives all messages in order.
+fn split(chunks: &[Chunk], all_at_once: bool) -> (Vec<Chunk>, Vec<Chunk>) {
+    let mut chunks = chunks.to_vec();
+    chunks.sort_by_key(|chunk| (chunk.level, chunk.members.first()));
+    let (mut at_once, mut paged) = (Vec::new(), Vec::new());
+    for of_level in chunks.chunk_by(|a, b| a.level == b.level) {
+        let overlap = |pair: &[Chunk]| pair[0].members.last() >= pair[1].members.first();
+        let from = of_level.windows(2).rposition(overlap).map_or(0, |at| at + 2);
+        let from = if all_at_once { of_level.len() } else { from };
+        at_once.extend_from_slice(&of_level[..from]);
+        paged.extend_from_slice(&of_level[from..]);
+    }
+    (at_once, paged)
 }
 
 /// A message from the log; what cannot be read there was damaged before it was written.
@@ -99,6 +120,8 @@ impl Broker {
         for chunk in queues.values().flat_map(|queue| &queue.chunks) {
             log.segments().give_up(chunk.place);
         }
+        let loader = Loader::start(log.segments().clone(), self.system_mailbox().clone())?;
+        let _ = self.0.loader.set(loader);
         self.0.keeper.start(log.journal());
         Ok(())
     }
@@ -166,19 +189,22 @@ impl Broker {
             let in_force = vhost.policies_now().for_queue(name, &options);
             let vhost = vhost.name().clone();
             let handle = Arc::new(QueueHandle::new(key, name.into(), vhost, Arc::new(options), in_force));
-            let mut queue = Queue::new(handle.clone(), self.clock_ms(Instant::now()));
-            let mut stored = Vec::new();
-            for chunk in &content.chunks {
+            let mut queue = Queue::new(handle.clone(), self.clock_ms(Instant::now()), self.lane(key.lane).meter());
+            let (at_once, paged) = split(&content.chunks, handle.options.deduplicates);
+            paged.iter().for_each(|chunk| segments.want_again(chunk.place));
+            let mut read = Vec::new();
+            for chunk in &at_once {
                 let result = segments.read(chunk.place, |place, message| {
                     if chunk.members.contains(place.seq) {
-                        stored.push(content.with_counts(place.seq, place.expires_ms, message_of(&message)));
+                        read.push(content.with_counts(place.seq, place.expires_ms, message_of(&message)));
                     }
                 });
                 if let Err(error) = result {
                     tracing::error!(queue = name, %error, "messages cannot be read: they are lost");
                 }
             }
-            queue.recover(content, stored);
+            read.sort_unstable_by_key(|message| message.seq);
+            queue.recover(content, read, paged);
             let operation = Op::Create { queue: Box::new(queue), written: None };
             self.lane(key.lane).send(self.system_mailbox(), vec![operation], OPERATION_BYTES);
             Ok(handle)

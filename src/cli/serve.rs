@@ -31,6 +31,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "MODE", value_parser = sync_mode, conflicts_with = "in_memory")]
     sync: Option<SyncMode>,
 
+    /// Memory for waiting messages; what is more is paged out to the data directory [default: 64MiB]
+    #[arg(long, value_name = "BYTES", value_parser = bytes, conflicts_with = "in_memory")]
+    message_memory: Option<u64>,
+
     /// Length of a file of the log [default: 64MiB]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     log_file_size: Option<u64>,
@@ -240,6 +244,8 @@ impl Args {
             options.storage = Some(Storage::Memory);
         }
         set(&mut options.sync, self.sync);
+        let message_memory = self.message_memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        set(&mut options.message_memory_bytes, message_memory);
         set(&mut options.log_file_bytes, self.log_file_size.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)));
         if !self.amqp_listen.is_empty() {
             options.amqp = self.amqp_listen;

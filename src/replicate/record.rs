@@ -100,9 +100,12 @@ pub struct QueueState {
 /// A [`QueueState`], in a checkpoint.
 pub(super) const QUEUE: u8 = 8;
 
+/// Some message of a chunk expires.
+const EXPIRES: u8 = 1;
+
 impl QueueState {
-    /// `queue u64 | next u64 | delivered u64 | for each chunk: position u64, length u32, bodies u64, runs u32, for each:
-    /// first u64, last u64`.
+    /// `queue u64 | next u64 | delivered u64 | for each chunk: position u64, length u32, bodies u64, priority u8, flags u8,
+    /// runs u32, for each: first u64, last u64`.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         for number in [self.queue, self.next_seq, self.delivered_before] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -111,6 +114,7 @@ impl QueueState {
             out.extend_from_slice(&chunk.place.position.0.to_le_bytes());
             out.extend_from_slice(&chunk.place.length.to_le_bytes());
             out.extend_from_slice(&chunk.body_bytes.to_le_bytes());
+            out.extend_from_slice(&[chunk.level, if chunk.expires { EXPIRES } else { 0 }]);
             // No more runs than messages, of which a chunk has less than 2^32.
             out.extend_from_slice(&(chunk.members.iter().count() as u32).to_le_bytes());
             for (first, last) in chunk.members.iter() {
@@ -126,12 +130,12 @@ impl QueueState {
         let mut chunks = Vec::new();
         while !from.0.is_empty() {
             let place = ChunkPlace { position: store::Position(from.u64()?), length: from.u32()? };
-            let (body_bytes, runs) = (from.u64()?, from.u32()?);
+            let (body_bytes, level, flags, runs) = (from.u64()?, from.u8()?, from.u8()?, from.u32()?);
             let mut members = Runs::default();
             for _ in 0..runs {
                 members.push_run(from.u64()?, from.u64()?);
             }
-            chunks.push(Chunk { place, members, body_bytes });
+            chunks.push(Chunk { place, members, body_bytes, level, expires: flags & EXPIRES != 0 });
         }
         Some(Self { queue, next_seq, delivered_before, chunks })
     }
@@ -270,6 +274,10 @@ impl<'a> Bytes<'a> {
         Some(*taken)
     }
 
+    pub(super) fn u8(&mut self) -> Option<u8> {
+        self.number().map(u8::from_le_bytes)
+    }
+
     pub(super) fn u16(&mut self) -> Option<u16> {
         self.number().map(u16::from_le_bytes)
     }
@@ -293,7 +301,7 @@ mod tests {
             let mut members = Runs::default();
             numbers.iter().for_each(|number| members.push(*number));
             let place = ChunkPlace { position: store::Position::new(file, 64), length: 1000 };
-            Chunk { place, members, body_bytes: 7 }
+            Chunk { place, members, body_bytes: 7, level: file as u8, expires: file == 1 }
         };
         for chunks in [vec![], vec![chunk(1, &[1, 2, 3, 7]), chunk(2, &[])]] {
             let state = QueueState { queue: 1, next_seq: 2, delivered_before: 3, chunks };

@@ -69,6 +69,11 @@ impl<M> RecoveredQueue<M> {
         (deliveries.max((seq < self.delivered_before).into()), failures)
     }
 
+    /// What is known of single messages in chunks: number, deliveries, failures.
+    pub fn take_counts(&mut self) -> BTreeMap<u64, (u32, u32)> {
+        std::mem::take(&mut self.returned)
+    }
+
     fn add(&mut self, message: RecoveredMessage<M>) {
         // It may lie in a chunk already, or have been read before.
         let is_new = self.messages.back().is_none_or(|(last, _)| *last < message.seq);

@@ -29,6 +29,10 @@ pub struct Chunk {
     pub members: Runs,
     /// Lengths of the bodies that were put in, in bytes.
     pub body_bytes: u64,
+    /// The priority they all have.
+    pub level: u8,
+    /// Some of them expire.
+    pub expires: bool,
 }
 
 /// A chunk being put together.
@@ -126,7 +130,12 @@ impl Segments {
         let position = store::Position(end.0 - u64::from(length));
         *wanted.entry(position.file()).or_default() += 1;
         let place = ChunkPlace { position, length };
-        Chunk { place, members: chunk.members, body_bytes: chunk.body_bytes }
+        Chunk { place, members: chunk.members, body_bytes: chunk.body_bytes, level: 0, expires: false }
+    }
+
+    /// One more wants this chunk.
+    pub fn want_again(&self, place: ChunkPlace) {
+        *self.wanted().entry(place.position.file()).or_default() += 1;
     }
 
     /// Nobody wants this chunk any more.

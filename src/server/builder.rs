@@ -35,6 +35,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets what waiting messages may take in memory, in bytes, before they are paged out to the data directory.
+    pub fn message_memory(mut self, bytes: usize) -> Self {
+        self.options.message_memory_bytes = bytes;
+        self
+    }
+
     /// Sets the length of a file of the log in bytes: short ones make a start quicker.
     pub fn log_file_bytes(mut self, bytes: u32) -> Self {
         self.options.log_file_bytes = bytes;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::tls::TlsOptions;
+use crate::broker::MESSAGE_MEMORY_BYTES;
 use crate::store::SyncMode;
 
 /// Settings of a [`crate::Server`]. [`crate::ServerBuilder`] has a method for most; `config` fills it from the
@@ -15,6 +16,9 @@ pub struct Options {
     pub storage: Option<Storage>,
     /// When a persistent message counts as kept. Default: when the disk has synced it.
     pub sync: SyncMode,
+    /// What waiting messages may take in memory, in bytes; beyond that they are paged out to the data directory. Default
+    /// 64 MiB.
+    pub message_memory_bytes: usize,
     /// Length of a file of the log, in bytes. Default 64 MiB; from 1 MiB to 1 GiB.
     pub log_file_bytes: u32,
     /// Addresses to listen on for AMQP 0-9-1.
@@ -65,6 +69,7 @@ impl Default for Options {
         Self {
             storage: None,
             sync: SyncMode::default(),
+            message_memory_bytes: MESSAGE_MEMORY_BYTES,
             log_file_bytes: 64 << 20,
             amqp: Vec::new(),
             amqps: Vec::new(),

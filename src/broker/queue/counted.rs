@@ -1,7 +1,7 @@
 //! Headers that tell how often a quorum queue gave a message away and how often that failed (QQ-2).
 
+use super::entry::Entry;
 use super::options::QueueType;
-use super::ready::Entry;
 use crate::broker::message::Message;
 use crate::wire::{Properties, RawTable, Value};
 

@@ -3,7 +3,10 @@
 //! never look at another queue or at a socket. Start reading at [`Queue::publish`] and [`Queue::dispatch`].
 
 mod counted;
+mod entry;
+mod level;
 mod options;
+mod paging;
 mod ready;
 mod settings;
 mod stored;
@@ -16,7 +19,9 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use self::ready::{Entry, NEVER, Order, Ready};
+use self::entry::{Entry, NEVER};
+use self::paging::FormerLife;
+use self::ready::{Order, Ready};
 use self::stored::Stored;
 use self::timeout::Marks;
 use self::turns::Turns;
@@ -29,10 +34,11 @@ use super::limiter::{Limiter, Permit};
 use super::message::Message;
 use super::refusal::Refusal;
 use super::vhost::QueueHandle;
-use crate::replicate::{RecoveredMessage, RecoveredQueue};
 
 pub use self::options::{QueueOptions, QueueType};
 pub(in crate::broker) use self::options::{TTL_MS_MAX, check_same_argument, check_same_flag};
+pub(in crate::broker) use self::paging::{Load, Loaded};
+pub(in crate::broker) use self::ready::Meter;
 pub use self::settings::{DeadLetterTarget, Overflow, QueueSettings};
 
 /// Why a message left its queue without being acked.
@@ -117,6 +123,7 @@ pub(in crate::broker) struct Queue {
     /// Its persistent messages are kept in the log.
     durable: bool,
     stored: Stored,
+    former_life: Option<Box<FormerLife>>,
     /// Messages before this number were delivered.
     delivered_before: u64,
     settings: QueueSettings,
@@ -140,16 +147,21 @@ pub(in crate::broker) struct Queue {
 }
 
 impl Queue {
-    pub(in crate::broker) fn new(handle: Arc<QueueHandle>, now_ms: u64) -> Self {
+    /// A queue without messages; `meter` is its lane's.
+    pub(in crate::broker) fn new(handle: Arc<QueueHandle>, now_ms: u64, meter: Meter) -> Self {
         Self {
-            ready: Ready::new(match handle.options.queue_type {
-                QueueType::Classic => Order::classic(handle.options.priority_max),
-                QueueType::Quorum => Order::QUORUM,
-            }),
+            ready: Ready::new(
+                match handle.options.queue_type {
+                    QueueType::Classic => Order::classic(handle.options.priority_max),
+                    QueueType::Quorum => Order::QUORUM,
+                },
+                meter,
+            ),
             duplicates: Duplicates::new(handle.options.deduplicates),
             settings: handle.settings(),
             durable: handle.options.durable,
             stored: Stored::default(),
+            former_life: None,
             delivered_before: 0,
             handle,
             owners: Slab::new(),
@@ -165,26 +177,6 @@ impl Queue {
 
     pub(in crate::broker) fn handle(&self) -> &Arc<QueueHandle> {
         &self.handle
-    }
-
-    /// Takes up what the log has kept of it; to be called before anything else.
-    pub(in crate::broker) fn recover(
-        &mut self,
-        content: RecoveredQueue<Option<Message>>,
-        stored: Vec<RecoveredMessage<Option<Message>>>,
-    ) {
-        let mut content = content;
-        self.ready.next_seq = content.next_seq;
-        self.delivered_before = content.delivered_before;
-        let messages = content.take_messages();
-        self.stored.recover(content.chunks, content.next_seq);
-        for kept in stored.into_iter().chain(messages) {
-            // What could not be read was told when it was.
-            let Some(message) = kept.message else { continue };
-            self.duplicates.add(&message);
-            let RecoveredMessage { seq, expires_ms, deliveries, failures, .. } = kept;
-            self.ready.recover(Entry { message, expires_ms, seq, deliveries, failures });
-        }
     }
 
     fn options(&self) -> &QueueOptions {
@@ -262,7 +254,11 @@ impl Queue {
         while self.settings.length_max.is_some_and(|max| self.ready.len() as u64 > max)
             || self.settings.length_bytes_max.is_some_and(|max| self.ready.body_bytes() > max)
         {
-            let Some(entry) = self.ready.pop() else { break };
+            let Some(entry) = self.ready.pop() else {
+                // It goes on when the head is read.
+                self.must_load(fx);
+                break;
+            };
             self.dead_letter(entry, Death::MaxLength, fx);
         }
     }
@@ -294,7 +290,7 @@ impl Queue {
     pub(in crate::broker) fn dispatch(&mut self, now_ms: u64, fx: &mut Effects) {
         loop {
             self.drop_expired_behind_delivery(now_ms, fx);
-            if self.ready.is_empty() {
+            if self.ready.is_empty() || self.ready.is_behind_page() {
                 break;
             }
             let Some(owner) = self.turns.next() else {
@@ -303,6 +299,7 @@ impl Queue {
             self.deliver_to(owner, now_ms, fx);
         }
         self.drop_expired(now_ms, fx);
+        self.load_ahead(!self.consumers.is_empty(), fx);
         self.set_timer(fx);
     }
 
@@ -715,14 +712,7 @@ impl Queue {
 
     /// Removes the ready messages; they are not dead-lettered (DX-1). Gives their number.
     pub(in crate::broker) fn purge(&mut self, fx: &mut Effects) -> u32 {
-        let messages = self.messages();
-        while (self.duplicates.by_id() || self.durable)
-            && let Some(entry) = self.ready.pop()
-        {
-            self.forget(&entry, fx);
-        }
-        self.ready.clear();
-        messages
+        self.drop_all(fx)
     }
 
     /// queue.delete's conditions (EH-14, EC-23).
@@ -749,7 +739,7 @@ impl Queue {
         for (index, owner) in &self.owners {
             fx.free(owner.conn, self.id(), OwnerKey(index as u32));
         }
-        fx.given_up.extend(self.stored.places());
+        fx.given_up.extend(self.pages());
         for key in &self.consumers {
             if let Some(Owner { conn, channel, role: Role::Consumer { subscription, .. }, .. }) =
                 self.owners.get(key.0 as usize)

@@ -2,66 +2,15 @@
 //! priority in publish order. In a classic queue a returned message takes its old place; in a quorum queue returned
 //! messages go before all others, in the order they came back (QQ-5).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicIsize, Ordering};
 
 use smallvec::SmallVec;
 
+use super::entry::{Entry, NEVER};
+use super::level::{Fresh, Level, Paged};
 use crate::broker::message::Message;
-
-/// `expires_ms` of a message that never does.
-pub(in crate::broker) const NEVER: u64 = u64::MAX;
-
-/// A message taken out of its place.
-#[derive(Debug)]
-pub(in crate::broker) struct Entry {
-    pub(in crate::broker) message: Message,
-    /// When it expires, in ms of the broker's clock; [`NEVER`].
-    pub(in crate::broker) expires_ms: u64,
-    /// Its number in the queue: later ones are greater. None is given twice.
-    pub(in crate::broker) seq: u64,
-    /// How often it was delivered.
-    pub(in crate::broker) deliveries: u32,
-    /// How often it came back in a way that counts towards the delivery limit.
-    pub(in crate::broker) failures: u32,
-}
-
-/// Messages of one priority.
-///
-/// ```text
-/// returned: 3 7 | fresh: 12 13 15 ...      (numbers; 4-6 and 8-11 are unacked or gone, 14 has another priority)
-/// ```
-/// A returned message was fresh once, so its number is below every fresh one's.
-#[derive(Debug, Default)]
-struct Level {
-    returned: BTreeMap<u64, Entry>,
-    fresh: VecDeque<Fresh>,
-}
-
-/// A message that was never delivered.
-#[derive(Debug)]
-struct Fresh {
-    message: Message,
-    expires_ms: u64,
-    seq: u64,
-}
-
-impl Level {
-    fn pop(&mut self) -> Option<Entry> {
-        if let Some((_, entry)) = self.returned.pop_first() {
-            return Some(entry);
-        }
-        let Fresh { message, expires_ms, seq } = self.fresh.pop_front()?;
-        Some(Entry { message, expires_ms, seq, deliveries: 0, failures: 0 })
-    }
-
-    /// When the head expires.
-    fn head_expires_ms(&self) -> u64 {
-        match self.returned.first_key_value() {
-            Some((_, entry)) => entry.expires_ms,
-            None => self.fresh.front().map_or(NEVER, |fresh| fresh.expires_ms),
-        }
-    }
-}
 
 /// How a type of queue orders its messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,12 +33,18 @@ impl Order {
     pub(in crate::broker) const QUORUM: Self = Self { priority_max: 31, priority_default: 4, returns_first: true };
 }
 
+/// What the waiting messages of a lane take in memory, in bytes; its queues tell it now and then.
+pub(in crate::broker) type Meter = Arc<AtomicIsize>;
+
+/// A queue tells its meter when it has gained or lost so many bytes since.
+const METERED_BYTES: isize = 1024;
+
 /// All waiting messages of one queue.
 #[derive(Debug)]
 pub(in crate::broker) struct Ready {
     order: Order,
     /// One for each priority from 0 up to the highest that was seen.
-    levels: SmallVec<[Level; 1]>,
+    pub(super) levels: SmallVec<[Level; 1]>,
     /// What came back, if [`Order::returns_first`].
     returns: VecDeque<Entry>,
     /// Which priority messages have, and whether there ever was another.
@@ -97,24 +52,31 @@ pub(in crate::broker) struct Ready {
     mixed: bool,
     /// The number of the next message.
     pub(in crate::broker) next_seq: u64,
-    len: usize,
+    pub(super) len: usize,
+    /// What the messages in memory take.
+    memory_bytes: isize,
+    /// Of that, what the meter does not know yet.
+    untold_bytes: isize,
+    meter: Meter,
     /// Sum of body lengths (x-max-length-bytes counts bodies only).
-    body_bytes: u64,
+    pub(super) body_bytes: u64,
     /// Some message here may expire: without one, heads need not be looked at.
-    expiring: bool,
+    pub(super) expiring: bool,
 }
 
 impl Ready {
-    pub(in crate::broker) fn new(order: Order) -> Self {
-        let levels = SmallVec::new();
+    pub(in crate::broker) fn new(order: Order, meter: Meter) -> Self {
         Self {
             order,
-            levels,
+            levels: SmallVec::new(),
             returns: VecDeque::new(),
             priority: None,
             mixed: false,
             next_seq: 0,
             len: 0,
+            memory_bytes: 0,
+            untold_bytes: 0,
+            meter,
             body_bytes: 0,
             expiring: false,
         }
@@ -139,8 +101,10 @@ impl Ready {
     }
 
     fn level(&mut self, message: &Message) -> &mut Level {
-        let Order { priority_max, priority_default, .. } = self.order;
-        let level = usize::from(message.facts().priority.unwrap_or(priority_default).min(priority_max));
+        self.level_at(self.level_of(message))
+    }
+
+    pub(super) fn level_at(&mut self, level: usize) -> &mut Level {
         if self.priority != Some(level) {
             self.mixed |= self.priority.replace(level).is_some();
         }
@@ -150,6 +114,33 @@ impl Ready {
         &mut self.levels[level]
     }
 
+    /// What the messages in memory take, in bytes.
+    pub(in crate::broker) fn memory_bytes(&self) -> usize {
+        usize::try_from(self.memory_bytes).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(super) fn weigh(&mut self, bytes: isize) {
+        self.memory_bytes += bytes;
+        self.untold_bytes += bytes;
+        if self.untold_bytes.unsigned_abs() >= METERED_BYTES.unsigned_abs() {
+            self.meter.fetch_add(self.untold_bytes, Ordering::Relaxed);
+            self.untold_bytes = 0;
+        }
+    }
+
+    /// The next message is on disk.
+    #[inline]
+    pub(in crate::broker) fn is_behind_page(&self) -> bool {
+        self.returns.is_empty() && self.next_level().is_some_and(|level| self.levels[level].is_behind_page())
+    }
+
+    /// The priority whose turn it is.
+    #[inline]
+    pub(super) fn next_level(&self) -> Option<usize> {
+        self.levels.iter().rposition(|level| !level.is_empty())
+    }
+
     /// Adds a new message at the end of its priority. Gives its number.
     pub(in crate::broker) fn push(&mut self, message: Message, expires_ms: u64) -> u64 {
         let seq = self.next_seq;
@@ -157,7 +148,8 @@ impl Ready {
         self.len += 1;
         self.body_bytes += message.body().len() as u64;
         self.expiring |= expires_ms != NEVER;
-        self.level(&message).fresh.push_back(Fresh { message, expires_ms, seq });
+        self.weigh(weight(&message));
+        self.level(&message).push(Fresh { message, expires_ms, seq });
         seq
     }
 
@@ -168,9 +160,9 @@ impl Ready {
 
     /// Messages never delivered with numbers from `from` to below `to`: message, when it expires, number.
     pub(in crate::broker) fn fresh_between(&self, from: u64, to: u64) -> impl Iterator<Item = (&Message, u64, u64)> {
-        self.levels.iter().flat_map(move |level| {
-            let start = level.fresh.partition_point(|fresh| fresh.seq < from);
-            let fresh = level.fresh.range(start..).take_while(move |fresh| fresh.seq < to);
+        self.levels.iter().flat_map(|level| [&level.head, &level.tail]).flat_map(move |messages| {
+            let start = messages.partition_point(|fresh| fresh.seq < from);
+            let fresh = messages.range(start..).take_while(move |fresh| fresh.seq < to);
             fresh.map(|fresh| (&fresh.message, fresh.expires_ms, fresh.seq))
         })
     }
@@ -184,7 +176,8 @@ impl Ready {
         self.body_bytes += entry.message.body().len() as u64;
         self.expiring |= entry.expires_ms != NEVER;
         let Entry { message, expires_ms, seq, .. } = entry;
-        self.level(&message).fresh.push_back(Fresh { message, expires_ms, seq });
+        self.weigh(weight(&message));
+        self.level(&message).push(Fresh { message, expires_ms, seq });
     }
 
     /// Puts a message that was taken back.
@@ -192,6 +185,7 @@ impl Ready {
         self.len += 1;
         self.body_bytes += entry.message.body().len() as u64;
         self.expiring |= entry.expires_ms != NEVER;
+        self.weigh(weight(&entry.message));
         if self.order.returns_first {
             self.returns.push_back(entry);
         } else {
@@ -199,14 +193,17 @@ impl Ready {
         }
     }
 
-    /// Takes the message to be delivered next.
+    /// Takes the message to be delivered next; `None` if there is none, or it is on disk.
     pub(in crate::broker) fn pop(&mut self) -> Option<Entry> {
         if self.len == 0 {
             return None;
         }
         let entry = match self.returns.pop_front() {
             Some(entry) => entry,
-            None => self.levels.iter_mut().rev().find_map(Level::pop)?,
+            None => {
+                let next = self.levels.iter_mut().rev().find(|level| !level.is_empty())?;
+                next.pop()?
+            }
         };
         self.took(&entry);
         Some(entry)
@@ -215,6 +212,7 @@ impl Ready {
     fn took(&mut self, entry: &Entry) {
         self.len -= 1;
         self.body_bytes -= entry.message.body().len() as u64;
+        self.weigh(-weight(&entry.message));
         if self.len == 0 {
             self.release_memory();
         }
@@ -223,11 +221,7 @@ impl Ready {
     /// A queue that is empty keeps no memory of the backlog it once had.
     fn release_memory(&mut self) {
         self.expiring = false;
-        for level in &mut self.levels {
-            if level.fresh.capacity() > 1024 {
-                level.fresh = VecDeque::new();
-            }
-        }
+        self.levels.iter_mut().for_each(Level::release_memory);
     }
 
     /// Takes a message whose time has come, if it is at the head of its priority (TL-2).
@@ -258,24 +252,68 @@ impl Ready {
         self.returns.front().map_or(NEVER, |entry| entry.expires_ms)
     }
 
-    /// Removes everything.
-    pub(in crate::broker) fn clear(&mut self) {
+    /// Takes everything out: what was in memory, and what was on disk.
+    pub(super) fn take_all(&mut self) -> (Vec<Entry>, Vec<Paged>) {
+        let (mut entries, mut paged) = (Vec::from(std::mem::take(&mut self.returns)), Vec::new());
         for level in &mut self.levels {
-            level.returned.clear();
-            level.fresh.clear();
+            let Level { returned, head, paged: on_disk, tail, .. } = std::mem::take(level);
+            entries.extend(returned.into_values());
+            let fresh = head.into_iter().chain(tail);
+            entries.extend(fresh.map(|Fresh { message, expires_ms, seq }| Entry {
+                message,
+                expires_ms,
+                seq,
+                deliveries: 0,
+                failures: 0,
+            }));
+            paged.extend(on_disk);
         }
-        self.returns.clear();
+        self.weigh(-self.memory_bytes);
         self.len = 0;
         self.body_bytes = 0;
         self.release_memory();
+        (entries, paged)
+    }
+
+    /// Messages of the first page of a priority are here.
+    pub(super) fn unpage(&mut self, level: usize, entries: Vec<Entry>) {
+        self.len += entries.len();
+        for entry in &entries {
+            self.body_bytes += entry.message.body().len() as u64;
+            self.expiring |= entry.expires_ms != NEVER;
+            self.weigh(weight(&entry.message));
+        }
+        let fresh =
+            entries.into_iter().map(|Entry { message, expires_ms, seq, .. }| Fresh { message, expires_ms, seq });
+        self.level_at(level).unpage(fresh);
+    }
+
+    /// Puts in messages that are on disk, behind those before.
+    pub(super) fn recover_page(&mut self, level: usize, paged: Paged) {
+        self.len += usize::try_from(paged.members.count()).unwrap_or_default();
+        self.body_bytes += paged.body_bytes;
+        self.expiring |= paged.expires;
+        self.level_at(level).paged.push_back(paged);
+    }
+
+    /// The priority of a message here.
+    pub(super) fn level_of(&self, message: &Message) -> usize {
+        let Order { priority_max, priority_default, .. } = self.order;
+        usize::from(message.facts().priority.unwrap_or(priority_default).min(priority_max))
     }
 }
 
-impl Level {
-    #[cfg(test)]
-    fn numbers(&self) -> Vec<u64> {
-        self.returned.keys().copied().chain(self.fresh.iter().map(|fresh| fresh.seq)).collect()
+impl Drop for Ready {
+    fn drop(&mut self) {
+        self.meter.fetch_add(self.untold_bytes - self.memory_bytes, Ordering::Relaxed);
     }
+}
+
+/// What a message takes in memory, in bytes.
+#[inline]
+pub(super) fn weight(message: &Message) -> isize {
+    // Allocations are shorter than that.
+    message.memory_bytes() as isize
 }
 
 #[cfg(test)]
@@ -294,7 +332,7 @@ mod tests {
 
     #[test]
     fn returned_messages_take_their_old_place() {
-        let mut ready = Ready::new(Order::classic(0));
+        let mut ready = Ready::new(Order::classic(0), Meter::default());
         for name in ["0", "1", "2", "3", "4"] {
             ready.push(message(name, 0), NEVER);
         }
@@ -311,7 +349,7 @@ mod tests {
 
     #[test]
     fn priorities_are_strict_and_clamped() {
-        let mut ready = Ready::new(Order::classic(5));
+        let mut ready = Ready::new(Order::classic(5), Meter::default());
         for (name, priority) in [("low", 0), ("high", 5), ("above", 9), ("mid", 3)] {
             ready.push(message(name, priority), NEVER);
         }
@@ -322,7 +360,7 @@ mod tests {
     /// FEATURES PQ-3, QQ-5.
     #[test]
     fn a_quorum_queue_has_32_priorities_and_gives_returns_first() {
-        let mut ready = Ready::new(Order::QUORUM);
+        let mut ready = Ready::new(Order::QUORUM, Meter::default());
         let unnamed = Message::new(b"\x00\x01q", b"\x00\x00", Body::Small(b"none"), Facts::default(), &mut Vec::new());
         ready.push(message("3", 3), NEVER);
         ready.push(unnamed, NEVER);
@@ -339,7 +377,7 @@ mod tests {
 
     #[test]
     fn only_the_head_expires() {
-        let mut ready = Ready::new(Order::classic(0));
+        let mut ready = Ready::new(Order::classic(0), Meter::default());
         ready.push(message("long", 0), 5000);
         ready.push(message("short", 0), 50);
         assert!(ready.pop_expired(300).is_none());

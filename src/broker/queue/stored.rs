@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::ready::Entry;
+use super::entry::{Entry, NEVER};
+use super::paging::{CHUNK_BYTES, bytes_of, level_number};
 use super::{Owner, Queue};
-use crate::broker::kept;
 use crate::broker::message::Message;
-use crate::replicate::{Chunk, ChunkPlace, MessageBytes, Place, QueueState, Record, Records, Segments};
-
-/// A chunk is full with this many bytes.
-const CHUNK_BYTES: u32 = 256 << 10;
+use crate::replicate::{Chunk, ChunkPlace, Place, QueueState, Record, Records, Segments};
 
 /// The chunks of a queue.
 #[derive(Debug, Default)]
@@ -40,6 +37,16 @@ impl Stored {
         Some(place)
     }
 
+    pub(super) fn contains(&self, seq: u64) -> bool {
+        self.chunks.range(..=seq).rev().any(|(_, chunk)| chunk.members.contains(seq))
+    }
+
+    /// The messages of the chunk at a place.
+    pub(super) fn members_of(&self, place: ChunkPlace) -> Vec<u64> {
+        let chunk = self.chunks.values().find(|chunk| chunk.place == place);
+        chunk.into_iter().flat_map(|chunk| chunk.members.iter()).flat_map(|(first, last)| first..=last).collect()
+    }
+
     pub(super) fn add(&mut self, chunk: Chunk) {
         if let Some(first) = chunk.members.first() {
             self.chunks.insert(first, chunk);
@@ -61,24 +68,29 @@ impl Stored {
 
 /// A message to be moved to a chunk.
 struct Old<'a> {
+    level: usize,
     seq: u64,
     expires_ms: u64,
     message: &'a Message,
 }
 
-impl<'a> Old<'a> {
-    fn of(entry: &'a Entry) -> Self {
-        Self { seq: entry.seq, expires_ms: entry.expires_ms, message: &entry.message }
-    }
-}
-
 impl Queue {
     /// A checkpoint: what has stayed since the last one moves to chunks, and the records say what there is.
     pub(in crate::broker) fn checkpoint(&mut self, segments: &Segments, records: &mut Records) {
-        self.move_old(segments);
+        let (from, to) = (self.stored.below, self.stored.mark);
+        (self.stored.below, self.stored.mark) = (to, self.ready.next_seq);
+        if from < to {
+            let made = self.move_old(from, to, segments);
+            made.into_iter().for_each(|chunk| self.stored.add(chunk));
+        }
         let chunks = self.stored.chunks.values().cloned().collect();
         let (queue, next_seq) = (self.id().0, self.ready.next_seq);
         records.put_queue(&QueueState { queue, next_seq, delivered_before: self.delivered_before, chunks });
+        self.say_counts(records);
+    }
+
+    fn say_counts(&self, records: &mut Records) {
+        let queue = self.id().0;
         let unacked = self.owners.iter().flat_map(|(_, owner)| owner.unacked.iter());
         for entry in unacked.chain(self.ready.returned()).filter(|entry| self.keeps(&entry.message)) {
             let Entry { seq, deliveries, failures, .. } = *entry;
@@ -87,35 +99,58 @@ impl Queue {
                 records.put(&Record::Return { queue, seq, deliveries, failures });
             }
         }
+        for (seq, (deliveries, failures)) in self.former_life.iter().flat_map(|former| &former.counts) {
+            let (seq, deliveries, failures) = (*seq, *deliveries, *failures);
+            records.put(&Record::Return { queue, seq, deliveries, failures });
+        }
     }
 
-    fn move_old(&mut self, segments: &Segments) {
-        let (from, to) = (self.stored.below, self.stored.mark);
-        (self.stored.below, self.stored.mark) = (to, self.ready.next_seq);
-        if from == to || self.ready.is_empty() && self.owners.iter().all(|(_, owner)| owner.unacked.is_empty()) {
-            return;
-        }
-        let is_old = |seq: u64| (from..to).contains(&seq);
+    /// Moves what is in memory, is kept, and has a number from `from` to below `to`. A chunk holds one priority and does
+    /// not reach over pages, so that chunks can be pages in the next life.
+    fn move_old(&self, from: u64, to: u64, segments: &Segments) -> Vec<Chunk> {
+        let is_old = |seq: u64| (from..to).contains(&seq) && !self.stored.contains(seq);
+        let mut groups: Vec<Old<'_>> = Vec::new();
         let unacked = self.owners.iter().flat_map(|(_, owner): (usize, &Owner)| owner.unacked.iter());
-        let returned = unacked.chain(self.ready.returned()).filter(|entry| is_old(entry.seq)).map(Old::of);
-        let fresh = self.ready.fresh_between(from, to);
-        let fresh = fresh.map(|(message, expires_ms, seq)| Old { seq, expires_ms, message });
-        let mut old: Vec<Old<'_>> = returned.chain(fresh).filter(|old| self.keeps(old.message)).collect();
-        old.sort_unstable_by_key(|old| old.seq);
+        groups.extend(
+            unacked.chain(self.ready.returned()).map(|entry| self.old(&entry.message, entry.expires_ms, entry.seq)),
+        );
+        groups.extend(
+            self.ready.fresh_between(from, to).map(|(message, expires_ms, seq)| self.old(message, expires_ms, seq)),
+        );
+        groups.retain(|old| is_old(old.seq) && self.keeps(old.message));
+        groups.sort_unstable_by_key(|old| (old.level, old.seq));
+        let mut made = Vec::new();
+        for group in groups.chunk_by(|a, b| a.level == b.level && !self.is_page_between(a, b)) {
+            made.extend(self.store(group, segments));
+        }
+        made
+    }
+
+    fn old<'a>(&self, message: &'a Message, expires_ms: u64, seq: u64) -> Old<'a> {
+        Old { level: self.ready.level_of(message), seq, expires_ms, message }
+    }
+
+    fn is_page_between(&self, a: &Old<'_>, b: &Old<'_>) -> bool {
+        let level = self.ready.levels.get(a.level);
+        let first = level.and_then(|level| level.paged.front()).and_then(|paged| paged.members.first());
+        first.is_some_and(|first| (a.seq..b.seq).contains(&first))
+    }
+
+    fn store(&self, group: &[Old<'_>], segments: &Segments) -> Vec<Chunk> {
         let queue = self.id().0;
         let (mut made, mut room) = (Vec::new(), Vec::new());
-        let mut chunk = segments.chunk();
-        for Old { seq, expires_ms, message } in old {
-            let (address, properties, body) = (message.address(), message.properties(), message.body());
-            let bytes = MessageBytes { address, properties, hidden: kept::hidden(message, &mut room), body };
-            chunk.add(Place { queue, seq, expires_ms }, bytes);
-            if chunk.len() >= CHUNK_BYTES {
-                made.push(segments.put(std::mem::replace(&mut chunk, segments.chunk())));
+        let mut rest = group.iter().peekable();
+        while let Some(first) = rest.peek() {
+            let level = level_number(first.level);
+            let (mut chunk, mut expires) = (segments.chunk(), false);
+            while chunk.len() < CHUNK_BYTES
+                && let Some(Old { seq, expires_ms, message, .. }) = rest.next()
+            {
+                expires |= *expires_ms != NEVER;
+                chunk.add(Place { queue, seq: *seq, expires_ms: *expires_ms }, bytes_of(message, &mut room));
             }
+            made.push(Chunk { level, expires, ..segments.put(chunk) });
         }
-        if !chunk.is_empty() {
-            made.push(segments.put(chunk));
-        }
-        made.into_iter().for_each(|chunk| self.stored.add(chunk));
+        made
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::ready::NEVER;
+use super::entry::NEVER;
 use super::{Owner, Queue, QueueType, Role};
 use crate::broker::effects::Effects;
 use crate::broker::event::OwnerKey;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::ready::Entry;
+use super::entry::Entry;
 
 /// Numbers are handed out in order and mostly settled in order, so the recent ones live in a deque indexed by
 /// number. What stays behind while many later ones come and go moves to a tree, so that one message held for ever
@@ -94,12 +94,13 @@ impl Unacked {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ready::{NEVER, Order, Ready};
+    use super::super::entry::NEVER;
+    use super::super::ready::{Meter, Order, Ready};
     use super::*;
     use crate::broker::message::{Body, Facts, Message};
 
     fn entry(number: u64) -> Entry {
-        let mut ready = Ready::new(Order::classic(0));
+        let mut ready = Ready::new(Order::classic(0), Meter::default());
         let body = number.to_string();
         let body = Body::Small(body.as_bytes());
         ready.push(Message::new(b"\x00\x00", b"\x00\x00", body, Facts::default(), &mut Vec::new()), NEVER);

@@ -247,7 +247,16 @@ impl World {
         let conn = fx.attach(mailbox.clone());
         let (returns, waiting, dead) = (Vec::new(), Vec::new(), Vec::new());
         let model = Model { setup, returns, waiting, owners: BTreeMap::new(), active: None, dead };
-        Self { queue: Queue::new(handle, 0), fx, mailbox, conn, model, now_ms: 10, published: 0, arrivals: 0 }
+        Self {
+            queue: Queue::new(handle, 0, Meter::default()),
+            fx,
+            mailbox,
+            conn,
+            model,
+            now_ms: 10,
+            published: 0,
+            arrivals: 0,
+        }
     }
 
     fn step(&mut self, step: Step) {

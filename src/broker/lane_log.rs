@@ -1,0 +1,167 @@
+//! A lane's dealings with the log and the segments: what is written down at the end of an operation, and what is moved
+//! between memory and disk.
+
+use super::changes::Back;
+use super::event::QueueId;
+use super::kept;
+use super::lane::{Lane, WaitingGet};
+use super::message::Message;
+use super::queue::{Load, Loaded, Published};
+use crate::replicate::{MessageBytes, Place, Record, Records};
+
+/// So much of what one lane pages out is paged in one turn.
+const PAGED_BYTES_A_TURN: usize = 512 << 10;
+
+/// What stays in memory of a queue that is paged out.
+const KEPT_BYTES: usize = 64 << 10;
+
+/// Queues that take less are left alone: it would not be worth a chunk.
+const PAGED_BYTES_MIN: usize = 4 << 10;
+
+impl Lane {
+    /// A queue that is gone has no say: the message counts as accepted (PC-6).
+    #[inline]
+    pub(super) fn publish(&mut self, id: QueueId, message: Message, now_ms: u64) -> bool {
+        let is_kept = self.fx.changes.are_kept && message.facts().persistent;
+        if !is_kept {
+            return self.put_into(id, message, now_ms) != Published::Refused;
+        }
+        let accepted = self.put_and_note(id, message.clone(), now_ms);
+        self.write_message(&message);
+        accepted
+    }
+
+    /// Every queue gets it, whatever the others say. The log gets it once.
+    pub(super) fn publish_many(&mut self, queues: &[QueueId], message: &Message, now_ms: u64) -> bool {
+        let is_kept = self.fx.changes.are_kept && message.facts().persistent;
+        let mut accepted = true;
+        for queue in queues {
+            accepted &= match is_kept {
+                true => self.put_and_note(*queue, message.clone(), now_ms),
+                false => self.put_into(*queue, message.clone(), now_ms) != Published::Refused,
+            };
+        }
+        if is_kept {
+            self.write_message(message);
+        }
+        accepted
+    }
+
+    #[inline]
+    fn put_into(&mut self, id: QueueId, message: Message, now_ms: u64) -> Published {
+        match self.queues.get_mut(&id) {
+            Some(queue) => queue.publish(message, now_ms, &mut self.fx),
+            None => Published::Repeated,
+        }
+    }
+
+    /// Publishes a persistent message, and notes its place if the queue is durable and has it still.
+    fn put_and_note(&mut self, id: QueueId, message: Message, now_ms: u64) -> bool {
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return true;
+        };
+        let is_durable = queue.handle().options.durable;
+        match queue.publish(message, now_ms, &mut self.fx) {
+            Published::Refused => return false,
+            Published::Taken { seq, expires_ms } if is_durable && !self.fx.changes.was_removed(id, seq) => {
+                self.places.push(Place { queue: id.0, seq, expires_ms });
+            }
+            Published::Taken { .. } | Published::Repeated => {}
+        }
+        true
+    }
+
+    fn write_message(&mut self, message: &Message) {
+        if !self.places.is_empty() {
+            let (address, properties, body) = (message.address(), message.properties(), message.body());
+            let message = MessageBytes { address, properties, hidden: kept::hidden(message, &mut self.hidden), body };
+            self.appended = self.replicator.append(Record::Enqueue { places: &self.places, message });
+            self.places.clear();
+        }
+    }
+
+    /// What became of messages that the log knows. Behind the messages of the same operation: a dead letter is in the
+    /// log before its original is gone from it.
+    #[inline]
+    pub(super) fn write_changes(&mut self) {
+        if !self.fx.changes.is_empty() | !self.fx.given_up.is_empty() {
+            self.write_all_changes();
+        }
+    }
+
+    fn write_all_changes(&mut self) {
+        let Self { fx, replicator, .. } = self;
+        for run in fx.changes.removed.drain(..) {
+            replicator.append(Record::Remove { queue: run.queue.0, first: run.first, last: run.last });
+        }
+        for back in fx.changes.returned.drain(..) {
+            let Back { queue, seq, deliveries, failures } = back;
+            replicator.append(Record::Return { queue: queue.0, seq, deliveries, failures });
+        }
+        for (queue, up_to) in fx.changes.delivered.drain(..) {
+            replicator.append(Record::Deliver { queue: queue.0, up_to });
+        }
+        if let Some(segments) = replicator.segments() {
+            fx.given_up.drain(..).for_each(|place| segments.give_up(place));
+        }
+    }
+
+    pub(super) fn durable_queues(&self) -> Vec<QueueId> {
+        let durable = self.queues.iter().filter(|(_, queue)| queue.handle().options.durable);
+        durable.map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn checkpoint_queue(&mut self, id: QueueId, records: &mut Records) {
+        if let (Some(queue), Some(segments)) = (self.queues.get_mut(&id), self.replicator.segments()) {
+            queue.checkpoint(segments, records);
+        }
+    }
+
+    // --- paging ---
+
+    /// Messages that a queue wanted are here.
+    pub(super) fn loaded(&mut self, load: &Load, messages: Loaded, now_ms: u64) {
+        let Some(queue) = self.queues.get_mut(&load.queue) else { return };
+        let lost = queue.loaded(load, messages, now_ms, &mut self.fx);
+        if lost > 0 {
+            let name = &queue.handle().name;
+            tracing::error!(queue = %name, lost, "messages on disk cannot be read: they are lost");
+        }
+        self.follow_up(now_ms);
+        let (ready, waiting) = std::mem::take(&mut self.waiting_gets)
+            .into_iter()
+            .partition(|get: &WaitingGet| get.handle.key.id == load.queue);
+        self.waiting_gets = waiting;
+        let ready: Vec<WaitingGet> = ready;
+        for get in ready {
+            self.get(get, now_ms);
+        }
+    }
+
+    /// Pages out while the waiting messages of the lane take more memory than they may. True: there is more to do.
+    pub(super) fn page_out(&mut self) -> bool {
+        let taken = self.memory_bytes();
+        if taken <= if self.paging.is_empty() { self.memory_max } else { self.memory_max / 2 } {
+            self.paging.clear();
+            return false;
+        }
+        if self.replicator.segments().is_none() {
+            return false;
+        }
+        if self.paging.is_empty() {
+            let large = self.queues.iter().filter(|(_, queue)| queue.memory_bytes() >= PAGED_BYTES_MIN);
+            self.paging = large.map(|(id, queue)| (queue.memory_bytes(), *id)).collect();
+            self.paging.sort_unstable();
+        }
+        let Some((_, id)) = self.paging.last().copied() else { return false };
+        let has_more = match (self.queues.get_mut(&id), self.replicator.segments()) {
+            (Some(queue), Some(segments)) => queue.page_out(segments, KEPT_BYTES, PAGED_BYTES_A_TURN, &mut self.fx),
+            _ => false,
+        };
+        self.write_changes();
+        if !has_more {
+            self.paging.pop();
+        }
+        !self.paging.is_empty()
+    }
+}

@@ -1,0 +1,261 @@
+//! Paging: a backlog lies on disk, in chunks of messages in order; what is next for consumers is read ahead of them.
+//! The lane says when memory is short, and has chunks read beside its own work.
+
+use std::collections::BTreeMap;
+
+use super::Queue;
+use super::entry::{Entry, NEVER};
+use super::level::{Fresh, Paged};
+use super::ready::weight;
+use crate::broker::effects::Effects;
+use crate::broker::event::QueueId;
+use crate::broker::kept;
+use crate::broker::message::Message;
+use crate::replicate::{
+    Chunk, ChunkBuilder, ChunkPlace, MessageBytes, Place, RecoveredMessage, RecoveredQueue, Runs, Segments,
+};
+
+/// A chunk is full with this many bytes.
+pub(super) const CHUNK_BYTES: u32 = 256 << 10;
+
+/// Messages that a queue wants to have in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::broker) struct Load {
+    pub(in crate::broker) queue: QueueId,
+    pub(in crate::broker) level: usize,
+    pub(in crate::broker) place: ChunkPlace,
+}
+
+/// What was read: each message with its place; `None`: it cannot be understood.
+pub(in crate::broker) type Loaded = Vec<(Place, Option<Message>)>;
+
+/// What the last life knew of messages that are on disk still.
+#[derive(Debug, Default)]
+pub(super) struct FormerLife {
+    /// Those before this number were delivered.
+    delivered_before: u64,
+    /// Number: deliveries, failures.
+    pub(super) counts: BTreeMap<u64, (u32, u32)>,
+}
+
+/// A chunk being filled with messages of one priority.
+struct Page {
+    chunk: ChunkBuilder,
+    /// Those that the log keeps.
+    kept: Runs,
+    expires: bool,
+}
+
+impl Page {
+    fn new(segments: &Segments) -> Self {
+        Self { chunk: segments.chunk(), kept: Runs::default(), expires: false }
+    }
+}
+
+impl Queue {
+    /// What its waiting messages take in memory, in bytes.
+    pub(in crate::broker) fn memory_bytes(&self) -> usize {
+        self.ready.memory_bytes()
+    }
+
+    /// Moves waiting messages to disk, all but the first `keep_bytes` of each priority and not many more than
+    /// `bytes_max` at a time. False: there is nothing more to move.
+    pub(in crate::broker) fn page_out(
+        &mut self,
+        segments: &Segments,
+        keep_bytes: usize,
+        bytes_max: usize,
+        fx: &mut Effects,
+    ) -> bool {
+        // Their ids are in the messages.
+        if self.duplicates.by_id() {
+            return false;
+        }
+        let mut left = bytes_max;
+        for index in 0..self.ready.levels.len() {
+            let level = &mut self.ready.levels[index];
+            if level.paged.is_empty() {
+                let mut kept_bytes = 0;
+                let keep = level.head.iter().take_while(|fresh| {
+                    kept_bytes += fresh.message.memory_bytes();
+                    kept_bytes <= keep_bytes
+                });
+                let keep = keep.count();
+                level.tail = level.head.split_off(keep);
+            }
+            while left > 0 && !self.ready.levels[index].tail.is_empty() {
+                left = left.saturating_sub(self.page_chunk(index, segments, fx));
+            }
+            let level = &mut self.ready.levels[index];
+            if level.paged.is_empty() {
+                level.head.append(&mut level.tail);
+            }
+            if left == 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Moves the first of the tail. Gives the memory that is free now, in bytes.
+    fn page_chunk(&mut self, index: usize, segments: &Segments, fx: &mut Effects) -> usize {
+        let queue = self.id().0;
+        let (mut page, mut room, mut freed) = (Page::new(segments), Vec::new(), 0);
+        while page.chunk.len() < CHUNK_BYTES
+            && let Some(Fresh { message, expires_ms, seq }) = self.ready.levels[index].tail.pop_front()
+        {
+            page.chunk.add(Place { queue, seq, expires_ms }, bytes_of(&message, &mut room));
+            page.expires |= expires_ms != NEVER;
+            if self.keeps(&message) {
+                page.kept.push(seq);
+                fx.given_up.extend(self.stored.remove(seq));
+            }
+            freed += weight(&message);
+        }
+        self.ready.weigh(-freed);
+        let Chunk { place, members, body_bytes, .. } = segments.put(page.chunk);
+        if !page.kept.is_empty() {
+            segments.want_again(place);
+            self.stored.add(Chunk {
+                place,
+                members: page.kept,
+                body_bytes,
+                level: level_number(index),
+                expires: page.expires,
+            });
+        }
+        let paged = Paged { place, members, body_bytes, expires: page.expires };
+        self.ready.levels[index].paged.push_back(paged);
+        usize::try_from(freed).unwrap_or_default()
+    }
+
+    /// Asks for the next messages if few are left in memory and somebody wants them, or they may expire.
+    pub(super) fn load_ahead(&mut self, is_wanted: bool, fx: &mut Effects) {
+        let Some(index) = self.ready.next_level() else { return };
+        let queue = self.id();
+        let level = &mut self.ready.levels[index];
+        let Some(paged) = level.paged.front() else { return };
+        let is_wanted = is_wanted || paged.expires && level.is_behind_page();
+        if is_wanted && !level.is_loading && (level.head.len() as u64) < paged.members.count() {
+            let place = paged.place;
+            level.is_loading = true;
+            fx.loads.push(Load { queue, level: index, place });
+        }
+    }
+
+    /// The next message is on disk: it is asked for.
+    pub(in crate::broker) fn must_load(&mut self, fx: &mut Effects) -> bool {
+        let must = self.ready.is_behind_page();
+        if must {
+            self.load_ahead(true, fx);
+        }
+        must
+    }
+
+    /// Messages that were asked for are here. Gives how many cannot be read and are lost.
+    pub(in crate::broker) fn loaded(&mut self, load: &Load, messages: Loaded, now_ms: u64, fx: &mut Effects) -> u64 {
+        let Some(level) = self.ready.levels.get_mut(load.level) else { return 0 };
+        // They may have been purged meanwhile.
+        if !level.is_loading || level.paged.front().is_none_or(|paged| paged.place != load.place) {
+            return 0;
+        }
+        level.is_loading = false;
+        let Some(paged) = level.paged.pop_front() else { return 0 };
+        let mut missing = paged.members.clone();
+        self.ready.len -= usize::try_from(paged.members.count()).unwrap_or_default();
+        self.ready.body_bytes -= paged.body_bytes.min(self.ready.body_bytes);
+        let (mut fresh, mut returned) = (Vec::new(), Vec::new());
+        for (Place { seq, expires_ms, .. }, message) in messages {
+            if let Some(message) = message
+                && missing.remove(seq)
+            {
+                let (deliveries, failures) = self.former_counts(seq);
+                let entry = Entry { message, expires_ms, seq, deliveries, failures };
+                if deliveries > 0 { returned.push(entry) } else { fresh.push(entry) }
+            }
+        }
+        self.ready.unpage(load.level, fresh);
+        returned.into_iter().for_each(|entry| self.ready.put_back(entry));
+        for (first, last) in missing.iter() {
+            for seq in first..=last {
+                fx.changes.removed(load.queue, seq);
+                fx.given_up.extend(self.stored.remove(seq));
+            }
+        }
+        fx.given_up.push(load.place);
+        self.dispatch(now_ms, fx);
+        self.enforce_length(fx);
+        missing.count()
+    }
+
+    fn former_counts(&mut self, seq: u64) -> (u32, u32) {
+        let Some(former) = &mut self.former_life else { return (0, 0) };
+        let (deliveries, failures) = former.counts.remove(&seq).unwrap_or_default();
+        (deliveries.max((seq < former.delivered_before).into()), failures)
+    }
+
+    /// Takes up what the log has kept of it; to be called before anything else. `read` are messages of chunks that are
+    /// to be in memory.
+    pub(in crate::broker) fn recover(
+        &mut self,
+        mut content: RecoveredQueue<Option<Message>>,
+        read: Vec<RecoveredMessage<Option<Message>>>,
+        paged: Vec<Chunk>,
+    ) {
+        self.ready.next_seq = content.next_seq;
+        self.delivered_before = content.delivered_before;
+        for RecoveredMessage { seq, expires_ms, deliveries, failures, message } in read {
+            // What could not be read was told when it was.
+            if let Some(message) = message {
+                self.duplicates.add(&message);
+                self.ready.recover(Entry { message, expires_ms, seq, deliveries, failures });
+            }
+        }
+        for Chunk { place, members, body_bytes, level, expires } in paged {
+            self.ready.recover_page(level.into(), Paged { place, members, body_bytes, expires });
+        }
+        for RecoveredMessage { seq, expires_ms, deliveries, failures, message } in content.take_messages() {
+            if let Some(message) = message {
+                self.duplicates.add(&message);
+                self.ready.recover(Entry { message, expires_ms, seq, deliveries, failures });
+            }
+        }
+        let former = FormerLife { delivered_before: content.delivered_before, counts: content.take_counts() };
+        self.former_life = Some(Box::new(former));
+        self.stored.recover(content.chunks, content.next_seq);
+    }
+
+    /// Removes all waiting messages. Gives their number.
+    pub(super) fn drop_all(&mut self, fx: &mut Effects) -> u32 {
+        let count = self.messages();
+        let (entries, paged) = self.ready.take_all();
+        for entry in entries {
+            self.forget(&entry, fx);
+        }
+        for paged in paged {
+            fx.given_up.push(paged.place);
+            for seq in self.stored.members_of(paged.place) {
+                fx.changes.removed(self.handle.key.id, seq);
+                fx.given_up.extend(self.stored.remove(seq));
+            }
+        }
+        count
+    }
+
+    /// The places of everything on disk, to be given up with the queue.
+    pub(super) fn pages(&self) -> impl Iterator<Item = ChunkPlace> {
+        let paged = self.ready.levels.iter().flat_map(|level| level.paged.iter().map(|paged| paged.place));
+        paged.chain(self.stored.places())
+    }
+}
+
+/// The message as it is kept.
+pub(super) fn bytes_of<'a>(message: &'a Message, room: &'a mut Vec<u8>) -> MessageBytes<'a> {
+    let (address, properties, body) = (message.address(), message.properties(), message.body());
+    MessageBytes { address, properties, hidden: kept::hidden(message, room), body }
+}
+
+/// Of 256 at most.
+pub(super) fn level_number(index: usize) -> u8 {
+    u8::try_from(index).unwrap_or(u8::MAX)
+}

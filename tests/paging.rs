@@ -1,0 +1,168 @@
+//! A backlog lies on disk: what a queue does is the same, and memory does not grow with it.
+
+use lapin::BasicProperties;
+use lapin::options::{BasicAckOptions, QueueDeclareOptions, QueuePurgeOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lepus::Server;
+
+use crate::common::client::next;
+use crate::common::place::Place;
+use crate::common::{ChannelExt, Client, connect, eventually, table, within};
+
+/// So little memory that nearly everything is paged out.
+async fn start(place: &Place) -> (Server, Client) {
+    let server = place.builder().message_memory(32 << 10).start().await.unwrap_or_else(|error| panic!("{error}"));
+    let client = connect(&server).await;
+    client.confirms().await;
+    (server, client)
+}
+
+fn body(number: u32) -> Vec<u8> {
+    let mut body = number.to_le_bytes().to_vec();
+    body.resize(4 + number as usize % 300, number as u8);
+    body
+}
+
+fn number(body: &[u8]) -> u32 {
+    let number = u32::from_le_bytes(*body.first_chunk().expect("a number"));
+    assert_eq!(body, self::body(number), "the body is whole");
+    number
+}
+
+async fn declare(client: &Client, queue: &str, durable: bool, arguments: FieldTable) {
+    let options = QueueDeclareOptions { durable, ..QueueDeclareOptions::default() };
+    client.declare(queue, options, arguments).await.expect("queue.declare-ok");
+}
+
+async fn publish(
+    client: &Client,
+    queue: &str,
+    numbers: std::ops::Range<u32>,
+    properties: impl Fn(u32) -> BasicProperties,
+) {
+    let mut last = None;
+    for number in numbers {
+        last = Some(client.publish_with("", queue, &body(number), properties(number)).await);
+    }
+    within(last.expect("some")).await.expect("confirmed");
+}
+
+fn persistent(_: u32) -> BasicProperties {
+    BasicProperties::default().with_delivery_mode(2)
+}
+
+/// Consumes `count` messages in batches of acks, and gives their numbers.
+async fn consume(client: &Client, queue: &str, count: usize) -> Vec<u32> {
+    let channel = client.another_channel().await;
+    channel.qos(500, false).await;
+    let mut consumer = channel.consume(queue, "c").await;
+    let mut numbers = Vec::new();
+    while numbers.len() < count {
+        let delivery = next(&mut consumer).await;
+        numbers.push(number(&delivery.data));
+        if numbers.len() % 100 == 0 || numbers.len() == count {
+            delivery.ack(BasicAckOptions { multiple: true }).await.expect("acked");
+        }
+    }
+    within(channel.close(200, "done".into())).await.expect("channel.close-ok");
+    numbers
+}
+
+/// Order and count are the same for what is in memory and what is on disk, transient or not.
+#[tokio::test]
+async fn a_paged_backlog_comes_in_order() {
+    let place = Place::new();
+    let (server, client) = start(&place).await;
+    declare(&client, "durable", true, FieldTable::default()).await;
+    declare(&client, "transient", false, FieldTable::default()).await;
+    let mixed = |number: u32| BasicProperties::default().with_delivery_mode(1 + (number % 3 > 0) as u8);
+    publish(&client, "durable", 0..6000, mixed).await;
+    publish(&client, "transient", 0..6000, |_| BasicProperties::default()).await;
+    for queue in ["durable", "transient"] {
+        assert_eq!(client.count(queue).await, (6000, 0));
+        assert_eq!(number(&client.get(queue).await.expect("a message").data), 0);
+        assert_eq!(consume(&client, queue, 2999).await, Vec::from_iter(1..3000));
+    }
+    publish(&client, "durable", 6000..9000, persistent).await;
+    publish(&client, "transient", 6000..9000, persistent).await;
+    for queue in ["durable", "transient"] {
+        assert_eq!(consume(&client, queue, 6000).await, Vec::from_iter(3000..9000));
+    }
+    client.close().await;
+    // The first of each comes back.
+    let client = connect(&server).await;
+    for queue in ["durable", "transient"] {
+        let got = client.get(queue).await.expect("a message");
+        assert_eq!((number(&got.data), got.redelivered), (0, true));
+    }
+    server.shutdown().await;
+}
+
+/// What is on disk in one life is there in the next, whether that life ended well or not; transient messages are not.
+#[tokio::test]
+async fn a_paged_backlog_survives() {
+    let place = Place::new();
+    let mut expected = Vec::from_iter(0..12_000);
+    let mixed = |number: u32| BasicProperties::default().with_delivery_mode(1 + (number % 4 > 0) as u8);
+    let (server, client) = start(&place).await;
+    declare(&client, "q", true, FieldTable::default()).await;
+    publish(&client, "q", 0..12_000, mixed).await;
+    let mut server = server;
+    let mut client = client;
+    for life in 0..4 {
+        let taken = consume(&client, "q", 1000).await;
+        assert_eq!(taken, expected[..1000]);
+        expected.drain(..1000);
+        drop(client);
+        if life % 2 == 0 {
+            drop(server)
+        } else {
+            server.shutdown().await
+        }
+        if life == 0 {
+            expected.retain(|number| number % 4 > 0);
+        }
+        (server, client) = start(&place).await;
+        eventually("the count is right", async || (client.count("q").await.0 as usize <= expected.len()).then_some(()))
+            .await;
+        assert_eq!(client.count("q").await.0 as usize, expected.len());
+    }
+    assert_eq!(consume(&client, "q", expected.len()).await, expected);
+    server.shutdown().await;
+}
+
+/// FEATURES PQ-1, TL-2, TL-4, M-14: priorities, expiry, limits and purges see no difference.
+#[tokio::test]
+async fn paged_messages_have_priorities_limits_and_ends() {
+    let place = Place::new();
+    let (server, client) = start(&place).await;
+    declare(&client, "priority", true, table([("x-max-priority", AMQPValue::ShortInt(3))])).await;
+    publish(&client, "priority", 0..6000, |number| persistent(number).with_priority((number % 4) as u8)).await;
+    let numbers = consume(&client, "priority", 6000).await;
+    let expected: Vec<u32> = (0..4).rev().flat_map(|priority| (0..6000).filter(move |n| n % 4 == priority)).collect();
+    assert!(numbers == expected);
+
+    declare(&client, "limited", true, table([("x-max-length", AMQPValue::LongInt(3000))])).await;
+    publish(&client, "limited", 0..9000, persistent).await;
+    eventually("the head made room", async || (client.count("limited").await.0 == 3000).then_some(())).await;
+    assert_eq!(consume(&client, "limited", 3000).await, Vec::from_iter(6000..9000));
+
+    declare(&client, "expiring", true, table([("x-message-ttl", AMQPValue::LongInt(300))])).await;
+    publish(&client, "expiring", 0..5000, persistent).await;
+    eventually("all expire", async || (client.count("expiring").await.0 == 0).then_some(())).await;
+
+    declare(&client, "purged", true, FieldTable::default()).await;
+    publish(&client, "purged", 0..5000, persistent).await;
+    let purged = within(client.queue_purge("purged".into(), QueuePurgeOptions::default())).await.expect("purged");
+    assert_eq!((purged, client.count("purged").await), (5000, (0, 0)));
+    publish(&client, "purged", 0..100, persistent).await;
+    drop(server);
+
+    let (server, client) = start(&place).await;
+    assert_eq!(client.count("expiring").await.0, 0);
+    assert_eq!(consume(&client, "purged", 100).await, Vec::from_iter(0..100));
+    for queue in ["priority", "limited", "purged"] {
+        assert_eq!(client.count(queue).await, (0, 0), "{queue}");
+    }
+    server.shutdown().await;
+}
