@@ -73,7 +73,7 @@ async fn consume(mut consumer: Consumer, _client: Client, queue: &'static str, l
             assert!(last_fresh < Some(number), "{queue}: {number} after {last_fresh:?}");
             last_fresh = Some(number);
         }
-        if number % 10 != 0 {
+        if !number.is_multiple_of(10) {
             if delivery.ack(BasicAckOptions::default()).await.is_err() {
                 return;
             }
@@ -115,9 +115,8 @@ async fn what_was_confirmed_survives_being_killed() {
         }
         // Not a wait for something to happen, but the time that is left to live.
         let left = Duration::from_millis(5 + rand::random_range(0..100));
-        tokio::select! {
-            () = tokio::time::sleep(left) => {}
-            Some(ended) = tasks.join_next() => panic!("a client ended early: {ended:?}"),
+        if let Ok(Some(ended)) = tokio::time::timeout(left, tasks.join_next()).await {
+            panic!("a client ended early: {ended:?}");
         }
         broker.signal(Signal::KILL);
         broker.wait();

@@ -75,7 +75,7 @@ async fn a_paged_backlog_comes_in_order() {
     let (server, client) = start(&place).await;
     declare(&client, "durable", true, FieldTable::default()).await;
     declare(&client, "transient", false, FieldTable::default()).await;
-    let mixed = |number: u32| BasicProperties::default().with_delivery_mode(1 + (number % 3 > 0) as u8);
+    let mixed = |number: u32| BasicProperties::default().with_delivery_mode(1 + u8::from(!number.is_multiple_of(3)));
     publish(&client, "durable", 0..6000, mixed).await;
     publish(&client, "transient", 0..6000, |_| BasicProperties::default()).await;
     for queue in ["durable", "transient"] {
@@ -103,13 +103,16 @@ async fn a_paged_backlog_comes_in_order() {
 async fn a_paged_backlog_survives() {
     let place = Place::new();
     let mut expected = Vec::from_iter(0..12_000);
-    let mixed = |number: u32| BasicProperties::default().with_delivery_mode(1 + (number % 4 > 0) as u8);
+    let mixed = |number: u32| BasicProperties::default().with_delivery_mode(1 + u8::from(!number.is_multiple_of(4)));
     let (server, client) = start(&place).await;
     declare(&client, "q", true, FieldTable::default()).await;
     publish(&client, "q", 0..12_000, mixed).await;
     let mut server = server;
     let mut client = client;
     for life in 0..4 {
+        let names =
+            std::fs::read_dir(&place.0).expect("the directory").map(|entry| entry.expect("an entry").file_name());
+        assert!(names.filter(|name| name.to_string_lossy().starts_with("segment-")).count() > 0, "it is on disk");
         let taken = consume(&client, "q", 1000).await;
         assert_eq!(taken, expected[..1000]);
         expected.drain(..1000);
@@ -120,7 +123,7 @@ async fn a_paged_backlog_survives() {
             server.shutdown().await
         }
         if life == 0 {
-            expected.retain(|number| number % 4 > 0);
+            expected.retain(|number| !number.is_multiple_of(4));
         }
         (server, client) = start(&place).await;
         eventually("the count is right", async || (client.count("q").await.0 as usize <= expected.len()).then_some(()))

@@ -355,7 +355,7 @@ mod tests {
     use crate::broker::Options;
 
     fn broker() -> Broker {
-        Broker::new(Options { lanes: 1, connection_max: None }, Auth::new()).0
+        Broker::new(Options { lanes: 1, ..Options::default() }, Auth::new()).0
     }
 
     /// FEATURES DF-4: an import merges; what exists stays as it is, and missing ends are skipped.

@@ -22,7 +22,7 @@ use super::message::Message;
 use super::queue::{Queue, QueueOptions};
 use super::refusal::Refusal;
 use super::vhost::{Destination, ExchangeDefinition, QueueHandle, Vhost};
-use crate::replicate::{Chunk, LocalLog, MessageBytes, Recovered, RecoveredQueue, Segments};
+use crate::replicate::{Chunk, Chunks, LocalLog, MessageBytes, Recovered, RecoveredQueue, Segments};
 use crate::wire::Table;
 
 /// What was kept cannot be taken up again.
@@ -70,9 +70,8 @@ impl<'a> Parts<'a> {
 
 /// Which chunks are to be read at once, and which wait on disk. Those wait that do not overlap, so that reading one
 /// after the other gives all messages in order.
-fn split(chunks: &[Chunk], all_at_once: bool) -> (Vec<Chunk>, Vec<Chunk>) {
-    let mut chunks = chunks.to_vec();
-    chunks.sort_by_key(|chunk| (chunk.level, chunk.members.first()));
+fn split(chunks: &Chunks, all_at_once: bool) -> (Vec<Chunk>, Vec<Chunk>) {
+    let chunks: Vec<Chunk> = chunks.iter().cloned().collect();
     let (mut at_once, mut paged) = (Vec::new(), Vec::new());
     for of_level in chunks.chunk_by(|a, b| a.level == b.level) {
         let overlap = |pair: &[Chunk]| pair[0].members.last() >= pair[1].members.first();
@@ -117,7 +116,7 @@ impl Broker {
         let used = queues.keys().chain(handles.keys()).max().map_or(0, |last| last + 1);
         self.0.queues_made.fetch_max(used, Ordering::Relaxed);
         // What has no queue any more.
-        for chunk in queues.values().flat_map(|queue| &queue.chunks) {
+        for chunk in queues.values().flat_map(|queue| queue.chunks.iter()) {
             log.segments().give_up(chunk.place);
         }
         let loader = Loader::start(log.segments().clone(), self.system_mailbox().clone())?;

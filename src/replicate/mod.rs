@@ -20,7 +20,7 @@ pub use crate::store::OnSynced as OnDurable;
 pub use self::record::{MessageBytes, Place, QueueState, Record};
 pub use self::recovery::{Recovered, RecoveredMessage, RecoveredQueue};
 pub use self::runs::Runs;
-pub use self::segments::{Chunk, ChunkBuilder, ChunkPlace, Segments};
+pub use self::segments::{Chunk, ChunkBuilder, ChunkPlace, Chunks, Segments};
 
 /// A place in a lane's log; later ones compare greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::record::{MessageBytes, Place, QUEUE, QueueState, Record};
-use super::segments::{Chunk, ChunkPlace, SEGMENT};
+use super::segments::{ChunkPlace, Chunks, SEGMENT};
 use crate::store::{self, CHECKPOINT, Damage, Disk, Log, LogError, LogOptions, read_checkpoint};
 
 /// A message of a queue.
@@ -28,7 +28,7 @@ pub struct RecoveredQueue<M> {
     /// Greater than the number of any message the queue ever had.
     pub next_seq: u64,
     /// Where its older messages are.
-    pub chunks: Vec<Chunk>,
+    pub chunks: Chunks,
     /// In the order of their numbers.
     messages: VecDeque<(u64, Option<RecoveredMessage<M>>)>,
     /// Messages before this number were delivered.
@@ -39,7 +39,7 @@ pub struct RecoveredQueue<M> {
 
 impl<M> Default for RecoveredQueue<M> {
     fn default() -> Self {
-        let (chunks, messages, returned) = (Vec::new(), VecDeque::new(), BTreeMap::new());
+        let (chunks, messages, returned) = (Chunks::default(), VecDeque::new(), BTreeMap::new());
         Self { next_seq: 0, chunks, messages, delivered_before: 0, returned }
     }
 }
@@ -77,7 +77,7 @@ impl<M> RecoveredQueue<M> {
     fn add(&mut self, message: RecoveredMessage<M>) {
         // It may lie in a chunk already, or have been read before.
         let is_new = self.messages.back().is_none_or(|(last, _)| *last < message.seq);
-        if is_new && !self.chunks.iter().any(|chunk| chunk.members.contains(message.seq)) {
+        if is_new && !self.chunks.contains(message.seq) {
             self.next_seq = self.next_seq.max(message.seq + 1);
             self.messages.push_back((message.seq, Some(message)));
         }
@@ -85,11 +85,7 @@ impl<M> RecoveredQueue<M> {
 
     fn remove(&mut self, first: u64, last: u64) {
         self.next_seq = self.next_seq.max(last + 1);
-        for chunk in &mut self.chunks {
-            if chunk.members.last().is_some_and(|of_chunk| of_chunk >= first) {
-                chunk.members.remove_run(first, last);
-            }
-        }
+        self.chunks.remove_run(first, last);
         let start = self.messages.partition_point(|(seq, _)| *seq < first);
         for (seq, message) in self.messages.range_mut(start..) {
             if *seq > last {
@@ -164,7 +160,7 @@ impl<M: Clone> Recovered<M> {
         let queue = self.queues.entry(state.queue).or_default();
         queue.next_seq = state.next_seq;
         queue.delivered_before = state.delivered_before;
-        queue.chunks = state.chunks;
+        state.chunks.into_iter().for_each(|chunk| queue.chunks.add(chunk));
     }
 
     /// Everything that still lies in chunks.
@@ -222,9 +218,6 @@ pub(super) fn recover<D: Disk, M: Clone>(
         return Err(LogError::Unknown { file: store::file_name(log, position.file()), offset: position.offset() });
     }
     recovered.damages = damages;
-    for queue in recovered.queues.values_mut() {
-        queue.chunks.retain(|chunk| !chunk.members.is_empty());
-    }
     let segment = remove_unwanted(&**disk, recovered.chunks().map(|place| place.position.file()).collect())?;
     let first_file = checkpoint.replay_from.file().max(1);
     Ok(Opened { log, recovered, checkpoint: checkpoint.number, first_file, segment })

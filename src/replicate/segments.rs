@@ -2,7 +2,7 @@
 //! segment files of their own. A chunk is written once, read back whole, and given up when none of its messages is
 //! left; a file goes when all its chunks are given up and no checkpoint speaks of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,6 +33,93 @@ pub struct Chunk {
     pub level: u8,
     /// Some of them expire.
     pub expires: bool,
+}
+
+/// The chunks of a queue. Those of one priority do not overlap: what one holds lies before or behind the next.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Chunks {
+    /// By priority, and the number of the first message that was put in.
+    by_first: BTreeMap<(u8, u64), Chunk>,
+}
+
+impl Chunks {
+    /// Adds a chunk; one without messages is nothing.
+    pub fn add(&mut self, chunk: Chunk) {
+        if let Some(first) = chunk.members.first() {
+            self.by_first.insert((chunk.level, first), chunk);
+        }
+    }
+
+    /// There are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.by_first.is_empty()
+    }
+
+    /// All, by priority and number.
+    pub fn iter(&self) -> impl Iterator<Item = &Chunk> {
+        self.by_first.values()
+    }
+
+    /// The chunk that a message is in.
+    pub fn find(&self, level: u8, seq: u64) -> Option<&Chunk> {
+        let (_, chunk) = self.by_first.range((level, 0)..=(level, seq)).next_back()?;
+        chunk.members.contains(seq).then_some(chunk)
+    }
+
+    /// The chunks of a priority that begin with one of these numbers.
+    pub fn range(&self, level: u8, first: u64, last: u64) -> impl Iterator<Item = &Chunk> {
+        self.by_first.range((level, first)..=(level, last.max(first))).map(|(_, chunk)| chunk)
+    }
+
+    /// Whether some chunk of this priority begins behind the first and not behind the second number.
+    pub fn begins_between(&self, level: u8, first: u64, second: u64) -> bool {
+        first < second && self.range(level, first + 1, second).next().is_some()
+    }
+
+    /// Takes a message out. Gives the chunk's place if it was the last one in it.
+    pub fn remove(&mut self, level: u8, seq: u64) -> Option<ChunkPlace> {
+        let (key, chunk) = self.by_first.range_mut((level, 0)..=(level, seq)).next_back()?;
+        if !chunk.members.remove(seq) || !chunk.members.is_empty() {
+            return None;
+        }
+        let (key, place) = (*key, chunk.place);
+        self.by_first.remove(&key);
+        Some(place)
+    }
+
+    /// Takes messages of all priorities out.
+    pub(super) fn remove_run(&mut self, first: u64, last: u64) {
+        let mut emptied = Vec::new();
+        for level in self.levels() {
+            let before = self.by_first.range((level, 0)..=(level, first)).next_back().map_or(first, |((_, at), _)| *at);
+            for (key, chunk) in self.by_first.range_mut((level, before)..=(level, last)) {
+                chunk.members.remove_run(first, last);
+                if chunk.members.is_empty() {
+                    emptied.push(*key);
+                }
+            }
+        }
+        for key in emptied {
+            self.by_first.remove(&key);
+        }
+    }
+
+    /// Whether a message of whatever priority is in.
+    pub(super) fn contains(&self, seq: u64) -> bool {
+        self.levels().into_iter().any(|level| self.find(level, seq).is_some())
+    }
+
+    fn levels(&self) -> Vec<u8> {
+        let mut levels = Vec::new();
+        while let Some(((level, _), _)) = match levels.last() {
+            None => self.by_first.first_key_value(),
+            Some(last) => self.by_first.range((*last, u64::MAX)..).next(),
+        } {
+            levels.push(*level);
+        }
+        levels
+    }
 }
 
 /// A chunk being put together.
@@ -189,5 +276,38 @@ impl Segments {
 impl std::fmt::Debug for Segments {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Segments").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(level: u8, numbers: std::ops::Range<u64>, at: u32) -> Chunk {
+        let mut members = Runs::default();
+        numbers.for_each(|number| members.push(number));
+        let place = ChunkPlace { position: store::Position::new(1, at), length: 1 };
+        Chunk { place, members, body_bytes: 0, level, expires: false }
+    }
+
+    #[test]
+    fn messages_are_found_in_their_chunks() {
+        let mut chunks = Chunks::default();
+        for (level, numbers, at) in [(0, 0..10, 1), (0, 20..30, 2), (4, 5..25, 3)] {
+            chunks.add(chunk(level, numbers, at));
+        }
+        assert_eq!(chunks.levels(), [0, 4]);
+        let offset = |chunk: Option<&Chunk>| chunk.map(|chunk| chunk.place.position.offset());
+        assert_eq!(
+            [(0, 9), (0, 10), (0, 20), (4, 20), (1, 9)].map(|(l, n)| offset(chunks.find(l, n))),
+            [Some(1), None, Some(2), Some(3), None]
+        );
+        assert!(chunks.begins_between(0, 9, 20) && !chunks.begins_between(0, 20, 29));
+        chunks.remove_run(8, 23);
+        assert!(chunks.contains(7) && !chunks.contains(8) && !chunks.contains(23) && chunks.contains(24));
+        assert_eq!(chunks.remove(4, 24), None);
+        assert_eq!((0..8).filter_map(|number| chunks.remove(0, number)).count(), 1);
+        chunks.remove_run(0, 100);
+        assert!(chunks.is_empty());
     }
 }

@@ -16,7 +16,7 @@ use super::log::{Log, Tail};
 /// Emptied blocks kept for their memory.
 const POOL_MAX: usize = 16;
 /// Memory above this is not kept.
-const POOLED_BYTES_MAX: usize = 256 << 10;
+const POOLED_BYTES_MAX: usize = 512 << 10;
 
 /// What nobody waits for is written after this time at the latest, or with this many bytes.
 const LAZY: Duration = Duration::from_millis(20);
@@ -284,7 +284,7 @@ fn write_all<D: Disk>(mut log: Log<D>, shared: &Shared, files: Option<&FileMaker
     let mut sync_at = None;
     while shared.take(&mut blocks, sync_at) {
         for group in blocks.chunk_by_mut(|(a, _), (b, _)| a.file() == b.file()) {
-            write_group(&mut log, group)?;
+            write_group(&mut log, group, shared)?;
         }
         let (retired, sync_wanted) = {
             let mut state = shared.locked();
@@ -325,10 +325,16 @@ fn write_all<D: Disk>(mut log: Log<D>, shared: &Shared, files: Option<&FileMaker
 }
 
 /// Writes blocks of one file. A full disk is waited for: nothing is lost, and who publishes waits too.
-fn write_group<D: Disk>(log: &mut Log<D>, group: &mut [(Position, Block)]) -> io::Result<()> {
+fn write_group<D: Disk>(log: &mut Log<D>, group: &mut [(Position, Block)], shared: &Shared) -> io::Result<()> {
     loop {
         match log.write(group) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => thread::sleep(FULL_DISK_PAUSE),
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                let state = shared.locked();
+                if state.closed {
+                    return Err(error);
+                }
+                drop(shared.changed.wait_timeout(state, FULL_DISK_PAUSE));
+            }
             other => return other,
         }
     }

@@ -74,7 +74,8 @@ impl World {
     fn with(options: Options) -> Self {
         let auth = Auth::new();
         auth.put_user("guest", Secret::Password("guest"), ["administrator"]).unwrap();
-        let (broker, lanes) = Broker::new(broker::Options { lanes: 2, connection_max: Some(100) }, auth);
+        let (broker, lanes) =
+            Broker::new(broker::Options { lanes: 2, connection_max: Some(100), ..broker::Options::default() }, auth);
         broker.add_vhost("/");
         broker.auth().set_permissions("/", "guest", ".*", ".*", ".*").unwrap();
         Self { broker, lanes, now: Instant::now(), options: Arc::new(options), clients: Vec::new() }

@@ -104,7 +104,7 @@ proptest! {
     /// FEATURES PO-2, PO-7, PO-8.
     #[test]
     fn what_is_in_force_is_what_matches_best(steps in prop::collection::vec(step(), 0..40)) {
-        let (broker, _lanes) = Broker::new(Options { lanes: 1, connection_max: None }, Auth::new());
+        let (broker, _lanes) = Broker::new(Options { lanes: 1, ..Options::default() }, Auth::new());
         let vhost = broker.add_vhost("v");
         for step in steps {
             run(&broker, &vhost, step);

@@ -269,7 +269,7 @@ impl Queue {
         self.duplicates.remove(&entry.message);
         if self.keeps(&entry.message) {
             fx.changes.removed(self.id(), entry.seq);
-            fx.given_up.extend(self.stored.remove(entry.seq));
+            fx.given_up.extend(self.stored.remove(self.ready.level_of(&entry.message), entry.seq));
         }
     }
 
@@ -355,7 +355,7 @@ impl Queue {
             self.duplicates.remove(&entry.message);
             if self.durable && entry.message.facts().persistent {
                 fx.changes.removed(self.handle.key.id, entry.seq);
-                fx.given_up.extend(self.stored.remove(entry.seq));
+                fx.given_up.extend(self.stored.remove(self.ready.level_of(&entry.message), entry.seq));
             }
         } else {
             if self.durable && entry.message.facts().persistent {
@@ -451,7 +451,7 @@ impl Queue {
                     self.duplicates.remove(&entry.message);
                     if durable && entry.message.facts().persistent {
                         fx.changes.removed(id, entry.seq);
-                        fx.given_up.extend(self.stored.remove(entry.seq));
+                        fx.given_up.extend(self.stored.remove(self.ready.level_of(&entry.message), entry.seq));
                     }
                 }
                 Settlement::Nack { requeue: true } | Settlement::Reject { requeue: true } => returned.push(entry),

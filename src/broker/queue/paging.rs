@@ -108,7 +108,7 @@ impl Queue {
             page.expires |= expires_ms != NEVER;
             if self.keeps(&message) {
                 page.kept.push(seq);
-                fx.given_up.extend(self.stored.remove(seq));
+                fx.given_up.extend(self.stored.remove(index, seq));
             }
             freed += weight(&message);
         }
@@ -179,7 +179,7 @@ impl Queue {
         for (first, last) in missing.iter() {
             for seq in first..=last {
                 fx.changes.removed(load.queue, seq);
-                fx.given_up.extend(self.stored.remove(seq));
+                fx.given_up.extend(self.stored.remove(load.level, seq));
             }
         }
         fx.given_up.push(load.place);
@@ -232,11 +232,11 @@ impl Queue {
         for entry in entries {
             self.forget(&entry, fx);
         }
-        for paged in paged {
+        for (level, paged) in paged {
             fx.given_up.push(paged.place);
-            for seq in self.stored.members_of(paged.place) {
+            for seq in self.stored.members_of(level, &paged) {
                 fx.changes.removed(self.handle.key.id, seq);
-                fx.given_up.extend(self.stored.remove(seq));
+                fx.given_up.extend(self.stored.remove(level, seq));
             }
         }
         count

@@ -252,10 +252,10 @@ impl Ready {
         self.returns.front().map_or(NEVER, |entry| entry.expires_ms)
     }
 
-    /// Takes everything out: what was in memory, and what was on disk.
-    pub(super) fn take_all(&mut self) -> (Vec<Entry>, Vec<Paged>) {
+    /// Takes everything out: what was in memory, and what was on disk with its priority.
+    pub(super) fn take_all(&mut self) -> (Vec<Entry>, Vec<(usize, Paged)>) {
         let (mut entries, mut paged) = (Vec::from(std::mem::take(&mut self.returns)), Vec::new());
-        for level in &mut self.levels {
+        for (index, level) in self.levels.iter_mut().enumerate() {
             let Level { returned, head, paged: on_disk, tail, .. } = std::mem::take(level);
             entries.extend(returned.into_values());
             let fresh = head.into_iter().chain(tail);
@@ -266,7 +266,7 @@ impl Ready {
                 deliveries: 0,
                 failures: 0,
             }));
-            paged.extend(on_disk);
+            paged.extend(on_disk.into_iter().map(|paged| (index, paged)));
         }
         self.weigh(-self.memory_bytes);
         self.len = 0;

@@ -1,18 +1,18 @@
 //! Which of a queue's messages lie in chunks, so that the log need not keep them; and moving them there.
 
-use std::collections::BTreeMap;
-
 use super::entry::{Entry, NEVER};
+use super::level::Paged;
 use super::paging::{CHUNK_BYTES, bytes_of, level_number};
 use super::{Owner, Queue};
 use crate::broker::message::Message;
-use crate::replicate::{Chunk, ChunkPlace, Place, QueueState, Record, Records, Segments};
+use crate::replicate::{Chunk, ChunkPlace, Chunks, Place, QueueState, Record, Records, Segments};
 
 /// The chunks of a queue.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
-    /// By the number of the first message that was put in. Those of one queue may overlap, as priorities do.
-    chunks: BTreeMap<u64, Chunk>,
+    chunks: Chunks,
+    /// No message with this number or a higher one is in a chunk.
+    end: u64,
     /// All kept messages with lower numbers are in chunks.
     below: u64,
     /// Where the next checkpoint puts [`Self::below`]: what is older then has stayed for long.
@@ -22,47 +22,34 @@ pub(super) struct Stored {
 impl Stored {
     /// Forgets a message. Gives the chunk that nobody wants any more.
     #[inline]
-    pub(super) fn remove(&mut self, seq: u64) -> Option<ChunkPlace> {
-        if self.chunks.is_empty() { None } else { self.remove_from_chunk(seq) }
+    pub(super) fn remove(&mut self, level: usize, seq: u64) -> Option<ChunkPlace> {
+        if seq >= self.end || self.chunks.is_empty() { None } else { self.chunks.remove(level_number(level), seq) }
     }
 
-    fn remove_from_chunk(&mut self, seq: u64) -> Option<ChunkPlace> {
-        let (first, chunk) = self.chunks.range_mut(..=seq).rev().find(|(_, chunk)| chunk.members.contains(seq))?;
-        chunk.members.remove(seq);
-        if !chunk.members.is_empty() {
-            return None;
-        }
-        let (first, place) = (*first, chunk.place);
-        self.chunks.remove(&first);
-        Some(place)
-    }
-
-    pub(super) fn contains(&self, seq: u64) -> bool {
-        self.chunks.range(..=seq).rev().any(|(_, chunk)| chunk.members.contains(seq))
-    }
-
-    /// The messages of the chunk at a place.
-    pub(super) fn members_of(&self, place: ChunkPlace) -> Vec<u64> {
-        let chunk = self.chunks.values().find(|chunk| chunk.place == place);
+    /// The kept messages of a page.
+    pub(super) fn members_of(&self, level: usize, paged: &Paged) -> Vec<u64> {
+        let (first, last) = (paged.members.first().unwrap_or(u64::MAX), paged.members.last().unwrap_or(0));
+        let mut begun = self.chunks.range(level_number(level), first, last);
+        let chunk = begun.find(|chunk| chunk.place == paged.place);
         chunk.into_iter().flat_map(|chunk| chunk.members.iter()).flat_map(|(first, last)| first..=last).collect()
     }
 
     pub(super) fn add(&mut self, chunk: Chunk) {
-        if let Some(first) = chunk.members.first() {
-            self.chunks.insert(first, chunk);
-        }
+        self.end = self.end.max(chunk.members.last().map_or(0, |last| last + 1));
+        self.chunks.add(chunk);
     }
 
     /// Takes up what the log has kept; `next_seq` is the number of the next message.
-    pub(super) fn recover(&mut self, chunks: Vec<Chunk>, next_seq: u64) {
+    pub(super) fn recover(&mut self, chunks: Chunks, next_seq: u64) {
         self.below = chunks.iter().filter_map(|chunk| chunk.members.last()).max().map_or(0, |last| last + 1);
         self.mark = next_seq;
-        chunks.into_iter().for_each(|chunk| self.add(chunk));
+        self.end = self.below;
+        self.chunks = chunks;
     }
 
     /// All places, to be given up with the queue.
     pub(super) fn places(&self) -> impl Iterator<Item = ChunkPlace> {
-        self.chunks.values().map(|chunk| chunk.place)
+        self.chunks.iter().map(|chunk| chunk.place)
     }
 }
 
@@ -83,7 +70,7 @@ impl Queue {
             let made = self.move_old(from, to, segments);
             made.into_iter().for_each(|chunk| self.stored.add(chunk));
         }
-        let chunks = self.stored.chunks.values().cloned().collect();
+        let chunks = self.stored.chunks.iter().cloned().collect();
         let (queue, next_seq) = (self.id().0, self.ready.next_seq);
         records.put_queue(&QueueState { queue, next_seq, delivered_before: self.delivered_before, chunks });
         self.say_counts(records);
@@ -108,7 +95,10 @@ impl Queue {
     /// Moves what is in memory, is kept, and has a number from `from` to below `to`. A chunk holds one priority and does
     /// not reach over pages, so that chunks can be pages in the next life.
     fn move_old(&self, from: u64, to: u64, segments: &Segments) -> Vec<Chunk> {
-        let is_old = |seq: u64| (from..to).contains(&seq) && !self.stored.contains(seq);
+        let is_old = |old: &Old<'_>| {
+            let is_stored = || self.stored.chunks.find(level_number(old.level), old.seq).is_some();
+            (from..to).contains(&old.seq) && self.keeps(old.message) && !is_stored()
+        };
         let mut groups: Vec<Old<'_>> = Vec::new();
         let unacked = self.owners.iter().flat_map(|(_, owner): (usize, &Owner)| owner.unacked.iter());
         groups.extend(
@@ -117,7 +107,7 @@ impl Queue {
         groups.extend(
             self.ready.fresh_between(from, to).map(|(message, expires_ms, seq)| self.old(message, expires_ms, seq)),
         );
-        groups.retain(|old| is_old(old.seq) && self.keeps(old.message));
+        groups.retain(is_old);
         groups.sort_unstable_by_key(|old| (old.level, old.seq));
         let mut made = Vec::new();
         for group in groups.chunk_by(|a, b| a.level == b.level && !self.is_page_between(a, b)) {
@@ -130,10 +120,9 @@ impl Queue {
         Old { level: self.ready.level_of(message), seq, expires_ms, message }
     }
 
+    /// Something of the same priority lies in a chunk between the two.
     fn is_page_between(&self, a: &Old<'_>, b: &Old<'_>) -> bool {
-        let level = self.ready.levels.get(a.level);
-        let first = level.and_then(|level| level.paged.front()).and_then(|paged| paged.members.first());
-        first.is_some_and(|first| (a.seq..b.seq).contains(&first))
+        self.stored.chunks.begins_between(level_number(a.level), a.seq, b.seq)
     }
 
     fn store(&self, group: &[Old<'_>], segments: &Segments) -> Vec<Chunk> {
