@@ -56,6 +56,11 @@ pub(super) struct Confirms {
 }
 
 impl Confirms {
+    /// Publishes that wait for an answer.
+    pub(super) fn open_count(&self) -> usize {
+        self.open.iter().flatten().count()
+    }
+
     /// The number of the next publish.
     pub(super) fn next(&mut self) -> u64 {
         self.last += 1;

@@ -18,6 +18,7 @@ pub mod exchange;
 mod exchange_options;
 mod export;
 mod held;
+mod inspect;
 mod json;
 mod lane;
 mod limiter;
@@ -40,13 +41,14 @@ mod vhost;
 mod vhost_events;
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use dashmap::DashMap;
 
 use self::client::OPERATION_BYTES;
 use self::events::{Events, INTERNAL};
+use self::inspect::Totals;
 use self::lane::{LaneHandle, Op};
 use self::queue::Queue;
 use self::reply_to::Requesters;
@@ -60,6 +62,11 @@ pub use self::event::{
     Alarm, Alarms, Answer, ChannelKey, Delivery, Event, Got, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement,
     Source,
 };
+pub use self::inspect::{
+    BrokerTotals, ChannelReport, ConnectionReport, ConnectionSummary, ConsumerPlace, ConsumerReport, Counters,
+    Handshake, Inquiry, QueueReport,
+};
+pub use self::json::{json_of_table, table_of_json};
 pub use self::lane::{Lane, Turn};
 pub use self::limiter::Limiter;
 pub use self::mailbox::{ConnectionId, Mailbox};
@@ -96,7 +103,8 @@ struct Connected {
     mailbox: Arc<Mailbox>,
     vhost: Arc<Vhost>,
     user: Arc<str>,
-    info: ConnectionInfo,
+    info: Arc<ConnectionInfo>,
+    connected_at: SystemTime,
 }
 
 struct Shared {
@@ -113,6 +121,7 @@ struct Shared {
     requesters: Requesters,
     parameters: parameter::Registry,
     events: Arc<Events>,
+    totals: Totals,
     started: Instant,
 }
 
@@ -146,6 +155,7 @@ impl Broker {
             requesters: Requesters::default(),
             parameters: parameter::Registry::default(),
             events: Arc::default(),
+            totals: Totals::default(),
             started: Instant::now(),
         }));
         broker.watch_auth();
@@ -285,6 +295,7 @@ impl Broker {
             let in_force = vhost.policies_now().for_queue(name, &options);
             let vhost = vhost.name().clone();
             let handle = Arc::new(QueueHandle::new(key, name.into(), vhost, Arc::new(options), in_force));
+            Totals::count(&self.0.totals.queues_created);
             let queue = Queue::new(handle.clone(), self.clock_ms(Instant::now()));
             // Before anybody can find the handle: their first operation must come behind this one.
             self.lane(key.lane).send(from, vec![Op::Create { queue: Box::new(queue) }], OPERATION_BYTES);
@@ -293,7 +304,9 @@ impl Broker {
     }
 
     /// A lane has deleted a queue.
-    fn queue_deleted(&self, queue: &Arc<QueueHandle>, by: &str) {
+    fn queue_deleted(&self, queue: &Arc<QueueHandle>, counters: &Counters, by: &str) {
+        Totals::count(&self.0.totals.queues_deleted);
+        self.0.totals.gone.lock().unwrap_or_else(PoisonError::into_inner).add(counters);
         if let Some(vhost) = self.vhost(&queue.vhost) {
             vhost.remove_queue(queue, by);
         }

@@ -5,6 +5,7 @@ mod consume;
 mod exchange;
 mod publish;
 mod queue;
+mod report;
 mod settle;
 
 use std::sync::Arc;

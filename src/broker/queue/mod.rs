@@ -5,6 +5,7 @@
 mod counted;
 mod options;
 mod ready;
+mod report;
 mod settings;
 mod timeout;
 mod turns;
@@ -22,6 +23,7 @@ use self::unacked::Unacked;
 use super::dedup::Duplicates;
 use super::effects::{ConnKey, DeadLetter, Effects};
 use super::event::{ChannelKey, Delivery, Got, OwnerKey, QueueId, Settlement, Source};
+use super::inspect::Counters;
 use super::limiter::{Limiter, Permit};
 use super::message::Message;
 use super::refusal::Refusal;
@@ -117,6 +119,7 @@ pub(in crate::broker) struct Queue {
     duplicates: Duplicates,
     /// When to look for deliveries that are out for too long; [`NEVER`] while none is out.
     check_ms: u64,
+    counters: Counters,
 }
 
 impl Queue {
@@ -137,6 +140,7 @@ impl Queue {
             used_ms: now_ms,
             timer_ms: NEVER,
             check_ms: NEVER,
+            counters: Counters::default(),
         }
     }
 
@@ -177,6 +181,7 @@ impl Queue {
             return false;
         }
         self.duplicates.add(&message);
+        self.counters.publish += 1;
         let expires_ms = self.expires_at(&message, now_ms);
         self.ready.push(message, expires_ms);
         self.dispatch(now_ms, fx);
@@ -283,6 +288,7 @@ impl Queue {
             return;
         };
         owner.delivered += 1;
+        self.counters.redeliver += u64::from(entry.deliveries > 0);
         let delivery = Delivery {
             channel: owner.channel,
             consumer: subscription.consumer,
@@ -292,8 +298,10 @@ impl Queue {
             message: counted::told(self.handle.options.queue_type, &entry),
         };
         if subscription.no_ack {
+            self.counters.deliver_no_ack += 1;
             self.duplicates.remove(&entry.message);
         } else {
+            self.counters.deliver += 1;
             entry.deliveries += 1;
             owner.unacked.push(owner.delivered, entry);
             let timeout_ms = subscription.timeout_ms.or(self.settings.consumer_timeout_ms);
@@ -317,13 +325,19 @@ impl Queue {
     ) -> Option<Box<Got>> {
         self.used_ms = now_ms;
         self.drop_expired(now_ms, fx);
-        let mut entry = self.ready.pop()?;
+        let Some(mut entry) = self.ready.pop() else {
+            self.counters.get_empty += 1;
+            return None;
+        };
         let message = counted::told(self.options().queue_type, &entry);
         let redelivered = entry.deliveries > 0;
+        self.counters.redeliver += u64::from(redelivered);
         let source = if no_ack {
+            self.counters.get_no_ack += 1;
             self.duplicates.remove(&entry.message);
             Source { queue: self.handle.key, owner: OwnerKey(u32::MAX), number: 0 }
         } else {
+            self.counters.get += 1;
             entry.deliveries += 1;
             let key = self.getter(conn, channel);
             let owner = &mut self.owners[key.0 as usize];
@@ -376,7 +390,10 @@ impl Queue {
                 continue;
             };
             match how {
-                Settlement::Ack => self.duplicates.remove(&entry.message),
+                Settlement::Ack => {
+                    self.counters.ack += 1;
+                    self.duplicates.remove(&entry.message);
+                }
                 Settlement::Nack { requeue: true } | Settlement::Reject { requeue: true } => returned.push(entry),
                 Settlement::Nack { requeue: false } | Settlement::Reject { requeue: false } => rejected.push(entry),
             }
