@@ -21,6 +21,7 @@ mod exchange_routing;
 mod exclusive;
 mod forced_close;
 mod handshake;
+mod http;
 mod length;
 mod log_exchange;
 mod malformed;

@@ -51,7 +51,7 @@ pub(super) struct Args {
     #[arg(long)]
     proxy_protocol: bool,
 
-    /// Listen for the management HTTP API [not built yet]
+    /// Listen for the management HTTP API, usually 15672; may be repeated [default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
     http_listen: Vec<String>,
 
@@ -156,6 +156,9 @@ fn serve(options: Options, lines: Option<Receiver<log::Line>>) -> Result<ExitCod
         for address in server.amqps_addrs() {
             info!(%address, "listening for AMQP in TLS");
         }
+        for address in server.http_addrs() {
+            info!(%address, "listening for the management API");
+        }
         warn!("messages are kept in memory: nothing survives a restart, durable queues included");
         tokio::select! {
             name = stop.next() => info!("{name}: shutting down"),
@@ -196,13 +199,7 @@ impl StopSignals {
 impl Args {
     /// The first option given that names a part of Lepus that does not exist yet.
     fn not_built(&self) -> Option<&'static str> {
-        if self.data_dir.is_some() {
-            Some("--data-dir (the durable store)")
-        } else if !self.http_listen.is_empty() {
-            Some("--http-listen (the management API)")
-        } else {
-            None
-        }
+        if self.data_dir.is_some() { Some("--data-dir (the durable store)") } else { None }
     }
 
     /// Defaults, then the environment, then files, then the command line.
@@ -219,6 +216,7 @@ impl Args {
             options.amqp = self.amqp_listen;
         }
         options.amqps.extend(self.amqps_listen);
+        options.http.extend(self.http_listen);
         if self.tls_cert.is_some() || self.tls_key.is_some() || self.tls_client_ca.is_some() {
             let tls = options.tls.get_or_insert_default();
             set(&mut tls.certificates, self.tls_cert);
@@ -276,7 +274,6 @@ mod tests {
     #[test]
     fn what_is_not_built_is_named() {
         assert_eq!(args(&["--data-dir", "d"]).not_built(), Some("--data-dir (the durable store)"));
-        assert_eq!(args(&["--http-listen", "15672"]).not_built(), Some("--http-listen (the management API)"));
         assert_eq!(args(&["--in-memory"]).not_built(), None);
     }
 
