@@ -314,6 +314,37 @@ async fn bad_input_is_refused() {
     assert_eq!(response.header("access-control-allow-origin"), None);
 }
 
+/// FEATURES section 4.1: logins are counted, those refused too.
+#[tokio::test]
+async fn logins_are_counted() {
+    let (server, http) = start().await;
+    let _client = connect(&server).await;
+    http.like("guest:wrong").get("whoami").await;
+    let node = http.get("nodes").await.items()[0]["name"].as_str().expect("a name").to_owned();
+    let attempts = http.get(&format!("auth/attempts/{node}")).await;
+    let of = |protocol: &str| attempts.items().iter().find(|record| record["protocol"] == protocol).cloned();
+    let (own, amqp) = (of("http").expect("http"), of("amqp091").expect("amqp091"));
+    assert_eq!((&own["auth_attempts"], &own["auth_attempts_failed"]), (&json!(3), &json!(1)));
+    assert_eq!((&amqp["auth_attempts_succeeded"], &amqp["auth_attempts_failed"]), (&json!(1), &json!(0)));
+}
+
+/// FEATURES section 4.1: health checks say where it listens.
+#[tokio::test]
+async fn health_checks_answer() {
+    let (server, http) = start().await;
+    let port = server.amqp_addr().port();
+    let answer = http.get(&format!("health/checks/port-listener/{port}")).await;
+    assert_eq!((answer.status, answer.json), (200, json!({"status": "ok", "port": port})));
+    let answer = http.get("health/checks/port-listener/1").await;
+    assert_eq!((answer.status, &answer.json["reason"]), (503, &json!("No active listener")));
+    assert_eq!(http.get("health/checks/protocol-listener/amqp091,http").await.status, 200);
+    assert_eq!(http.get("health/checks/protocol-listener/mqtt").await.status, 503);
+    server.broker().set_alarm(lepus::broker::Alarm::Memory, true);
+    let answer = http.get("health/checks/alarms").await;
+    assert_eq!((answer.status, &answer.json["alarms"][0]["resource"]), (503, &json!("memory")));
+    assert_eq!(http.get("nodes").await.items()[0]["mem_alarm"], true);
+}
+
 /// FEATURES section 4.1: policies, parameters and limits.
 #[tokio::test]
 async fn policies_parameters_and_limits() {

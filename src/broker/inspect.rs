@@ -205,6 +205,8 @@ pub(super) struct Totals {
     pub(super) queues_declared: AtomicU64,
     pub(super) queues_created: AtomicU64,
     pub(super) queues_deleted: AtomicU64,
+    pub(super) logins: AtomicU64,
+    pub(super) logins_refused: AtomicU64,
     /// Of queues that are deleted.
     pub(super) gone: Mutex<Counters>,
 }
@@ -232,6 +234,10 @@ pub struct BrokerTotals {
     pub queue_created: u64,
     /// Queues that went.
     pub queue_deleted: u64,
+    /// Logins of AMQP clients, those included that were refused.
+    pub logins: u64,
+    /// Those that were refused.
+    pub logins_refused: u64,
     /// What happened to messages of queues that are gone.
     pub gone: Counters,
 }
@@ -277,6 +283,8 @@ impl Broker {
             queue_declared: read(&totals.queues_declared),
             queue_created: read(&totals.queues_created),
             queue_deleted: read(&totals.queues_deleted),
+            logins: read(&totals.logins),
+            logins_refused: read(&totals.logins_refused),
             gone: *totals.gone.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }

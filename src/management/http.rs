@@ -170,13 +170,12 @@ pub(super) fn authenticate(
     management: &Management,
 ) -> Result<std::sync::Arc<auth::User>, Refused> {
     let from_loopback = peer.ip().to_canonical().is_loopback();
-    let user =
-        management.broker().auth().authenticate_password(name, password, from_loopback).map_err(
-            |refused| match refused {
-                auth::Refused::Loopback { .. } => Refused::not_authorized("User can only log in via localhost"),
-                _ => Refused::not_authorized("Not_Authorized"),
-            },
-        )?;
+    let authenticated = management.broker().auth().authenticate_password(name, password, from_loopback);
+    management.count_login(authenticated.is_ok());
+    let user = authenticated.map_err(|refused| match refused {
+        auth::Refused::Loopback { .. } => Refused::not_authorized("User can only log in via localhost"),
+        _ => Refused::not_authorized("Not_Authorized"),
+    })?;
     Level::Management.require(&user)?;
     Ok(user)
 }

@@ -20,6 +20,7 @@ mod visit;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use crate::broker::Broker;
@@ -57,7 +58,7 @@ impl Default for Options {
 }
 
 /// RabbitMQ's default, in bytes.
-const BODY_SIZE_MAX: usize = 20_000_000;
+const BODY_SIZE_MAX: usize = 20 << 20;
 
 /// A listening socket, as `/api/overview` shows it.
 #[derive(Clone, Copy, Debug)]
@@ -78,12 +79,22 @@ struct Shared {
     options: Options,
     started: SystemTime,
     rates: rates::Rates,
+    /// Requests with credentials, and those of them that were refused.
+    logins: AtomicU64,
+    logins_refused: AtomicU64,
 }
 
 impl Management {
     /// An API for this broker.
     pub fn new(broker: Broker, options: Options) -> Self {
-        Self(Arc::new(Shared { broker, options, started: SystemTime::now(), rates: rates::Rates::default() }))
+        Self(Arc::new(Shared {
+            broker,
+            options,
+            started: SystemTime::now(),
+            rates: rates::Rates::default(),
+            logins: AtomicU64::new(0),
+            logins_refused: AtomicU64::new(0),
+        }))
     }
 
     fn broker(&self) -> &Broker {
@@ -102,6 +113,18 @@ impl Management {
     fn is_tls(&self, local: SocketAddr) -> bool {
         let listeners = &self.0.options.listeners;
         listeners.iter().any(|own| own.protocol == "amqp/ssl" && own.address.port() == local.port())
+    }
+
+    fn count_login(&self, succeeded: bool) {
+        self.0.logins.fetch_add(1, Ordering::Relaxed);
+        self.0.logins_refused.fetch_add(u64::from(!succeeded), Ordering::Relaxed);
+    }
+
+    /// Logins of each protocol: all, and those refused.
+    fn logins(&self) -> [(&'static str, u64, u64); 2] {
+        let totals = self.broker().totals();
+        let own = (self.0.logins.load(Ordering::Relaxed), self.0.logins_refused.load(Ordering::Relaxed));
+        [("http", own.0, own.1), ("amqp091", totals.logins, totals.logins_refused)]
     }
 
     /// Milliseconds since it started.

@@ -20,7 +20,7 @@ pub struct Options {
     pub tls: Option<TlsOptions>,
     /// Addresses to listen on for the management HTTP API.
     pub http: Vec<String>,
-    /// Largest body of a request to it, in bytes. Default 20 MB (`management.http.max_body_size`).
+    /// Largest body of a request to it, in bytes. Default 20 MiB (`management.http.max_body_size`).
     pub http_body_size_max: usize,
     /// Origins whose scripts may use it, `*` for all. Default none (`management.cors.allow_origins`).
     pub http_cors_origins: Vec<String>,
@@ -68,7 +68,7 @@ impl Default for Options {
             amqp: Vec::new(),
             amqps: Vec::new(),
             http: Vec::new(),
-            http_body_size_max: 20_000_000,
+            http_body_size_max: 20 << 20,
             http_cors_origins: Vec::new(),
             tls: None,
             proxy_protocol: false,

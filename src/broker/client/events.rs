@@ -96,6 +96,10 @@ impl Broker {
 
     /// A login has succeeded, or not (EV-1).
     pub fn tell_login(&self, succeeded: bool, user: &str, connection: &str, mechanism: &str) {
+        Totals::count(&self.0.totals.logins);
+        if !succeeded {
+            Totals::count(&self.0.totals.logins_refused);
+        }
         let event = if succeeded { "user.authentication.success" } else { "user.authentication.failure" };
         self.events().tell(event, user, || {
             [

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value as Json, json};
 
+use super::queues::garbage_collection;
 use crate::broker::{
     ChannelReport, ConnectionId, ConnectionReport, ConnectionSummary, ConsumerPlace, ConsumerReport, QueueHandle,
     QueueReport,
@@ -157,6 +158,7 @@ fn connection_record(
         "send_pend": 0,
         "reductions": 0,
         "reductions_details": {"rate": 0.0},
+        "garbage_collection": garbage_collection(),
     });
     if let Some(name) = &connection.info.user_provided_name {
         record["user_provided_name"] = name.as_str().into();
@@ -246,6 +248,7 @@ fn channel_record(management: &Management, connection: &ConnectionSummary, chann
         "cached_segments": 0,
         "reductions": 0,
         "reductions_details": {"rate": 0.0},
+        "garbage_collection": garbage_collection(),
     })
 }
 

@@ -56,8 +56,13 @@ pub(in crate::management) fn serve(call: &Call, path: &[&str], management: &Mana
             if *node != management.node() {
                 return Err(Refused::no_object());
             }
-            // Not counted.
-            if call.method == hyper::Method::DELETE { Ok(Reply::NoContent) } else { Ok(Reply::List(Vec::new())) }
+            match (call.method.as_str(), path.last()) {
+                // Counts only grow.
+                ("DELETE", _) => Ok(Reply::NoContent),
+                // Sources are counted on request only, and here never.
+                (_, Some(&"source")) => Ok(Reply::List(Vec::new())),
+                _ => Ok(Reply::List(attempts(management))),
+            }
         }
         ["reset", node @ ..] => {
             Level::Administrator.require(&call.user)?;
@@ -72,6 +77,18 @@ pub(in crate::management) fn serve(call: &Call, path: &[&str], management: &Mana
         }
         _ => Err(Refused::no_object()),
     }
+}
+
+fn attempts(management: &Management) -> Vec<Json> {
+    let record = |(protocol, all, refused): (&str, u64, u64)| {
+        json!({
+            "protocol": protocol,
+            "auth_attempts": all,
+            "auth_attempts_failed": refused,
+            "auth_attempts_succeeded": all.saturating_sub(refused),
+        })
+    };
+    management.logins().into_iter().map(record).collect()
 }
 
 fn feature_flag(name: &str, desc: &str) -> Json {

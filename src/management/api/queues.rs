@@ -159,8 +159,6 @@ fn counted(management: &Management, queue: &QueueHandle, report: &QueueReport) -
         "consumer_capacity": if can_take { 1.0 } else { 0.0 },
         "consumer_utilisation": if can_take { 1.0 } else { 0.0 },
         "effective_policy_definition": in_force.definition(),
-        "policy": in_force.policy.as_ref().map(|policy| policy.name().to_string()),
-        "operator_policy": in_force.operator.as_ref().map(|policy| policy.name().to_string()),
         "memory": QUEUE_BYTES + messages * MESSAGE_BYTES + bytes,
         "message_bytes": bytes,
         "message_bytes_ready": report.ready_bytes,
@@ -169,13 +167,15 @@ fn counted(management: &Management, queue: &QueueHandle, report: &QueueReport) -
         "messages_ram": messages,
         "messages_ready_ram": report.ready,
         "messages_unacknowledged_ram": report.unacked,
-        "exclusive_consumer_tag": null,
-        "single_active_consumer_tag": null,
-        "head_message_timestamp": null,
         "reductions": 0,
         "reductions_details": {"rate": 0.0},
     });
     merge(&mut record, more);
+    for (kind, policy) in [("policy", &in_force.policy), ("operator_policy", &in_force.operator)] {
+        if let Some(policy) = policy {
+            record[kind] = (**policy.name()).into();
+        }
+    }
     put_stats(&mut record, stats(&report.counters, management.rate_of_queue(queue.key.id)));
     if report.idle_ms >= IDLE_MS_MIN && report.consumers.is_empty() {
         let since = SystemTime::now().checked_sub(Duration::from_millis(report.idle_ms));
@@ -207,10 +207,20 @@ async fn detailed(management: &Management, queue: &Arc<QueueHandle>) -> Option<J
     let tag_where = |wanted: &dyn Fn(&Json) -> bool| {
         consumers.iter().find(|consumer| wanted(consumer)).map(|consumer| consumer["consumer_tag"].clone())
     };
-    record["exclusive_consumer_tag"] = tag_where(&|consumer| consumer["exclusive"] == true).unwrap_or_default();
-    if queue.options.single_active_consumer {
-        record["single_active_consumer_tag"] = tag_where(&|consumer| consumer["active"] == true).unwrap_or_default();
+    let exclusive = tag_where(&|consumer| consumer["exclusive"] == true).unwrap_or_default();
+    let active = tag_where(&|consumer| consumer["active"] == true && queue.options.single_active_consumer);
+    record["single_active_consumer_tag"] = active.unwrap_or_default();
+    if queue.options.queue_type == QueueType::Classic {
+        record["exclusive_consumer_tag"] = exclusive;
+        record["head_message_timestamp"] = Json::Null;
     }
+    for kind in ["policy", "operator_policy"] {
+        // One queue says that it has none, a list leaves it out.
+        if record.get(kind).is_none() {
+            record[kind] = Json::Null;
+        }
+    }
+    record["garbage_collection"] = garbage_collection();
     record["consumer_details"] = consumers.into();
     record["incoming"] = json!([]);
     record["deliveries"] = json!([]);
@@ -255,6 +265,11 @@ pub(in crate::management) fn named(counters: &Counters) -> [(&'static str, u64);
         ("redeliver", redeliver),
         ("ack", ack),
     ]
+}
+
+/// There is no collector; tools show these fields.
+pub(in crate::management) fn garbage_collection() -> Json {
+    json!({"fullsweep_after": 0, "max_heap_size": 0, "min_bin_vheap_size": 0, "min_heap_size": 0, "minor_gcs": 0})
 }
 
 /// Adds the fields of one object to another.
