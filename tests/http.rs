@@ -276,6 +276,14 @@ async fn connections_are_shown_and_closed() {
     let name = consuming.expect("one consumes")["name"].as_str().expect("a name").replace(' ', "%20");
     let one = http.get(&format!("channels/{}", name.replace('>', "%3E"))).await;
     assert_eq!(one.json["consumer_details"].as_array().map(Vec::len), Some(1));
+    channel.publish("", "q", b"hi").await.await.expect("it is taken");
+    channel.publish("", "none", b"hi").await.await.expect("it is dropped");
+    let counted = eventually("the channel has counted", async || {
+        let stats = http.get("channels").await.items().last()?["message_stats"].clone();
+        (stats["publish"] == 2 && stats["deliver"] == 1).then_some(stats)
+    });
+    assert_eq!(counted.await["drop_unroutable"], 1);
+    assert_eq!(http.get("overview").await.json["message_stats"]["drop_unroutable"], 1);
 
     let own = http.like("management:pass").get("connections").await;
     assert!(own.items().is_empty(), "others see their own only");

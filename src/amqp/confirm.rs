@@ -61,6 +61,11 @@ impl Confirms {
         self.open.iter().flatten().count()
     }
 
+    /// Publishes that are answered.
+    pub(super) fn answered_count(&self) -> u64 {
+        self.last - self.open_count() as u64
+    }
+
     /// The number of the next publish.
     pub(super) fn next(&mut self) -> u64 {
         self.last += 1;

@@ -20,7 +20,7 @@ use crate::wire::Table;
 /// Queues that a lane looks at in one operation: some microseconds of its time.
 const QUEUES_AN_OPERATION: usize = 128;
 
-/// What happened to messages of a queue since it was declared.
+/// What happened to messages of a queue, or of a channel, since it was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
     /// Came in.
@@ -144,6 +144,14 @@ pub struct ChannelReport {
     pub acks_uncommitted: u64,
     /// Those that were told consume-ok.
     pub consumers: Vec<ConsumerReport>,
+    /// What it did so far.
+    pub counters: Counters,
+    /// Publishes that were confirmed, or refused.
+    pub confirmed: u64,
+    /// Publishes that were routed nowhere and returned.
+    pub returned: u64,
+    /// Publishes that were routed nowhere and dropped.
+    pub dropped: u64,
 }
 
 /// A consumer as its channel sees it.

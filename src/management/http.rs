@@ -221,7 +221,7 @@ fn json_body(status: StatusCode, value: &Json) -> Response<Full<Bytes>> {
 
 fn written(outcome: Outcome) -> Response<Full<Bytes>> {
     match outcome {
-        Ok(Reply::Json(value)) => json_body(StatusCode::OK, &value),
+        Ok(Reply::Json(value) | Reply::Shaped(value)) => json_body(StatusCode::OK, &value),
         Ok(Reply::List(values)) => json_body(StatusCode::OK, &Json::Array(values)),
         Ok(Reply::Failed(value)) => json_body(StatusCode::SERVICE_UNAVAILABLE, &value),
         Ok(Reply::Text(kind, text)) => with_body(StatusCode::OK, kind, text),

@@ -13,8 +13,23 @@ use crate::auth::Pattern;
 const PAGE_SIZE_MAX: usize = 500;
 const PAGE_SIZE: usize = 100;
 
+/// What stands around a page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around {
+    page: usize,
+    size: usize,
+    total: usize,
+    filtered: usize,
+}
+
 /// Shapes a list as the query says.
-pub(super) fn shape(mut values: Vec<Json>, query: &Query) -> Outcome {
+pub(super) fn shape(values: Vec<Json>, query: &Query) -> Outcome {
+    let (values, around) = cut(values, query)?;
+    Ok(Reply::Shaped(wrap(values, around, query)))
+}
+
+/// Filters, sorts, and takes the page that is wanted, if any.
+pub(super) fn cut(mut values: Vec<Json>, query: &Query) -> Result<(Vec<Json>, Option<Around>), Refused> {
     let page = page(query)?;
     let total = values.len();
     if page.is_some() {
@@ -26,26 +41,34 @@ pub(super) fn shape(mut values: Vec<Json>, query: &Query) -> Outcome {
     if query.is_true("sort_reverse") {
         values.reverse();
     }
-    let Some((page, size)) = page else {
-        return Ok(Reply::Json(values.into_iter().map(|value| columns(value, query)).collect()));
-    };
-    let filtered = values.len();
-    let pages = filtered.div_ceil(size);
-    if page > pages.max(1) {
-        let reason = format!("Page out of range, page: {page} page size: {size}, len: {filtered}");
+    let Some((page, size)) = page else { return Ok((values, None)) };
+    let around = Around { page, size, total, filtered: values.len() };
+    if page > around.pages().max(1) {
+        let reason = format!("Page out of range, page: {page} page size: {size}, len: {}", around.filtered);
         return Err(Refused::bad_page("page_out_of_range", reason));
     }
-    let items: Vec<Json> =
-        values.into_iter().skip((page - 1) * size).take(size).map(|value| columns(value, query)).collect();
-    Ok(Reply::Json(json!({
-        "total_count": total,
+    Ok((values.into_iter().skip((page - 1) * size).take(size).collect(), Some(around)))
+}
+
+impl Around {
+    fn pages(self) -> usize {
+        self.filtered.div_ceil(self.size)
+    }
+}
+
+/// Reduces what [`cut`] has left to the columns wanted, and says which page it is.
+pub(super) fn wrap(items: Vec<Json>, around: Option<Around>, query: &Query) -> Json {
+    let items: Vec<Json> = items.into_iter().map(|value| columns(value, query)).collect();
+    let Some(around) = around else { return items.into() };
+    json!({
+        "total_count": around.total,
         "item_count": items.len(),
-        "filtered_count": filtered,
-        "page": page,
-        "page_size": size,
-        "page_count": pages,
+        "filtered_count": around.filtered,
+        "page": around.page,
+        "page_size": around.size,
+        "page_count": around.pages(),
         "items": items,
-    })))
+    })
 }
 
 /// Which page, and how long it is; `None`: the whole list is wanted.

@@ -2,7 +2,7 @@
 //!
 //! It reads what the broker tells and changes it through the same doors as AMQP clients do, so that permissions, limits
 //! and texts are the same. It can never slow traffic: counts come by messages to the lanes, a few queues at a time. It
-//! knows no sockets: [`Management::serve`] is handed a stream. Start reading at `routes.rs`, the table of all paths.
+//! knows no sockets: [`serve`] is handed a stream. Start reading at `routes.rs`, the table of all paths.
 
 mod access;
 mod api;

@@ -14,6 +14,8 @@ pub(super) enum Reply {
     Json(Json),
     /// 200 with values that the query may filter, sort, cut into pages, and reduce to some columns.
     List(Vec<Json>),
+    /// 200 with what is shaped already.
+    Shaped(Json),
     /// 201; the path of what was made, below that of the request.
     Created(Option<String>),
     /// 204.

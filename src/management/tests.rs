@@ -10,7 +10,7 @@ use super::routes;
 fn shaped(values: &Json, query: &str) -> Result<Json, String> {
     let values = values.as_array().cloned().unwrap_or_default();
     match list::shape(values, &Query::parse(query)) {
-        Ok(Reply::Json(value)) => Ok(value),
+        Ok(Reply::Shaped(value)) => Ok(value),
         Ok(_) => Err("not JSON".to_owned()),
         Err(refused) => Err(format!("{} {} {}", refused.status.as_u16(), refused.error, refused.reason)),
     }

@@ -260,9 +260,12 @@ impl State {
         let Some(consumer) = self.consumers.slots.get(&delivery.consumer) else {
             return;
         };
+        self.counters.redeliver += u64::from(delivery.redelivered);
         let tag = if consumer.no_ack {
+            self.counters.deliver_no_ack += 1;
             self.unacked.next_tag()
         } else {
+            self.counters.deliver += 1;
             self.unacked.push(Held { source: delivery.source, to_consumer: true, counted: delivery.counted })
         };
         let (number, message) = (self.key.number, &delivery.message);
@@ -291,12 +294,16 @@ impl State {
         around: &mut Surroundings<'_>,
     ) -> Result<(), Fault> {
         let Some(got) = got else {
+            self.counters.get_empty += 1;
             return self.write(around, &Method::BasicGetEmpty {});
         };
         let Got { delivery, remaining } = *got;
+        self.counters.redeliver += u64::from(delivery.redelivered);
         let tag = if no_ack {
+            self.counters.get_no_ack += 1;
             self.unacked.next_tag()
         } else {
+            self.counters.get += 1;
             self.unacked.push(Held { source: delivery.source, to_consumer: false, counted: false })
         };
         let (number, message) = (self.key.number, &delivery.message);

@@ -11,9 +11,9 @@ impl Channel {
             Mode::Tx(tx) => tx.uncommitted(),
             Mode::Plain | Mode::Confirm(_) => (0, 0),
         };
-        let unconfirmed = match &state.mode {
-            Mode::Confirm(confirms) => confirms.open_count(),
-            Mode::Plain | Mode::Tx(_) => 0,
+        let (unconfirmed, confirmed) = match &state.mode {
+            Mode::Confirm(confirms) => (confirms.open_count(), confirms.answered_count()),
+            Mode::Plain | Mode::Tx(_) => (0, 0),
         };
         ChannelReport {
             number: state.key.number,
@@ -26,6 +26,10 @@ impl Channel {
             uncommitted: uncommitted as u64,
             acks_uncommitted: acks_uncommitted as u64,
             consumers: state.consumers.reports(),
+            counters: state.counters,
+            confirmed,
+            returned: state.unroutable.0,
+            dropped: state.unroutable.1,
         }
     }
 }

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
-use super::queues::garbage_collection;
+use super::queues::{garbage_collection, put_stats, stats};
 use crate::broker::{
     ChannelReport, ConnectionId, ConnectionReport, ConnectionSummary, ConsumerPlace, ConsumerReport, QueueHandle,
     QueueReport,
@@ -56,7 +56,14 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
                 }
                 (_, []) => {
                     let reports = management.broker().inspect_connections(&[connection.id], PATIENCE).await;
-                    Ok(Reply::Json(connection_record(management, &connection, reports.get(&connection.id))))
+                    let mut record = connection_record(management, &connection, reports.get(&connection.id));
+                    // What a list shows as null is an empty text where one is asked for.
+                    for value in record.as_object_mut().into_iter().flat_map(Map::values_mut) {
+                        if value.is_null() {
+                            *value = "".into();
+                        }
+                    }
+                    Ok(Reply::Json(record))
                 }
                 _ => channels(management, vec![connection]).await,
             }
@@ -225,8 +232,23 @@ fn channel_name(connection: &ConnectionSummary, number: u16) -> String {
     format!("{} ({number})", connection.info.name)
 }
 
+/// A channel's rates are not sampled.
+fn message_stats(channel: &ChannelReport) -> Map<String, Json> {
+    let mut stats = stats(&channel.counters, |_| 0.0);
+    let own =
+        [("confirm", channel.confirmed), ("return_unroutable", channel.returned), ("drop_unroutable", channel.dropped)];
+    if stats.is_empty() && own.iter().all(|(_, count)| *count == 0) {
+        return stats;
+    }
+    for (name, count) in own {
+        stats.insert(name.to_owned(), count.into());
+        stats.insert(format!("{name}_details"), json!({"rate": 0.0}));
+    }
+    stats
+}
+
 fn channel_record(management: &Management, connection: &ConnectionSummary, channel: &ChannelReport) -> Json {
-    json!({
+    let mut record = json!({
         "name": channel_name(connection, channel.number),
         "number": channel.number,
         "user": *connection.user,
@@ -249,7 +271,9 @@ fn channel_record(management: &Management, connection: &ConnectionSummary, chann
         "reductions": 0,
         "reductions_details": {"rate": 0.0},
         "garbage_collection": garbage_collection(),
-    })
+    });
+    put_stats(&mut record, message_stats(channel));
+    record
 }
 
 /// The consumers of one queue.

@@ -9,6 +9,7 @@ use super::{bindings, connections};
 use crate::broker::{Counters, QueueDeclare, QueueHandle, QueueReport, QueueType, table_of_json};
 use crate::management::Management;
 use crate::management::call::Call;
+use crate::management::list;
 use crate::management::names::{arguments, timestamp};
 use crate::management::reply::{Outcome, Refused, Reply};
 use crate::management::visit::Visit;
@@ -25,7 +26,7 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
         (_, ["queues"] | ["queues", _]) => {
             // A vhost cannot be told from this word, in RabbitMQ neither.
             let vhost = path.get(1).copied().filter(|name| *name != "detailed");
-            list(call, management, vhost).await
+            list_queues(call, management, vhost).await
         }
         ("GET", ["queues", vhost, name]) => {
             let queue = find(call, management, vhost, name)?;
@@ -68,7 +69,7 @@ fn find(call: &Call, management: &Management, vhost: &str, name: &str) -> Result
     call.vhost(management, vhost)?.queue(name).ok_or_else(Refused::no_object)
 }
 
-async fn list(call: &Call, management: &Management, vhost: Option<&str>) -> Outcome {
+async fn list_queues(call: &Call, management: &Management, vhost: Option<&str>) -> Outcome {
     let mut queues = Vec::new();
     for vhost in call.vhosts(management, vhost)? {
         let mut own = vhost.queues();
@@ -79,17 +80,42 @@ async fn list(call: &Call, management: &Management, vhost: Option<&str>) -> Outc
     if call.query.is_true("disable_stats") && !totals_only {
         return Ok(Reply::List(queues.iter().map(|queue| declared(management, queue)).collect()));
     }
-    let reports = management.broker().inspect_queues(&queues).await;
-    let record = |queue: &Arc<QueueHandle>| {
-        let report = reports.get(&queue.key.id)?;
-        if totals_only {
-            let mut record = declared(management, queue);
-            put_counts(&mut record, report);
-            return Some(record);
+    let sort = call.query.get("sort").unwrap_or("name");
+    if call.query.get("page").is_none() || !SORTED_AS_DECLARED.contains(&sort) {
+        return Ok(Reply::List(all_counted(management, &queues, totals_only).await));
+    }
+    // A page of what needs no counts is found before its queues are asked for theirs.
+    let known: Vec<Json> = queues.iter().map(|queue| declared(management, queue)).collect();
+    let (page, around) = list::cut(known, &call.query)?;
+    let handle = |record: &Json| management.broker().vhost(record["vhost"].as_str()?)?.queue(record["name"].as_str()?);
+    let chosen: Vec<Arc<QueueHandle>> = page.iter().filter_map(handle).collect();
+    let items = all_counted(management, &chosen, totals_only).await;
+    Ok(Reply::Shaped(list::wrap(items, around, &call.query)))
+}
+
+/// Columns by which a list can be sorted without asking the lanes.
+const SORTED_AS_DECLARED: [&str; 6] = ["name", "vhost", "type", "durable", "auto_delete", "exclusive"];
+
+/// Queues whose records are made at one go; then others on this thread have their turn.
+const RECORDS_A_TURN: usize = 128;
+
+async fn all_counted(management: &Management, queues: &[Arc<QueueHandle>], totals_only: bool) -> Vec<Json> {
+    let mut records = Vec::with_capacity(queues.len());
+    for some in queues.chunks(RECORDS_A_TURN) {
+        let reports = management.broker().inspect_queues(some).await;
+        for queue in some {
+            let Some(report) = reports.get(&queue.key.id) else { continue };
+            if totals_only {
+                let mut record = declared(management, queue);
+                put_counts(&mut record, report);
+                records.push(record);
+            } else {
+                records.push(counted(management, queue, report));
+            }
         }
-        Some(counted(management, queue, report))
-    };
-    Ok(Reply::List(queues.iter().filter_map(record).collect()))
+        tokio::task::yield_now().await;
+    }
+    records
 }
 
 async fn put(call: &Call, management: &Management, vhost: &str, name: &str) -> Outcome {
@@ -191,6 +217,11 @@ fn counted(management: &Management, queue: &QueueHandle, report: &QueueReport) -
                 "online": [node],
                 "open_files": {node: 0},
                 "delivery_limit": queue.settings().delivery_limit,
+                "delayed_retry": "disabled",
+                "messages_delayed": 0,
+                // Dead letters leave at once.
+                "messages_dlx": 0,
+                "message_bytes_dlx": 0,
             });
             merge(&mut record, members);
         }
@@ -231,14 +262,14 @@ async fn detailed(management: &Management, queue: &Arc<QueueHandle>) -> Option<J
 }
 
 /// Where nothing ever happened there is nothing to show.
-fn put_stats(record: &mut Json, stats: Map<String, Json>) {
+pub(in crate::management) fn put_stats(record: &mut Json, stats: Map<String, Json>) {
     if !stats.is_empty() {
         record["message_stats"] = stats.into();
     }
 }
 
 /// RabbitMQ's names, each with its rate; none if nothing ever happened.
-fn stats(counters: &Counters, rates: impl Fn(&str) -> f64) -> Map<String, Json> {
+pub(in crate::management) fn stats(counters: &Counters, rates: impl Fn(&str) -> f64) -> Map<String, Json> {
     let mut stats = Map::new();
     let named = named(counters);
     if named.iter().all(|(_, count)| *count == 0) {
