@@ -6,6 +6,7 @@ pub mod broker;
 #[doc(hidden)]
 pub mod cli;
 pub mod config;
+pub mod management;
 pub mod perf;
 pub mod replicate;
 pub mod server;

@@ -19,18 +19,6 @@ fn version() {
     assert_eq!((code, stdout), (Some(0), format!("lepus {}\n", env!("CARGO_PKG_VERSION"))));
 }
 
-/// What is not built yet is refused, not ignored.
-#[test]
-fn what_is_not_built_is_refused() {
-    for (arguments, part) in
-        [(&["--http-listen", "127.0.0.1:0"], "--http-listen (the management API) is not built yet")]
-    {
-        let (code, _, stderr) = run(arguments);
-        assert_eq!(code, Some(2), "{stderr}");
-        assert!(stderr.contains(part), "{stderr}");
-    }
-}
-
 #[test]
 fn nonsense_is_refused() {
     for arguments in [&["--no-such-option"][..], &["srve"], &["--heartbeat", "often"], &["--frame-max", "12 parsecs"]] {

@@ -22,6 +22,7 @@ mod exchange_routing;
 mod exclusive;
 mod forced_close;
 mod handshake;
+mod http;
 mod kill;
 mod length;
 mod log_exchange;

@@ -56,6 +56,16 @@ pub(super) struct Confirms {
 }
 
 impl Confirms {
+    /// Publishes that wait for an answer.
+    pub(super) fn open_count(&self) -> usize {
+        self.open.iter().flatten().count()
+    }
+
+    /// Publishes that are answered.
+    pub(super) fn answered_count(&self) -> u64 {
+        self.last - self.open_count() as u64
+    }
+
     /// The number of the next publish.
     pub(super) fn next(&mut self) -> u64 {
         self.last += 1;

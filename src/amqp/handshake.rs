@@ -13,7 +13,7 @@ use super::outbound::Outbound;
 use super::reply::{Fault, Ids, Sin};
 use super::{CLOSE_TIMEOUT_MAX, Options, Peer};
 use crate::auth::{Mechanism, Refused, User};
-use crate::broker::{Broker, Client, ConnectionInfo, RABBITMQ_VERSION};
+use crate::broker::{self, Broker, Client, ConnectionInfo, RABBITMQ_VERSION};
 use crate::wire::{FRAME_OVERHEAD, Frame, FrameKind, Method, RawTable, ReplyCode, Table, TableError, Value};
 
 /// What a server answers to a header it does not accept: the version it speaks.
@@ -93,6 +93,9 @@ enum Step {
 struct LoggedIn {
     user: Arc<User>,
     properties: ClientProperties,
+    mechanism: String,
+    /// All that the client said.
+    sent: Table,
 }
 
 /// What a header or frame led to.
@@ -181,8 +184,8 @@ impl Handshake {
         let method = Method::decode(frame.payload).map_err(unreadable)?;
         match (&self.step, method) {
             (Step::StartOk, Method::ConnectionStartOk { client_properties, mechanism, response, .. }) => {
-                let properties = ClientProperties::read(client_properties)?;
-                Ok(self.login(properties, mechanism, response, server, out))
+                let (properties, sent) = ClientProperties::read(client_properties)?;
+                Ok(self.login((properties, sent), mechanism, response, server, out))
             }
             (Step::TuneOk(logged_in), Method::ConnectionTuneOk { channel_max, frame_max, heartbeat }) => {
                 let tuned = Tuned::agree(server.options, channel_max, frame_max, heartbeat)?;
@@ -206,7 +209,7 @@ impl Handshake {
 
     fn login(
         &mut self,
-        properties: ClientProperties,
+        (properties, sent): (ClientProperties, Table),
         mechanism: &str,
         response: &[u8],
         server: Server<'_>,
@@ -220,7 +223,8 @@ impl Handshake {
                 let Options { channel_max, frame_max, heartbeat_s, .. } = *server.options;
                 let tune = Method::ConnectionTune { channel_max, frame_max, heartbeat: heartbeat_s };
                 out.frames(|out| tune.encode_frame(0, out));
-                self.step = Step::TuneOk(LoggedIn { user, properties });
+                let mechanism = mechanism.to_owned();
+                self.step = Step::TuneOk(LoggedIn { user, properties, mechanism, sent });
                 Progress::Next
             }
             Err(refused) => {
@@ -246,9 +250,20 @@ fn open(
     server: Server<'_>,
     out: &mut Outbound,
 ) -> Result<Opened, Fault> {
-    let LoggedIn { user, properties } = logged_in.clone();
-    let info =
-        ConnectionInfo { name: server.peer.connection_name(), user_provided_name: properties.connection_name.clone() };
+    let LoggedIn { user, properties, mechanism, sent } = logged_in.clone();
+    let info = ConnectionInfo {
+        name: server.peer.connection_name(),
+        user_provided_name: properties.connection_name.clone(),
+        handshake: broker::Handshake {
+            peer: Some(server.peer.peer_addr),
+            local: Some(server.peer.local_addr),
+            auth_mechanism: mechanism,
+            client_properties: sent,
+            frame_max: tuned.frame_max,
+            channel_max: tuned.channel_max,
+            heartbeat_s: tuned.heartbeat_s,
+        },
+    };
     let client =
         Client::open(server.broker, user, vhost, info).map_err(|refusal| Fault::refused(&refusal, OPEN_IDS))?;
     out.frames(|out| Method::ConnectionOpenOk {}.encode_frame(0, out));
@@ -265,19 +280,21 @@ pub(super) struct ClientProperties {
 }
 
 impl ClientProperties {
-    fn read(raw: RawTable<'_>) -> Result<Self, Fault> {
+    /// What matters of it, and all.
+    fn read(raw: RawTable<'_>) -> Result<(Self, Table), Fault> {
         let malformed = |error: TableError| Fault::connection(ReplyCode::SyntaxError, START_OK_IDS, error.to_string());
         let properties = raw.parse().map_err(malformed)?;
         let capability = |name: &str| match properties.get("capabilities") {
             Some(Value::Table(capabilities)) => capabilities.get(name) == Some(&Value::Bool(true)),
             _ => false,
         };
-        Ok(Self {
+        let read = Self {
             authentication_failure_close: capability("authentication_failure_close"),
             consumer_cancel_notify: capability("consumer_cancel_notify"),
             connection_blocked: capability("connection.blocked"),
             connection_name: properties.get("connection_name").and_then(Value::as_str).map(Into::into),
-        })
+        };
+        Ok((read, properties))
     }
 }
 

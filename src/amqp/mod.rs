@@ -11,6 +11,7 @@ mod handshake;
 mod heartbeat;
 mod outbound;
 mod reply;
+mod report;
 mod running;
 mod session;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::mem;
 
 use bytes::{Buf, Bytes};
 
+use super::report::Counted;
 use crate::broker::Message;
 use crate::wire::{FRAME_END, body_payload_max, write_body_frame_head, write_content, write_content_header};
 
@@ -37,6 +38,7 @@ pub struct Outbound {
     own_written: usize,
     shared: VecDeque<Shared>,
     shared_len: usize,
+    sent: Counted,
 }
 
 impl Outbound {
@@ -67,6 +69,11 @@ impl Outbound {
             from = to;
         }
         self.shared_len += body.len();
+    }
+
+    /// What was written so far.
+    pub(super) fn traffic(&self) -> Counted {
+        self.sent
     }
 
     /// Bytes to write.
@@ -110,6 +117,7 @@ impl Outbound {
 
     /// `n` bytes were written.
     pub fn advance(&mut self, mut n: usize) {
+        self.sent.add(n);
         while let Some(shared) = self.shared.front_mut() {
             let before = n.min(shared.at - self.own_written);
             self.own_written += before;

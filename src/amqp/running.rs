@@ -10,6 +10,7 @@ use super::handshake::{ClientProperties, Opened, Tuned};
 use super::heartbeat::{Heartbeats, Traffic};
 use super::outbound::Outbound;
 use super::reply::{Fault, NO_METHOD, Sin, octets, second_open};
+use super::report::Counted;
 use crate::broker::{Alarms, ChannelKey, Client, Event, Outcome, Refusal};
 use crate::wire::{Frame, FrameError, FrameKind, Method, ReplyCode, cut};
 
@@ -34,6 +35,7 @@ pub(super) struct Running {
     confirming: Vec<u16>,
     /// The channel number that the client closed last.
     closed_last: Option<u16>,
+    received: Counted,
 }
 
 /// A channel number in use. All count towards the limit (M-29, M-30).
@@ -72,6 +74,7 @@ impl Running {
             backlogged: 0,
             confirming: Vec::new(),
             closed_last: None,
+            received: Counted::default(),
         }
     }
 
@@ -90,6 +93,17 @@ impl Running {
         self.client
     }
 
+    pub(super) fn received(&self) -> Counted {
+        self.received
+    }
+
+    pub(super) fn open_channels(&self) -> impl Iterator<Item = &Channel> {
+        self.channels.values().filter_map(|slot| match slot {
+            Slot::Open(channel) => Some(&**channel),
+            Slot::Unopened(_) | Slot::Closing => None,
+        })
+    }
+
     pub(super) fn tuned(&self) -> Tuned {
         self.tuned
     }
@@ -102,6 +116,12 @@ impl Running {
 
     /// Handles whole frames as long as it wants any. Gives the bytes it is done with, and why it leaves, if it does.
     pub(super) fn receive(&mut self, input: &[u8], out: &mut Outbound) -> (usize, Option<Leave>) {
+        let (done, leave) = self.receive_frames(input, out);
+        self.received.add(done);
+        (done, leave)
+    }
+
+    fn receive_frames(&mut self, input: &[u8], out: &mut Outbound) -> (usize, Option<Leave>) {
         let payload_max = self.tuned.payload_max();
         let mut done = 0;
         while self.wants_input()
@@ -363,6 +383,7 @@ impl Running {
                 return self.delivery_timed_out(*key, *consumer, *timeout_ms, out);
             }
             Event::Alarms(alarms) => self.alarms_changed(*alarms, out),
+            Event::Inquiry(inquiry) => inquiry.answer(self.client.id(), self.report(out)),
             Event::Close(refusal) => return Err(Fault::refused(refusal, NO_METHOD)),
         }
         Ok(())

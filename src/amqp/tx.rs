@@ -30,6 +30,11 @@ pub(super) struct Commit {
 }
 
 impl Tx {
+    /// Publishes and settlements that wait for the commit.
+    pub(super) fn uncommitted(&self) -> (usize, usize) {
+        (self.publishes.len(), self.settlements.len())
+    }
+
     pub(super) fn publish(&mut self, prepared: Prepared, mandatory: bool) {
         self.publishes.push((prepared, mandatory));
     }

@@ -32,6 +32,11 @@ const SPARSE_SPAN_MIN: u64 = 64;
 const KEPT_LEN: usize = 16;
 
 impl Unacked {
+    /// Deliveries that are out.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The tag of a delivery that needs no ack.
     pub(super) fn next_tag(&mut self) -> u64 {
         self.last_tag += 1;

@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::Broker;
 use super::events::INTERNAL;
 use super::exchange::ExchangeType;
-use super::json::field_value;
+use super::json::table_of_json;
 use super::parameter::{GlobalParameter, Parameter, ParameterError};
 use super::policy::{PolicyError, PolicyKind, PolicySpec};
 use super::queue::QueueOptions;
@@ -338,14 +338,7 @@ fn refused(what: String) -> impl FnOnce(Refusal) -> DefinitionsError {
 
 /// Arguments in JSON as an AMQP table, with the types RabbitMQ gives them.
 fn table(what: &str, arguments: Arguments) -> Result<Table, DefinitionsError> {
-    let mut table = Table::default();
-    for (name, json) in arguments {
-        let Some(value) = field_value(json) else {
-            return Err(DefinitionsError::NullArgument { what: what.to_owned(), argument: name });
-        };
-        table.push(name, value);
-    }
-    Ok(table)
+    table_of_json(arguments).map_err(|argument| DefinitionsError::NullArgument { what: what.to_owned(), argument })
 }
 
 #[cfg(test)]

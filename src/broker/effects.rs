@@ -93,6 +93,11 @@ impl Effects {
     }
 
     /// Forgets a connection; what was staged for it is handed over first.
+    /// Whose a key is.
+    pub(super) fn connection(&self, conn: ConnKey) -> Option<ConnectionId> {
+        self.outboxes.get(conn.0 as usize).map(|outbox| outbox.mailbox.id())
+    }
+
     pub(super) fn detach(&mut self, conn: ConnKey) {
         self.flush_one(conn);
         self.outboxes.try_remove(conn.0 as usize);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::inspect::Inquiry;
 use super::message::Message;
 use super::refusal::Refusal;
 
@@ -179,6 +180,16 @@ impl Alarms {
         self.0 == 0
     }
 
+    /// Memory is low.
+    pub fn memory(self) -> bool {
+        self.0 & Self::bit(Alarm::Memory) != 0
+    }
+
+    /// Disk space is low.
+    pub fn disk(self) -> bool {
+        self.0 & Self::bit(Alarm::Disk) != 0
+    }
+
     /// The reason in connection.blocked.
     pub fn reason(self) -> &'static str {
         match self.0 {
@@ -233,6 +244,8 @@ pub enum Event {
     },
     /// The set of active alarms changed.
     Alarms(Alarms),
+    /// Somebody wants to know how the connection is.
+    Inquiry(Inquiry),
     /// Close the connection, with this code and text.
     Close(Refusal),
 }

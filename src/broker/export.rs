@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::json::json_of_table;
 use super::parameter::limits;
 use super::policy::PolicyKind;
 use super::vhost::{Destination, QueueHandle, Vhost};
 use super::{Broker, RABBITMQ_VERSION};
-use crate::wire::{Table, Value};
 
 impl Broker {
     /// What an operator sets: everything but exchanges, queues and bindings.
@@ -100,7 +100,7 @@ fn queues(vhost: &Vhost) -> Vec<Json> {
             "type": options.queue_type.as_str(),
             "durable": options.durable,
             "auto_delete": options.auto_delete,
-            "arguments": arguments(&options.arguments),
+            "arguments": json_of_table(&options.arguments),
         })
     };
     queues.into_iter().map(record).collect()
@@ -117,7 +117,7 @@ fn exchanges(vhost: &Vhost) -> Vec<Json> {
             "type": exchange.kind.as_str(),
             "durable": exchange.durable,
             "auto_delete": exchange.auto_delete,
-            "arguments": arguments(&exchange.arguments),
+            "arguments": json_of_table(&exchange.arguments),
         })
     };
     exchanges.into_iter().map(record).collect()
@@ -140,29 +140,9 @@ fn bindings(vhost: &Vhost) -> Vec<Json> {
                 "destination": **name,
                 "destination_type": kind,
                 "routing_key": key,
-                "arguments": arguments(table),
+                "arguments": json_of_table(table),
             }));
         });
     }
     records
-}
-
-fn arguments(table: &Table) -> Json {
-    let fields = table.iter().map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), json_of(value)));
-    Json::Object(fields.collect())
-}
-
-/// As RabbitMQ writes arguments: types that JSON has not become their numbers or texts.
-fn json_of(value: &Value) -> Json {
-    match value {
-        Value::Bool(value) => (*value).into(),
-        Value::F32(value) => f64::from(*value).into(),
-        Value::F64(value) => (*value).into(),
-        Value::Timestamp(seconds) => (*seconds).into(),
-        Value::Decimal { scale, value } => (f64::from(*value) / 10_f64.powi(i32::from(*scale))).into(),
-        Value::LongString(text) | Value::Binary(text) => String::from_utf8_lossy(text).into(),
-        Value::Table(table) => arguments(table),
-        Value::Array(values) => values.iter().map(json_of).collect(),
-        integer => integer.as_integer().map_or(Json::Null, Json::from),
-    }
 }

@@ -17,6 +17,7 @@ use super::effects::{ConnKey, Effects};
 use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement};
 use super::events::INTERNAL;
 use super::held::{Answering, ConfirmTo, Countdown, Held};
+use super::inspect::Inspection;
 use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
 use super::queue::{Load, Loaded, Meter, Queue, QueueSettings, Subscription};
@@ -89,6 +90,8 @@ pub(super) enum Op {
         queue: QueueId,
         settings: Box<QueueSettings>,
     },
+    /// Of some queues, for listings.
+    Inspect(Inspection),
     Purge {
         queue: Arc<QueueHandle>,
         reply: Reply,
@@ -441,6 +444,9 @@ impl Lane {
                     queue.change_settings(*settings, now_ms, &mut self.fx);
                 }
             }
+            Op::Inspect(inspection) => {
+                inspection.answer(|id| Some(self.queues.get(&id)?.report(now_ms, |conn| self.fx.connection(conn))))
+            }
             Op::Purge { queue, reply } => self.purge(conn, &queue, reply),
             Op::Delete { queue, reply, if_unused, if_empty } => {
                 self.delete(conn, queue.key.id, reply, if_unused, if_empty)
@@ -614,7 +620,7 @@ impl Lane {
         {
             conn.exclusive.remove(&id);
         }
-        self.broker.queue_deleted(queue.handle(), &self.acting);
+        self.broker.queue_deleted(queue.handle(), queue.counters(), &self.acting);
         Some(queue)
     }
 

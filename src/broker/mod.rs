@@ -20,6 +20,7 @@ pub mod exchange;
 mod exchange_options;
 mod export;
 mod held;
+mod inspect;
 mod json;
 mod keeper;
 mod kept;
@@ -48,13 +49,14 @@ mod vhost;
 mod vhost_events;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dashmap::DashMap;
 
 use self::client::OPERATION_BYTES;
 use self::events::{Events, INTERNAL};
+use self::inspect::Totals;
 use self::keeper::Keeper;
 use self::lane::{LaneHandle, Op};
 use self::loader::Loader;
@@ -70,6 +72,11 @@ pub use self::event::{
     Alarm, Alarms, Answer, ChannelKey, Delivery, Event, Got, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement,
     Source,
 };
+pub use self::inspect::{
+    BrokerTotals, ChannelReport, ConnectionReport, ConnectionSummary, ConsumerPlace, ConsumerReport, Counters,
+    Handshake, Inquiry, QueueReport,
+};
+pub use self::json::{json_of_table, table_of_json};
 pub use self::lane::{Lane, Turn};
 pub use self::limiter::Limiter;
 pub use self::mailbox::{ConnectionId, Mailbox};
@@ -116,7 +123,8 @@ struct Connected {
     mailbox: Arc<Mailbox>,
     vhost: Arc<Vhost>,
     user: Arc<str>,
-    info: ConnectionInfo,
+    info: Arc<ConnectionInfo>,
+    connected_at: SystemTime,
 }
 
 struct Shared {
@@ -137,6 +145,7 @@ struct Shared {
     /// There is one if there is a disk.
     loader: OnceLock<Loader>,
     stopped: AtomicBool,
+    totals: Totals,
     started: Instant,
     /// The clock when it started.
     started_ms: u64,
@@ -176,6 +185,7 @@ impl Broker {
             keeper: Arc::default(),
             loader: OnceLock::new(),
             stopped: AtomicBool::new(false),
+            totals: Totals::default(),
             started: Instant::now(),
             started_ms: unix_ms(),
         }));
@@ -337,6 +347,7 @@ impl Broker {
             let in_force = vhost.policies_now().for_queue(name, &options);
             let (name, in_vhost) = (name.into(), vhost.name().clone());
             let handle = Arc::new(QueueHandle::new(key, name, in_vhost, Arc::new(options), in_force));
+            Totals::count(&self.0.totals.queues_created);
             let queue = Queue::new(handle.clone(), self.clock_ms(Instant::now()), self.lane(key.lane).meter());
             let written = vhost.keep_queue(&handle);
             // Before anybody can find the handle: their first operation must come behind this one.
@@ -347,7 +358,9 @@ impl Broker {
     }
 
     /// A lane has deleted a queue.
-    fn queue_deleted(&self, queue: &Arc<QueueHandle>, by: &str) {
+    fn queue_deleted(&self, queue: &Arc<QueueHandle>, counters: &Counters, by: &str) {
+        Totals::count(&self.0.totals.queues_deleted);
+        self.0.totals.gone.lock().unwrap_or_else(PoisonError::into_inner).add(counters);
         if let Some(vhost) = self.vhost(&queue.vhost) {
             vhost.remove_queue(queue, by);
         }

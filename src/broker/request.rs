@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::event::ChannelKey;
+use super::inspect::Handshake;
 use super::limiter::Limiter;
 use super::message::Message;
 use super::route::Targets;
@@ -15,6 +16,8 @@ pub struct ConnectionInfo {
     pub name: String,
     /// The client property `connection_name`.
     pub user_provided_name: Option<String>,
+    /// What was told and agreed on before.
+    pub handshake: Handshake,
 }
 
 /// queue.declare.

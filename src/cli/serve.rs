@@ -67,7 +67,7 @@ pub(super) struct Args {
     #[arg(long)]
     proxy_protocol: bool,
 
-    /// Listen for the management HTTP API [not built yet]
+    /// Listen for the management HTTP API, usually 15672; may be repeated [default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
     http_listen: Vec<String>,
 
@@ -124,7 +124,6 @@ pub(super) struct Args {
 /// Runs the broker until it is told to stop.
 pub(super) fn run(args: Args) -> ExitCode {
     let log_level = args.log_level.clone();
-    let missing = args.not_built();
     let configured = args.options(|name| std::env::var(name).ok());
     let applied = configured.as_ref().map(|(_, applied)| applied.clone()).unwrap_or_default();
     let level = log_level.as_deref().or(applied.log_level).unwrap_or("info");
@@ -132,9 +131,6 @@ pub(super) fn run(args: Args) -> ExitCode {
         Ok(lines) => lines,
         Err(error) => return fail(2, &error),
     };
-    if let Some(missing) = missing {
-        return fail(2, &anyhow::anyhow!("{missing} is not built yet"));
-    }
     let options = match configured {
         Ok((options, _)) => options,
         Err(error) => return fail(2, &error.into()),
@@ -172,6 +168,9 @@ fn serve(options: Options, lines: Option<Receiver<log::Line>>) -> Result<ExitCod
         }
         for address in server.amqps_addrs() {
             info!(%address, "listening for AMQP in TLS");
+        }
+        for address in server.http_addrs() {
+            info!(%address, "listening for the management API");
         }
         match storage {
             Some(Storage::Directory(path)) => match sync {
@@ -219,11 +218,6 @@ impl StopSignals {
 }
 
 impl Args {
-    /// The first option given that names a part of Lepus that does not exist yet.
-    fn not_built(&self) -> Option<&'static str> {
-        if !self.http_listen.is_empty() { Some("--http-listen (the management API)") } else { None }
-    }
-
     /// Defaults, then the environment, then files, then the command line.
     fn options(self, variable: impl Fn(&str) -> Option<String>) -> Result<(Options, Applied), config::Error> {
         let mut options = Options {
@@ -251,6 +245,7 @@ impl Args {
             options.amqp = self.amqp_listen;
         }
         options.amqps.extend(self.amqps_listen);
+        options.http.extend(self.http_listen);
         if self.tls_cert.is_some() || self.tls_key.is_some() || self.tls_client_ca.is_some() {
             let tls = options.tls.get_or_insert_default();
             set(&mut tls.certificates, self.tls_cert);
@@ -315,12 +310,6 @@ mod tests {
 
     fn args(line: &[&str]) -> Args {
         Line::try_parse_from(["lepus"].iter().chain(line)).unwrap_or_else(|error| panic!("{error}")).args
-    }
-
-    #[test]
-    fn what_is_not_built_is_named() {
-        assert_eq!(args(&["--http-listen", "15672"]).not_built(), Some("--http-listen (the management API)"));
-        assert_eq!(args(&["--in-memory"]).not_built(), None);
     }
 
     #[test]

@@ -58,7 +58,13 @@ const KEYS: &[&str] = &[
     "vm_memory_high_watermark.relative",
     "vm_memory_high_watermark.absolute",
     "load_definitions",
+    "management.cors.allow_origins.*",
+    "management.http.max_body_size",
+    "management.listener.ip",
+    "management.listener.port",
     "management.load_definitions",
+    "management.tcp.ip",
+    "management.tcp.port",
     "definitions.import_backend",
     "definitions.local.path",
     "log.console.level",
@@ -191,6 +197,7 @@ pub fn apply(options: &mut Options, settings: &[Setting]) -> Result<Applied, Err
     }
     let settings = Settings(latest);
     listeners(options, &settings)?;
+    management(options, &settings)?;
     tls(options, &settings)?;
     limits(options, &settings)?;
     users(options, &settings)?;
@@ -281,6 +288,24 @@ fn addresses(settings: &Settings<'_>, prefix: &'static str) -> Result<Vec<String
         }
     }
     Ok(addresses)
+}
+
+/// The older name of the listener is `management.listener`. Without a port it listens nowhere: RabbitMQ's default, 15672,
+/// comes with its plugin.
+fn management(options: &mut Options, settings: &Settings<'_>) -> Result<(), Error> {
+    for listener in ["management.tcp", "management.listener"] {
+        let port: Option<u16> = settings.number(&format!("{listener}.port"), "a port")?;
+        let Some(port) = port else { continue };
+        let address = match settings.get(&format!("{listener}.ip")) {
+            None => port.to_string(),
+            Some(ip) if ip.value.contains(':') && !ip.value.starts_with('[') => format!("[{}]:{port}", ip.value),
+            Some(ip) => format!("{}:{port}", ip.value),
+        };
+        options.http.push(address);
+    }
+    options.http_cors_origins.extend(settings.below("management.cors.allow_origins.").map(|(_, s)| s.value.clone()));
+    set(&mut options.http_body_size_max, settings.bytes("management.http.max_body_size")?);
+    Ok(())
 }
 
 fn tls(options: &mut Options, settings: &Settings<'_>) -> Result<(), Error> {
@@ -467,6 +492,19 @@ mod tests {
         assert_eq!(options.cluster_name.as_deref(), Some("hares"));
         assert_eq!(options.definitions, [Definitions::File("/d.json".into())]);
         assert_eq!((applied.log_level, applied.warnings.len()), (Some("warn"), 0));
+    }
+
+    /// FEATURES 4.6.
+    #[test]
+    fn management_listens_where_it_is_told() {
+        let (options, _) = apply_text(
+            "management.tcp.port = 15672\nmanagement.tcp.ip = ::1\nmanagement.listener.port = 15673\n\
+             management.cors.allow_origins.1 = http://a\nmanagement.http.max_body_size = 1000",
+        )
+        .unwrap();
+        assert_eq!(options.http, ["[::1]:15672", "15673"]);
+        assert_eq!((options.http_cors_origins, options.http_body_size_max), (vec!["http://a".to_owned()], 1000));
+        assert!(apply_text("").unwrap().0.http.is_empty());
     }
 
     /// FEATURES 4.6, 5.9.

@@ -66,6 +66,24 @@ impl ServerBuilder {
         self
     }
 
+    /// Listens for the management HTTP API; port 0 takes a free one, told by [`Server::http_addr`].
+    pub fn http(mut self, address: impl Into<String>) -> Self {
+        self.options.http.push(address.into());
+        self
+    }
+
+    /// Bodies of requests to the management API of up to `bytes`.
+    pub fn http_body_size_max(mut self, bytes: usize) -> Self {
+        self.options.http_body_size_max = bytes;
+        self
+    }
+
+    /// Lets scripts of this origin use the management API, `*` those of all.
+    pub fn http_cors_origin(mut self, origin: impl Into<String>) -> Self {
+        self.options.http_cors_origins.push(origin.into());
+        self
+    }
+
     /// What listeners in TLS show and ask for.
     pub fn tls(mut self, tls: TlsOptions) -> Self {
         self.options.tls = Some(tls);

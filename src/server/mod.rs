@@ -7,6 +7,7 @@
 mod builder;
 mod connections;
 mod error;
+mod http;
 mod listener;
 mod memory;
 mod options;
@@ -58,6 +59,7 @@ pub struct Server {
     broker: Broker,
     amqp_addrs: Vec<SocketAddr>,
     amqps_addrs: Vec<SocketAddr>,
+    http_addrs: Vec<SocketAddr>,
     /// User, password and vhost of [`Server::amqp_uri`], percent-encoded.
     uri_parts: (String, String),
     stop: watch::Sender<bool>,
@@ -66,6 +68,8 @@ pub struct Server {
     lanes: JoinSet<()>,
     memory: JoinSet<()>,
     storage: Option<storage::Store>,
+    /// Listeners of the management API, and its sampling.
+    http: JoinSet<()>,
     shutdown_timeout: Duration,
 }
 
@@ -88,6 +92,16 @@ impl Server {
     /// The addresses that accept AMQP connections in TLS, in the order they were given.
     pub fn amqps_addrs(&self) -> &[SocketAddr] {
         &self.amqps_addrs
+    }
+
+    /// The addresses that accept requests to the management API, in the order they were given.
+    pub fn http_addrs(&self) -> &[SocketAddr] {
+        &self.http_addrs
+    }
+
+    /// The first of them, with the loopback in place of all interfaces; `None`: there is no management API.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http_addrs.first().copied().map(listener::reachable)
     }
 
     /// An address for clients on this machine: the first one, with the loopback in place of all interfaces.
@@ -133,6 +147,8 @@ impl Server {
     /// timeout, ends the lanes. When it returns, no task of the server is left.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
+        // Whoever looks on is not waited for.
+        self.http.shutdown().await;
         let deadline = Instant::now() + self.shutdown_timeout;
         loop {
             // Again and again, because a handshake may just have ended in an open connection.

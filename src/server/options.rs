@@ -27,6 +27,12 @@ pub struct Options {
     pub amqps: Vec<String>,
     /// What those listeners show and ask for.
     pub tls: Option<TlsOptions>,
+    /// Addresses to listen on for the management HTTP API.
+    pub http: Vec<String>,
+    /// Largest body of a request to it, in bytes. Default 20 MiB (`management.http.max_body_size`).
+    pub http_body_size_max: usize,
+    /// Origins whose scripts may use it, `*` for all. Default none (`management.cors.allow_origins`).
+    pub http_cors_origins: Vec<String>,
     /// Every connection begins with a header of the PROXY protocol, version 1 or 2 (`proxy_protocol`).
     pub proxy_protocol: bool,
     /// Users to create. Empty, and no definitions given: `guest` with password `guest`, as RabbitMQ does (US-8).
@@ -73,6 +79,9 @@ impl Default for Options {
             log_file_bytes: 64 << 20,
             amqp: Vec::new(),
             amqps: Vec::new(),
+            http: Vec::new(),
+            http_body_size_max: 20 << 20,
+            http_cors_origins: Vec::new(),
             tls: None,
             proxy_protocol: false,
             users: Vec::new(),

@@ -17,6 +17,7 @@ use super::{Server, Storage, listener, memory, tls};
 use crate::amqp;
 use crate::auth::{Auth, AuthError, Pattern, Secret};
 use crate::broker::{self, Broker};
+use crate::management::{self, Management};
 
 /// RabbitMQ's least frame_max, below which nobody may go.
 const FRAME_SIZE_MIN: u32 = 4096;
@@ -43,6 +44,10 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
             listeners.extend(listener::bind(address).await?.into_iter().map(|listener| (listener, Some(tls.clone()))));
         }
     }
+    let mut http = Vec::new();
+    for address in &options.http {
+        http.extend(listener::bind(address).await?);
+    }
     let (broker, broker_lanes, storage, is_new) = broker(&options).await?;
     let mut lanes = JoinSet::new();
     for lane in broker_lanes {
@@ -65,7 +70,24 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
     let (amqps, amqp): (Vec<_>, Vec<_>) = listeners.iter().partition(|(_, tls)| tls.is_some());
     let addrs = |listeners: Vec<&Listener>| listeners.iter().filter_map(|(l, _)| l.local_addr().ok()).collect();
     let (amqp_addrs, amqps_addrs) = (addrs(amqp), addrs(amqps));
+    let http_addrs: Vec<_> = http.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let told = [("amqp", &amqp_addrs), ("amqp/ssl", &amqps_addrs), ("http", &http_addrs)];
+    let management = management::Options {
+        node: node_name(),
+        cluster_name: options.cluster_name.clone().unwrap_or_else(node_name),
+        body_size_max: options.http_body_size_max,
+        cors_origins: options.http_cors_origins.clone(),
+        memory_limit_bytes: memory::watermark_bytes(options.memory_high_watermark).unwrap_or_default(),
+        listeners: told
+            .into_iter()
+            .flat_map(|(protocol, addrs)| {
+                addrs.iter().map(move |address| management::Listener { protocol, address: *address })
+            })
+            .collect(),
+    };
     Ok(Server {
+        http: super::http::serve(http, Management::new(broker.clone(), management), &stop),
+        http_addrs,
         listeners: accept(listeners, &options, &broker, &stop),
         broker,
         amqp_addrs,

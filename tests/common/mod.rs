@@ -7,6 +7,7 @@ pub(crate) mod args;
 pub(crate) mod checker;
 pub(crate) mod child;
 pub(crate) mod client;
+pub(crate) mod http;
 pub(crate) mod place;
 pub(crate) mod raw;
 

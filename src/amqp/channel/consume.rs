@@ -12,8 +12,8 @@ use super::{Request, State, Surroundings, table};
 use crate::amqp::outbound::Outbound;
 use crate::amqp::reply::{Fault, Ids};
 use crate::amqp::unacked::Held;
-use crate::broker::{ChannelKey, Client, ConsumeSpec, Delivery, Got, OwnerKey, QueueKey, Refusal};
-use crate::wire::{self, Method, ReplyCode};
+use crate::broker::{ChannelKey, Client, ConsumeSpec, ConsumerReport, Delivery, Got, OwnerKey, QueueKey, Refusal};
+use crate::wire::{self, Method, ReplyCode, Table};
 
 /// The consumers of a channel, by slot and by tag. The broker names them by slot; no slot is used twice, so that what
 /// was on its way to a consumer that is gone does not reach another.
@@ -28,8 +28,18 @@ pub(super) struct Consumers {
 struct Consumer {
     tag: Tag,
     no_ack: bool,
+    /// As asked for; for listings.
+    asked: Box<Asked>,
     /// Known once the broker has answered.
     place: Option<(QueueKey, OwnerKey)>,
+}
+
+/// What the queue does with it, and a listing shows.
+#[derive(Debug)]
+struct Asked {
+    exclusive: bool,
+    prefetch: u16,
+    arguments: Table,
 }
 
 /// A consumer tag, kept as deliveries want it: `length u8 | text`.
@@ -85,11 +95,11 @@ impl Consumers {
         self.by_tag.contains_key(tag)
     }
 
-    fn add(&mut self, tag: Tag, no_ack: bool) -> u32 {
+    fn add(&mut self, tag: Tag, no_ack: bool, asked: Asked) -> u32 {
         // A channel never consumes 2^32 times.
         let slot = self.slots_used;
         self.slots_used = slot.wrapping_add(1);
-        self.slots.insert(slot, Consumer { tag: tag.clone(), no_ack, place: None });
+        self.slots.insert(slot, Consumer { tag: tag.clone(), no_ack, asked: Box::new(asked), place: None });
         self.by_tag.insert(tag, slot);
         slot
     }
@@ -98,6 +108,26 @@ impl Consumers {
     fn find(&self, tag: &str) -> Option<(u32, (QueueKey, OwnerKey))> {
         let slot = *self.by_tag.get(tag)?;
         Some((slot, self.slots.get(&slot)?.place?))
+    }
+
+    /// Those that were told consume-ok, in the order they came.
+    pub(super) fn reports(&self) -> Vec<ConsumerReport> {
+        let mut slots: Vec<_> = self.slots.iter().collect();
+        slots.sort_by_key(|(slot, _)| **slot);
+        let report = |(_, consumer): (&u32, &Consumer)| {
+            let (queue, owner) = consumer.place?;
+            let Asked { exclusive, prefetch, arguments } = &*consumer.asked;
+            Some(ConsumerReport {
+                tag: consumer.tag.text().to_owned(),
+                no_ack: consumer.no_ack,
+                exclusive: *exclusive,
+                prefetch: *prefetch,
+                arguments: arguments.clone(),
+                queue,
+                owner,
+            })
+        };
+        slots.into_iter().filter_map(report).collect()
     }
 
     /// Tells that those who consume do so no more.
@@ -171,7 +201,8 @@ impl State {
         let queue = self.queue_name(queue, ids)?;
         let arguments = table(arguments, ids)?;
         let tag = if consumer_tag.is_empty() { Tag::made_by_server() } else { Tag::new(consumer_tag) };
-        let slot = self.consumers.add(tag, no_ack);
+        let asked = Asked { exclusive, prefetch: self.prefetch, arguments: arguments.clone() };
+        let slot = self.consumers.add(tag, no_ack, asked);
         let spec = ConsumeSpec {
             queue: &queue,
             channel: self.key,
@@ -229,9 +260,12 @@ impl State {
         let Some(consumer) = self.consumers.slots.get(&delivery.consumer) else {
             return;
         };
+        self.counters.redeliver += u64::from(delivery.redelivered);
         let tag = if consumer.no_ack {
+            self.counters.deliver_no_ack += 1;
             self.unacked.next_tag()
         } else {
+            self.counters.deliver += 1;
             self.unacked.push(Held { source: delivery.source, to_consumer: true, counted: delivery.counted })
         };
         let (number, message) = (self.key.number, &delivery.message);
@@ -260,12 +294,16 @@ impl State {
         around: &mut Surroundings<'_>,
     ) -> Result<(), Fault> {
         let Some(got) = got else {
+            self.counters.get_empty += 1;
             return self.write(around, &Method::BasicGetEmpty {});
         };
         let Got { delivery, remaining } = *got;
+        self.counters.redeliver += u64::from(delivery.redelivered);
         let tag = if no_ack {
+            self.counters.get_no_ack += 1;
             self.unacked.next_tag()
         } else {
+            self.counters.get += 1;
             self.unacked.push(Held { source: delivery.source, to_consumer: false, counted: false })
         };
         let (number, message) = (self.key.number, &delivery.message);

@@ -5,6 +5,7 @@ mod consume;
 mod exchange;
 mod publish;
 mod queue;
+mod report;
 mod settle;
 
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::content::{Complete, Content, Part};
 use super::outbound::Outbound;
 use super::reply::{Fault, Ids, second_open};
 use super::unacked::Unacked;
-use crate::broker::{Answer, ChannelKey, Client, Delivery, Limiter, Outcome, Refusal, Reply, Settlement};
+use crate::broker::{Answer, ChannelKey, Client, Counters, Delivery, Limiter, Outcome, Refusal, Reply, Settlement};
 use crate::wire::{Frame, Method, RawTable, ReplyCode, Table};
 
 use self::consume::Consumers;
@@ -65,6 +66,9 @@ struct State {
     last_queue: Option<Arc<str>>,
     waiting: Option<Box<Waiting>>,
     backlog: Backlog,
+    counters: Counters,
+    /// Publishes that were routed nowhere: returned, and dropped.
+    unroutable: (u64, u64),
 }
 
 /// What the channel waits for.
@@ -119,6 +123,8 @@ impl Channel {
             last_queue: None,
             waiting: None,
             backlog: Backlog::default(),
+            counters: Counters::default(),
+            unroutable: (0, 0),
         };
         Self { content: Content::default(), state }
     }

@@ -42,6 +42,11 @@ impl State {
             return Ok(());
         }
         let routed = around.client.publish(publish).map_err(refused)?;
+        self.counters.publish += 1;
+        if !routed.is_routed {
+            self.unroutable.0 += u64::from(mandatory);
+            self.unroutable.1 += u64::from(!mandatory);
+        }
         if let Some(message) = &routed.returned {
             self.return_unroutable(message, around);
         }

@@ -66,7 +66,11 @@ impl State {
             Mode::Tx(tx) => self.unacked.take(tag, multiple, |tag, held| tx.settle(tag, held, how)),
             Mode::Plain | Mode::Confirm(_) => {
                 let mut settling = Settling::new(around.client, how);
+                let before = self.unacked.len();
                 let is_known = self.unacked.take(tag, multiple, |_, held| settling.add(held));
+                if how == Settlement::Ack {
+                    self.counters.ack += (before - self.unacked.len()) as u64;
+                }
                 let counted = settling.finish();
                 self.release(counted, around);
                 is_known

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Client;
 use crate::broker::events::pid;
+use crate::broker::inspect::Totals;
 use crate::broker::route::Targets;
 use crate::broker::{Broker, ChannelKey, Connected, Message, QueueKey, Vhost};
 use crate::wire::Value;
@@ -45,6 +46,8 @@ impl Client {
 
     /// A channel has come, or gone.
     pub fn tell_channel(&self, is_there: bool, channel: ChannelKey) {
+        let totals = &self.broker.0.totals;
+        Totals::count(if is_there { &totals.channels_created } else { &totals.channels_closed });
         let event = if is_there { "channel.created" } else { "channel.closed" };
         self.broker.events().tell(event, &self.user.name, || {
             let connection = pid(self.mailbox.id());
@@ -66,6 +69,7 @@ pub(in crate::broker) fn channel_pid(connection: &str, channel: ChannelKey) -> S
 
 impl Broker {
     pub(super) fn tell_connection_created(&self, connected: &Connected) {
+        Totals::count(&self.0.totals.connections_created);
         self.events().tell("connection.created", &connected.user, || {
             [
                 ("pid", pid(connected.mailbox.id()).as_str().into()),
@@ -80,6 +84,7 @@ impl Broker {
     }
 
     pub(super) fn tell_connection_closed(&self, connected: &Connected) {
+        Totals::count(&self.0.totals.connections_closed);
         self.events().tell("connection.closed", &connected.user, || {
             [
                 ("pid", pid(connected.mailbox.id()).as_str().into()),
@@ -91,6 +96,10 @@ impl Broker {
 
     /// A login has succeeded, or not (EV-1).
     pub fn tell_login(&self, succeeded: bool, user: &str, connection: &str, mechanism: &str) {
+        Totals::count(&self.0.totals.logins);
+        if !succeeded {
+            Totals::count(&self.0.totals.logins_refused);
+        }
         let event = if succeeded { "user.authentication.success" } else { "user.authentication.failure" };
         self.events().tell(event, user, || {
             [

@@ -4,10 +4,12 @@
 mod events;
 mod publish;
 mod reply_to;
+mod visit;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,8 +17,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::event::{Alarms, Answer, ChannelKey, Event, Outcome, OwnerKey, QueueKey, Reply, Settlement};
 use super::exchange::ExchangeType;
 use super::held::Countdown;
+use super::inspect::{Published, Totals};
 use super::lane::Op;
-use super::mailbox::{Mailbox, lane_bit};
+use super::mailbox::{ConnectionId, Mailbox, lane_bit};
 use super::queue::{QueueOptions, QueueType, Subscription};
 use super::refusal::{Named, Refusal};
 use super::reply_to::{REPLY_TO, Requester, is_opaque_name, is_place};
@@ -65,6 +68,8 @@ pub struct Client {
     /// Its channels that consume from the pseudo-queue of direct reply-to.
     requesters: HashMap<ChannelKey, Arc<Requester>, foldhash::fast::RandomState>,
     scratch: Vec<u8>,
+    /// Since the last flush.
+    published: Published,
     closed: bool,
 }
 
@@ -86,11 +91,26 @@ impl Client {
             .access(&user.name, name)
             .ok_or_else(|| Refusal::VhostAccess { vhost: name.into(), user: user.name.to_string() })?;
         let mailbox = Arc::new(Mailbox::new(broker.next_connection(), user.name.as_str().into()));
-        let connected =
-            Connected { mailbox: mailbox.clone(), vhost: vhost.clone(), user: mailbox.user().clone(), info };
+        let connected = Connected {
+            mailbox: mailbox.clone(),
+            vhost: vhost.clone(),
+            user: mailbox.user().clone(),
+            info: Arc::new(info),
+            connected_at: SystemTime::now(),
+        };
         broker.tell_connection_created(&connected);
         broker.0.connections.insert(mailbox.id(), connected);
-        Ok(Self {
+        Ok(Self::new(broker, user, vhost, mailbox, (access, access_version)))
+    }
+
+    fn new(
+        broker: &Broker,
+        user: Arc<User>,
+        vhost: Arc<Vhost>,
+        mailbox: Arc<Mailbox>,
+        (access, access_version): (Access, u64),
+    ) -> Self {
+        Self {
             batches: broker.lanes().iter().map(|_| PendingBatch::default()).collect(),
             broker: broker.clone(),
             vhost,
@@ -102,8 +122,14 @@ impl Client {
             declares: HashMap::default(),
             requesters: HashMap::default(),
             scratch: Vec::new(),
+            published: Published::default(),
             closed: false,
-        })
+        }
+    }
+
+    /// Which connection it is.
+    pub fn id(&self) -> ConnectionId {
+        self.mailbox.id()
     }
 
     /// Who it is.
@@ -306,6 +332,7 @@ impl Client {
         if pending.passive {
             return self.queue_declare_passive(pending);
         }
+        Totals::count(&self.broker.0.totals.queues_declared);
         let server_named = pending.queue.is_empty();
         if !server_named {
             check_not_reserved("queue", &pending.queue)?;
@@ -566,6 +593,9 @@ impl Client {
 
     /// Hands each lane its batch.
     pub fn flush(&mut self) {
+        if self.published.all > 0 {
+            self.broker.0.totals.published(std::mem::take(&mut self.published));
+        }
         for (lane, batch) in (0u16..).zip(self.batches.iter_mut()) {
             if batch.operations.is_empty() {
                 continue;

@@ -22,6 +22,11 @@ impl Client {
         let mandatory = publish.mandatory;
         let Prepared { targets, message } = self.prepare(publish)?;
         let is_routed = targets.is_routed();
+        self.published.all += 1;
+        if !is_routed {
+            self.published.returned += u32::from(mandatory);
+            self.published.dropped += u32::from(!mandatory);
+        }
         let returned = (mandatory && !is_routed).then(|| message.clone());
         // XT-10: what is held counts as routed nowhere. The session confirms what it returns, so no lane need.
         let confirm = confirm.filter(|_| returned.is_none());
@@ -147,6 +152,8 @@ impl Client {
     pub fn commit(&mut self, reply: Reply, publishes: Vec<Prepared>, settlements: Vec<(Source, Settlement)>) -> Answer {
         // What was sent before goes before.
         self.flush();
+        // A transaction is far from 2^32 publishes.
+        self.published.all += publishes.len() as u32;
         for Prepared { targets, message } in publishes {
             self.push_publish(targets, message, None);
         }

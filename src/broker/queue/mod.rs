@@ -8,6 +8,7 @@ mod level;
 mod options;
 mod paging;
 mod ready;
+mod report;
 mod settings;
 mod stored;
 mod timeout;
@@ -30,6 +31,7 @@ use super::changes::Back;
 use super::dedup::Duplicates;
 use super::effects::{ConnKey, DeadLetter, Effects};
 use super::event::{ChannelKey, Delivery, Got, OwnerKey, QueueId, Settlement, Source};
+use super::inspect::Counters;
 use super::limiter::{Limiter, Permit};
 use super::message::Message;
 use super::refusal::Refusal;
@@ -144,6 +146,7 @@ pub(in crate::broker) struct Queue {
     duplicates: Duplicates,
     /// When to look for deliveries that are out for too long; [`NEVER`] while none is out.
     check_ms: u64,
+    counters: Counters,
 }
 
 impl Queue {
@@ -172,6 +175,7 @@ impl Queue {
             used_ms: now_ms,
             timer_ms: NEVER,
             check_ms: NEVER,
+            counters: Counters::default(),
         }
     }
 
@@ -218,6 +222,7 @@ impl Queue {
             return Published::Refused;
         }
         self.duplicates.add(&message);
+        self.counters.publish += 1;
         let expires_ms = self.expires_at(&message, now_ms);
         let seq = self.ready.push(message, expires_ms);
         self.dispatch(now_ms, fx);
@@ -343,6 +348,7 @@ impl Queue {
             return;
         };
         owner.delivered += 1;
+        self.counters.redeliver += u64::from(entry.deliveries > 0);
         let delivery = Delivery {
             channel: owner.channel,
             consumer: subscription.consumer,
@@ -352,12 +358,14 @@ impl Queue {
             message: counted::told(self.handle.options.queue_type, &entry),
         };
         if subscription.no_ack {
+            self.counters.deliver_no_ack += 1;
             self.duplicates.remove(&entry.message);
             if self.durable && entry.message.facts().persistent {
                 fx.changes.removed(self.handle.key.id, entry.seq);
                 fx.given_up.extend(self.stored.remove(self.ready.level_of(&entry.message), entry.seq));
             }
         } else {
+            self.counters.deliver += 1;
             if self.durable && entry.message.facts().persistent {
                 note_delivery(self.handle.key.id, &entry, self.ready.is_in_order(), &mut self.delivered_before, fx);
             }
@@ -384,13 +392,19 @@ impl Queue {
     ) -> Option<Box<Got>> {
         self.used_ms = now_ms;
         self.drop_expired(now_ms, fx);
-        let mut entry = self.ready.pop()?;
+        let Some(mut entry) = self.ready.pop() else {
+            self.counters.get_empty += 1;
+            return None;
+        };
         let message = counted::told(self.options().queue_type, &entry);
         let redelivered = entry.deliveries > 0;
+        self.counters.redeliver += u64::from(redelivered);
         let source = if no_ack {
+            self.counters.get_no_ack += 1;
             self.forget(&entry, fx);
             Source { queue: self.handle.key, owner: OwnerKey(u32::MAX), number: 0 }
         } else {
+            self.counters.get += 1;
             if self.keeps(&entry.message) {
                 note_delivery(self.id(), &entry, self.ready.is_in_order(), &mut self.delivered_before, fx);
             }
@@ -448,6 +462,7 @@ impl Queue {
             };
             match how {
                 Settlement::Ack => {
+                    self.counters.ack += 1;
                     self.duplicates.remove(&entry.message);
                     if durable && entry.message.facts().persistent {
                         fx.changes.removed(id, entry.seq);

@@ -14,6 +14,8 @@ pub(super) struct Unacked {
     recent: VecDeque<Option<Entry>>,
     stragglers: BTreeMap<u64, Entry>,
     len: usize,
+    /// Sum of body lengths.
+    body_bytes: u64,
 }
 
 /// The deque is looked over for stragglers once it is this long and mostly empty.
@@ -22,6 +24,10 @@ const SPARSE_LEN_MIN: usize = 64;
 impl Unacked {
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    pub(super) fn body_bytes(&self) -> u64 {
+        self.body_bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -45,6 +51,7 @@ impl Unacked {
                 self.recent_first = number;
             }
         }
+        self.body_bytes += entry.message.body().len() as u64;
         self.recent.push_back(Some(entry));
         self.len += 1;
     }
@@ -72,6 +79,7 @@ impl Unacked {
             self.stragglers.remove(&number)?
         };
         self.len -= 1;
+        self.body_bytes -= entry.message.body().len() as u64;
         if self.len == 0 && self.recent.capacity() > 1024 {
             self.recent = VecDeque::new();
         }
@@ -85,7 +93,7 @@ impl Unacked {
 
     /// Takes all out, in order of delivery.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry> {
-        self.len = 0;
+        (self.len, self.body_bytes) = (0, 0);
         let stragglers = std::mem::take(&mut self.stragglers);
         let recent = std::mem::take(&mut self.recent);
         stragglers.into_values().chain(recent.into_iter().flatten())

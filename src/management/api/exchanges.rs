@@ -1,0 +1,101 @@
+//! `/api/exchanges`.
+
+use serde_json::{Value as Json, json};
+
+use super::{bindings, messages};
+use crate::broker::{Exchange, ExchangeDeclare, Vhost, table_of_json};
+use crate::management::Management;
+use crate::management::call::Call;
+use crate::management::names::arguments;
+use crate::management::reply::{Outcome, Refused, Reply};
+use crate::management::visit::Visit;
+
+/// The default exchange in a path.
+const DEFAULT: &str = "amq.default";
+
+pub(in crate::management) fn own_name(name: &str) -> &str {
+    if name == DEFAULT { "" } else { name }
+}
+
+pub(in crate::management) async fn serve(call: &Call, management: &Management, path: &[&str]) -> Outcome {
+    let [_, vhost, name, rest @ ..] = path else {
+        let vhosts = call.vhosts(management, path.get(1).copied())?;
+        return Ok(Reply::List(vhosts.iter().flat_map(|vhost| list(vhost)).collect()));
+    };
+    let name = own_name(name);
+    if let ["publish"] = rest {
+        return messages::publish(call, management, vhost, name).await;
+    }
+    if call.method == hyper::Method::PUT {
+        return put(call, management, vhost, name).await;
+    }
+    let found = call.vhost(management, vhost)?;
+    let exchange = match (found.exchange(name), rest) {
+        (Some(exchange), _) => exchange,
+        // RabbitMQ does not look whether there is one.
+        (None, ["bindings", _]) => return Ok(Reply::List(Vec::new())),
+        (None, _) => return Err(Refused::no_object()),
+    };
+    match (call.method.as_str(), rest) {
+        ("DELETE", []) => {
+            let if_unused = call.query.is_true("if-unused");
+            let mut visit = Visit::new(call, management, vhost)?;
+            visit.ask(|client, reply| client.exchange_delete(reply, name, if_unused)).await?;
+            Ok(Reply::NoContent)
+        }
+        (_, ["bindings", "source"]) => Ok(Reply::List(bindings::from_exchange(&found, &exchange))),
+        (_, ["bindings", "destination"]) => Ok(Reply::List(bindings::to_exchange(&found, name))),
+        _ => {
+            let mut record = record(&found, &exchange);
+            record["incoming"] = json!([]);
+            record["outgoing"] = json!([]);
+            Ok(Reply::Json(record))
+        }
+    }
+}
+
+fn list(vhost: &Vhost) -> Vec<Json> {
+    let mut exchanges = vhost.exchanges();
+    exchanges.sort_by(|a, b| a.name.cmp(&b.name));
+    exchanges.iter().map(|exchange| record(vhost, exchange)).collect()
+}
+
+fn record(vhost: &Vhost, exchange: &Exchange) -> Json {
+    let mut record = json!({
+        "name": *exchange.name,
+        "vhost": **vhost.name(),
+        "type": exchange.kind.as_str(),
+        "durable": exchange.durable,
+        "auto_delete": exchange.auto_delete,
+        "internal": exchange.internal,
+        "arguments": arguments(&exchange.arguments),
+        "user_who_performed_action": "rmq-internal",
+    });
+    if let Some(policy) = &exchange.in_force().policy {
+        record["policy"] = (**policy.name()).into();
+    }
+    if exchange.messages_delayed() > 0 {
+        record["messages_delayed"] = exchange.messages_delayed().into();
+    }
+    record
+}
+
+async fn put(call: &Call, management: &Management, vhost: &str, name: &str) -> Outcome {
+    let fields = call.object()?;
+    let arguments = table_of_json(fields.object("arguments")?)
+        .map_err(|argument| Refused::bad_value("unsupported_argument", argument))?;
+    let known = management.broker().vhost(vhost).ok_or_else(|| Refused::not_found("vhost_not_found"))?;
+    let existed = known.exchange(name).is_some();
+    let declare = ExchangeDeclare {
+        exchange: name,
+        kind: fields.text("type")?.unwrap_or("direct"),
+        passive: false,
+        durable: fields.flag("durable")?,
+        auto_delete: fields.flag("auto_delete")?,
+        internal: fields.flag("internal")?,
+        arguments,
+    };
+    let mut visit = Visit::new(call, management, vhost)?;
+    visit.ask(|client, reply| client.exchange_declare(reply, declare)).await?;
+    Ok(Reply::put(existed))
+}

@@ -1,0 +1,216 @@
+//! `/api/nodes`, `/api/cluster-name`, `/api/extensions`.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::queues::merge;
+use crate::auth::Mechanism;
+use crate::broker::RABBITMQ_VERSION;
+use crate::broker::exchange::ExchangeType;
+use crate::management::access::Level;
+use crate::management::call::Call;
+use crate::management::rates::counts;
+use crate::management::reply::{Outcome, Refused, Reply};
+use crate::management::{Management, machine};
+
+/// There is no Erlang; tools show these texts, and some cannot do without.
+pub(in crate::management) const ERLANG_VERSION: &str = "27.0";
+pub(in crate::management) const ERLANG_FULL_VERSION: &str = concat!("Lepus ", env!("CARGO_PKG_VERSION"), " [64-bit]");
+pub(in crate::management) const CRYPTO_VERSION: &str = "ring";
+
+const CLUSTER_NAME: &str = "cluster_name";
+
+/// Counters of RabbitMQ's store and metadata that count nothing here.
+const ZERO_COUNTERS: [&str; 18] = [
+    "gc_num",
+    "gc_bytes_reclaimed",
+    "context_switches",
+    "io_read_count",
+    "io_read_bytes",
+    "io_write_count",
+    "io_write_bytes",
+    "io_sync_count",
+    "io_seek_count",
+    "io_reopen_count",
+    "mnesia_ram_tx_count",
+    "mnesia_disk_tx_count",
+    "msg_store_read_count",
+    "msg_store_write_count",
+    "queue_index_write_count",
+    "queue_index_read_count",
+    "proc_used",
+    "sockets_used",
+];
+
+/// And the means of their times.
+const ZERO_TIMES: [&str; 4] = ["io_read_avg_time", "io_write_avg_time", "io_sync_avg_time", "io_seek_avg_time"];
+
+pub(in crate::management) fn serve(call: &Call, management: &Management, path: &[&str]) -> Outcome {
+    match (call.method.as_str(), path) {
+        ("GET", ["cluster-name"]) => Ok(Reply::Json(json!({"name": cluster_name(management)}))),
+        (_, ["cluster-name"]) => {
+            Level::Administrator.require(&call.user)?;
+            let fields = call.object_with(&["name"])?;
+            management.broker().set_global_parameter(CLUSTER_NAME, fields.required("name")?.into());
+            Ok(Reply::NoContent)
+        }
+        (_, ["extensions"]) => Ok(Reply::List(vec![json!({"javascript": "dispatcher.js"})])),
+        _ => {
+            Level::Monitoring.require(&call.user)?;
+            match path {
+                ["nodes"] => Ok(Reply::List(vec![node(management)])),
+                ["nodes", name, rest @ ..] if *name == management.node() => {
+                    let memory = memory(management);
+                    if !rest.is_empty() {
+                        return Ok(Reply::Json(json!({"memory": memory})));
+                    }
+                    let mut node = node(management);
+                    if call.query.is_true("memory") {
+                        node["memory"] = memory;
+                    }
+                    Ok(Reply::Json(node))
+                }
+                _ => Err(Refused::no_object()),
+            }
+        }
+    }
+}
+
+pub(in crate::management) fn cluster_name(management: &Management) -> String {
+    let named = management.broker().global_parameters().into_iter().find(|parameter| parameter.name == CLUSTER_NAME);
+    let named = named.and_then(|parameter| parameter.value.as_str().map(str::to_owned));
+    named.unwrap_or_else(|| management.options().cluster_name.clone())
+}
+
+pub(in crate::management) fn exchange_types() -> Vec<Json> {
+    let record = |kind: &ExchangeType| {
+        let name = kind.as_str();
+        let description = match name {
+            "direct" | "fanout" | "headers" | "topic" => {
+                format!("AMQP {name} exchange, as per the AMQP specification")
+            }
+            other => format!("Exchange of type {other}"),
+        };
+        json!({"name": name, "description": description, "enabled": true})
+    };
+    ExchangeType::ALL.iter().map(record).collect()
+}
+
+pub(in crate::management) fn listeners(management: &Management) -> Vec<Json> {
+    let record = |listener: &crate::management::Listener| {
+        json!({
+            "node": management.node(),
+            "protocol": listener.protocol,
+            "ip_address": listener.address.ip().to_string(),
+            "port": listener.address.port(),
+            "socket_opts": {"backlog": 4096, "nodelay": true},
+            "tls": listener.protocol == "amqp/ssl",
+        })
+    };
+    management.options().listeners.iter().map(record).collect()
+}
+
+pub(in crate::management) fn contexts(management: &Management) -> Vec<Json> {
+    let http = management.options().listeners.iter().filter(|listener| listener.protocol == "http");
+    let record = |listener: &crate::management::Listener| {
+        json!({
+            "node": management.node(),
+            "description": "RabbitMQ Management",
+            "path": "/",
+            "ip": listener.address.ip().to_string(),
+            "port": listener.address.port().to_string(),
+            "cowboy_opts": "[]",
+            "ssl_opts": [],
+        })
+    };
+    http.map(record).collect()
+}
+
+fn node(management: &Management) -> Json {
+    let broker = management.broker();
+    let (machine, alarms) = (machine::Machine::look(), broker.alarms());
+    let mut node = json!({
+        "name": management.node(),
+        "type": "disc",
+        "running": true,
+        "being_drained": false,
+        "partitions": [],
+        "os_pid": std::process::id().to_string(),
+        "uptime": management.uptime_ms(),
+        "run_queue": 0,
+        "processors": std::thread::available_parallelism().map_or(1, usize::from),
+        "rates_mode": "basic",
+        "net_ticktime": 60,
+        "exchange_types": exchange_types(),
+        "auth_mechanisms": auth_mechanisms(),
+        "applications": [{"name": "rabbit", "description": "RabbitMQ", "version": RABBITMQ_VERSION}],
+        "contexts": contexts(management),
+        "enabled_plugins": ["rabbitmq_management"],
+        "log_files": ["<stdout>"],
+        "config_files": [],
+        "db_dir": "",
+    });
+    let more = json!({
+        "mem_calculation_strategy": "rss",
+        "mem_limit": management.options().memory_limit_bytes,
+        "mem_alarm": alarms.memory(),
+        "disk_free_limit": 0,
+        "disk_free_alarm": alarms.disk(),
+        "fd_total": machine.descriptors_max,
+        "sockets_total": 0,
+        "proc_total": 1_048_576,
+        "ra_open_file_metrics": {"ra_log_wal": 0, "ra_log_segment_writer": 0},
+        "rabbitmq_version": RABBITMQ_VERSION,
+        "erlang_version": ERLANG_VERSION,
+        "erlang_full_version": ERLANG_FULL_VERSION,
+        "crypto_lib_version": CRYPTO_VERSION,
+        "cluster_links": [],
+        "metrics_gc_queue_length": {
+            "connection_closed": 0,
+            "channel_closed": 0,
+            "consumer_deleted": 0,
+            "exchange_deleted": 0,
+            "queue_deleted": 0,
+            "vhost_deleted": 0,
+            "node_node_deleted": 0,
+            "channel_consumer_deleted": 0,
+        },
+    });
+    merge(&mut node, more);
+    let Some(fields) = node.as_object_mut() else { return node };
+    let rates = management.rates();
+    put(fields, "mem_used", machine.resident_bytes.into(), 0.0);
+    put(fields, "fd_used", machine.descriptors.into(), 0.0);
+    put(fields, "disk_free", machine.disk_free_bytes.into(), 0.0);
+    for name in ZERO_COUNTERS {
+        put(fields, name, 0.into(), 0.0);
+    }
+    for name in ZERO_TIMES {
+        put(fields, name, 0.0.into(), 0.0);
+    }
+    for (name, count) in counts(&broker.totals()).into_iter().skip(3) {
+        put(fields, name, count.into(), rates(name));
+    }
+    node
+}
+
+fn put(fields: &mut Map<String, Json>, name: &str, value: Json, rate: f64) {
+    fields.insert(name.to_owned(), value);
+    fields.insert(format!("{name}_details"), json!({"rate": rate}));
+}
+
+fn auth_mechanisms() -> Vec<Json> {
+    let offered = Mechanism::OFFERED.split_ascii_whitespace();
+    offered
+        .map(|name| json!({"name": name, "description": format!("SASL {name} authentication mechanism"), "enabled": true}))
+        .collect()
+}
+
+/// The process knows the sum only.
+fn memory(_: &Management) -> Json {
+    let resident = machine::Machine::look().resident_bytes;
+    json!({
+        "strategy": "rss",
+        "other_system": resident,
+        "total": {"rss": resident, "allocated": resident, "erlang": 0},
+    })
+}

@@ -1,0 +1,125 @@
+//! `/api/vhosts`.
+
+use serde_json::{Value as Json, json};
+
+use super::permissions;
+use super::queues::Totals;
+use crate::broker::Vhost;
+use crate::management::Management;
+use crate::management::access::Level;
+use crate::management::call::{Call, Fields};
+use crate::management::reply::{Outcome, Refused, Reply};
+
+/// What `default_queue_type` may be.
+const QUEUE_TYPES: [&str; 3] = ["classic", "quorum", "stream"];
+
+pub(in crate::management) async fn serve(call: &Call, management: &Management, path: &[&str]) -> Outcome {
+    if let ["vhosts"] = path {
+        let mut records = Vec::new();
+        for vhost in call.known_vhosts(management) {
+            records.push(record(management, &vhost).await);
+        }
+        return Ok(Reply::List(records));
+    }
+    Level::Administrator.require(&call.user)?;
+    let broker = management.broker();
+    let name = path.get(1).copied().unwrap_or_default();
+    let vhost = broker.vhost(name);
+    match (call.method.as_str(), path) {
+        ("PUT", ["vhosts", _]) => put(call, management, name, vhost.is_some()),
+        ("GET", ["vhosts", _]) => Ok(Reply::Json(record(management, &*vhost.ok_or_else(Refused::no_object)?).await)),
+        ("DELETE", ["vhosts", _]) => {
+            vhost.ok_or_else(Refused::no_object)?;
+            if broker.delete_vhost(name) {
+                return Ok(Reply::NoContent);
+            }
+            Err(Refused::precondition_failed(format!(
+                "Refusing to delete virtual host '{name}' because it is protected from deletion"
+            )))
+        }
+        ("GET", ["vhosts", _, kind]) => {
+            vhost.ok_or_else(Refused::no_object)?;
+            Ok(Reply::List(permissions::list(broker.auth(), *kind == "topic-permissions", |_, own| own == name)))
+        }
+        (method, ["vhosts", _, "deletion", "protection"]) => {
+            let is_protected = method == "POST";
+            let vhost = vhost.ok_or_else(Refused::no_object)?;
+            vhost.change_settings(|settings| settings.protected_from_deletion = is_protected);
+            Ok(Reply::NoContent)
+        }
+        // One that exists is running.
+        (_, ["vhosts", _, "start", node]) if *node == management.node() => {
+            vhost.ok_or_else(Refused::no_object)?;
+            Ok(Reply::NoContent)
+        }
+        _ => Err(Refused::no_object()),
+    }
+}
+
+async fn record(management: &Management, vhost: &Vhost) -> Json {
+    let settings = vhost.settings();
+    let default_type = settings.default_queue_type.as_deref().unwrap_or("classic");
+    let mut metadata = json!({
+        "description": settings.description,
+        "tags": settings.tags,
+        "default_queue_type": default_type,
+    });
+    if settings.protected_from_deletion {
+        metadata["protected_from_deletion"] = true.into();
+    }
+    let mut record = json!({
+        "name": **vhost.name(),
+        "description": settings.description,
+        "tags": settings.tags,
+        "default_queue_type": default_type,
+        "protected_from_deletion": settings.protected_from_deletion,
+        "metadata": metadata,
+        "tracing": vhost.is_tracing(),
+        "cluster_state": {management.node(): "running"},
+    });
+    let mut totals = Totals::default();
+    totals.add(management, &vhost.queues()).await;
+    totals.put_counts(&mut record);
+    totals.put_stats(&mut record);
+    record
+}
+
+fn put(call: &Call, management: &Management, name: &str, existed: bool) -> Outcome {
+    let fields = call.object()?;
+    let default_type = match fields.text("default_queue_type")? {
+        None => fields.text("defaultqueuetype")?,
+        given => given,
+    };
+    if let Some(unknown) = default_type.filter(|given| !QUEUE_TYPES.contains(given)) {
+        return Err(Refused::bad_request(format!("{unknown} is not a valid queue type")));
+    }
+    let (description, tags) = (fields.text("description")?.unwrap_or_default(), tags(&fields)?);
+    let tracing = fields.get("tracing").map(|_| fields.flag("tracing")).transpose()?;
+    let protected =
+        fields.get("protected_from_deletion").map(|_| fields.flag("protected_from_deletion")).transpose()?;
+    let vhost = management.broker().add_vhost(name);
+    vhost.change_settings(|settings| {
+        settings.description = description.to_owned();
+        settings.tags = tags;
+        settings.default_queue_type = default_type.map(Into::into);
+        settings.protected_from_deletion = protected.unwrap_or(settings.protected_from_deletion);
+    });
+    if let Some(tracing) = tracing {
+        vhost.set_tracing(tracing);
+    }
+    if !existed {
+        // RabbitMQ's API gives whoever makes a vhost all permissions there.
+        management.broker().auth().set_permissions(name, &call.user.name, ".*", ".*", ".*")?;
+    }
+    Ok(Reply::put(existed))
+}
+
+fn tags(fields: &Fields) -> Result<Vec<String>, Refused> {
+    let trimmed = |text: &str| Some(text.trim().to_owned()).filter(|tag| !tag.is_empty());
+    match fields.get("tags") {
+        None | Some(Json::Null) => Ok(Vec::new()),
+        Some(Json::String(text)) => Ok(text.split(',').filter_map(trimmed).collect()),
+        Some(Json::Array(values)) => Ok(values.iter().filter_map(Json::as_str).filter_map(trimmed).collect()),
+        Some(other) => Err(Refused::bad_value("bad_tags", other.clone())),
+    }
+}

@@ -1,0 +1,152 @@
+//! One request, read and authenticated.
+
+use std::sync::Arc;
+
+use hyper::Method;
+use hyper::body::Bytes;
+use serde_json::{Map, Value as Json};
+
+use super::reply::Refused;
+use crate::auth::User;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// GET also stands for HEAD.
+    pub(super) method: Method,
+    /// What follows `/api`, decoded.
+    pub(super) path: Vec<String>,
+    pub(super) query: Query,
+    pub(super) body: Bytes,
+    pub(super) content_type: String,
+    /// `X-Reason`.
+    pub(super) reason: Option<String>,
+    pub(super) user: Arc<User>,
+}
+
+/// The parameters behind the `?`, decoded.
+#[derive(Debug, Default)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(super) fn parse(text: &str) -> Self {
+        let pair = |pair: &str| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(&name.replace('+', " ")), decoded(&value.replace('+', " ")))
+        };
+        Self(text.split('&').filter(|pair| !pair.is_empty()).map(pair).collect())
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn is_true(&self, name: &str) -> bool {
+        self.get(name) == Some("true")
+    }
+}
+
+/// Percent-decoded; what is no UTF-8 then is replaced, so it names nothing.
+pub(super) fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let hex = |at: usize| bytes.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+        match (byte, hex(at + 1), hex(at + 2)) {
+            // Two hexadecimal digits are at most 255.
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            _ => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+impl Call {
+    /// The body as an object; an empty one has no keys.
+    pub(super) fn object(&self) -> Result<Fields, Refused> {
+        if self.body.is_empty() {
+            return Ok(Fields(Map::new()));
+        }
+        match serde_json::from_slice(&self.body) {
+            Ok(Json::Object(fields)) => Ok(Fields(fields)),
+            _ => Err(Refused::bad_request("not_json")),
+        }
+    }
+
+    /// The body as an object with all these keys.
+    pub(super) fn object_with(&self, keys: &[&str]) -> Result<Fields, Refused> {
+        let fields = self.object()?;
+        let missing: Vec<String> = keys
+            .iter()
+            .filter(|key| !fields.0.contains_key(**key))
+            .map(|key| format!("{{key_missing,{key}}}"))
+            .collect();
+        if missing.is_empty() {
+            return Ok(fields);
+        }
+        Err(Refused::bad_request(format!("[{}]", missing.join(","))))
+    }
+}
+
+/// The keys and values of a body.
+#[derive(Debug)]
+pub(super) struct Fields(pub(super) Map<String, Json>);
+
+impl Fields {
+    pub(super) fn get(&self, name: &str) -> Option<&Json> {
+        self.0.get(name)
+    }
+
+    /// A text; anything else is a mistake.
+    pub(super) fn text(&self, name: &str) -> Result<Option<&str>, Refused> {
+        match self.get(name) {
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::String(text)) => Ok(Some(text)),
+            Some(other) => Err(Refused::bad_value("not_a_string", other.clone())),
+        }
+    }
+
+    /// A text that must be there.
+    pub(super) fn required(&self, name: &str) -> Result<&str, Refused> {
+        self.text(name)?.ok_or_else(|| Refused::bad_request(format!("[{{key_missing,{name}}}]")))
+    }
+
+    /// A truth, also as a text; false if absent.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Refused> {
+        match self.get(name) {
+            None | Some(Json::Null | Json::Bool(false)) => Ok(false),
+            Some(Json::Bool(true)) => Ok(true),
+            Some(Json::String(text)) if text == "true" => Ok(true),
+            Some(Json::String(text)) if text == "false" || text.is_empty() => Ok(false),
+            Some(other) => Err(Refused::bad_value("not_boolean", other.clone())),
+        }
+    }
+
+    /// An integer, also as a text.
+    pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, Refused> {
+        match self.get(name) {
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::Number(number)) if number.is_i64() => Ok(number.as_i64()),
+            Some(Json::String(text)) if text.parse::<i64>().is_ok() => Ok(text.parse().ok()),
+            Some(other) => Err(Refused::bad_value("not_integer", other.clone())),
+        }
+    }
+
+    /// An object; empty if absent.
+    pub(super) fn object(&self, name: &str) -> Result<Map<String, Json>, Refused> {
+        match self.get(name) {
+            None | Some(Json::Null) => Ok(Map::new()),
+            Some(Json::Object(fields)) => Ok(fields.clone()),
+            // What Erlang has for an empty map.
+            Some(Json::Array(values)) if values.is_empty() => Ok(Map::new()),
+            Some(other) => Err(Refused::bad_value("not_an_object", other.clone())),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! HTTP on one connection: reads requests, logs users in, writes answers. The only file here that knows hyper's bodies.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value as Json, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use super::Management;
+use super::access::Level;
+use super::call::{Call, Query, decoded};
+use super::list;
+use super::reply::{Outcome, Refused, Reply};
+use super::routes;
+use crate::auth;
+
+/// How long the head of a request may take; an idle connection ends after as long.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a request may take to be read and served.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Serves one connection to its end, or until `stop` turns true.
+pub async fn serve<S>(stream: S, peer: SocketAddr, management: Management, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request| {
+        let management = management.clone();
+        async move { Ok::<_, Infallible>(respond(request, peer, &management).await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    // An error here is the client's: it has gone, or does not speak HTTP.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn respond(request: Request<Incoming>, peer: SocketAddr, management: &Management) -> Response<Full<Bytes>> {
+    let origin = allowed_origin(request.headers(), &management.options().cors_origins);
+    let head = request.method() == Method::HEAD;
+    let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, answer(request, peer, management)).await {
+        Ok(response) => response,
+        Err(_) => written(Err(Refused::unavailable())),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding, origin"));
+    let policy = HeaderValue::from_static("script-src 'self'; object-src 'self'");
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    }
+    if head {
+        *response.body_mut() = Full::default();
+    }
+    response
+}
+
+/// CORS: the request's origin, if its scripts may use the API.
+fn allowed_origin(headers: &HeaderMap, allowed: &[String]) -> Option<HeaderValue> {
+    let origin = headers.get(header::ORIGIN)?;
+    let is_allowed = allowed.iter().any(|own| own == "*" || own.as_bytes() == origin.as_bytes());
+    is_allowed.then(|| origin.clone())
+}
+
+async fn answer(request: Request<Incoming>, peer: SocketAddr, management: &Management) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    if path == "/api" || path == "/api/" {
+        return written(Ok(Reply::Moved("/api/index.html")));
+    }
+    let Some(below) = path.strip_prefix("/api/") else {
+        return written(Err(Refused::no_object()));
+    };
+    let segments: Vec<String> = below.split('/').filter(|segment| !segment.is_empty()).map(decoded).collect();
+    let names: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let Some(methods) = routes::methods(&names) else {
+        return written(Err(Refused::no_object()));
+    };
+    let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
+    if method == Method::OPTIONS {
+        return options(request.headers(), methods);
+    }
+    if !methods.split(' ').any(|own| own == method.as_str()) {
+        let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+        allow(&mut response, methods);
+        return response;
+    }
+    let mut response = written(called(request, segments, method, peer, management).await);
+    allow(&mut response, methods);
+    response
+}
+
+async fn called(
+    request: Request<Incoming>,
+    path: Vec<String>,
+    method: Method,
+    peer: SocketAddr,
+    management: &Management,
+) -> Outcome {
+    let (head, body) = request.into_parts();
+    let user = if routes::is_open(&path) { None } else { Some(log_in(&head.headers, peer, management)?) };
+    let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body = match Limited::new(body, management.options().body_size_max).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            return Err(Refused::bad_request("Exceeded HTTP request body size limit"));
+        }
+        Err(_) => return Err(Refused::bad_request("the body cannot be read")),
+    };
+    let Some(user) = user else {
+        return routes::open(&path, &body, peer, management);
+    };
+    let call = Call {
+        method,
+        path,
+        query: Query::parse(head.uri.query().unwrap_or_default()),
+        body,
+        content_type: text("content-type").unwrap_or_default(),
+        reason: text("x-reason"),
+        user,
+    };
+    let outcome = routes::serve(&call, management).await?;
+    match outcome {
+        Reply::List(values) => list::shape(values, &call.query),
+        Reply::Json(value) => Ok(Reply::Json(list::columns(value, &call.query))),
+        other => Ok(other),
+    }
+}
+
+/// Basic authentication; whoever has no tag of the API is refused, too.
+fn log_in(
+    headers: &HeaderMap,
+    peer: SocketAddr,
+    management: &Management,
+) -> Result<std::sync::Arc<auth::User>, Refused> {
+    let missing = || Refused::not_authorized("");
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
+    let failed = || Refused::not_authorized("Not_Authorized");
+    let (scheme, encoded) = value.split_once(' ').ok_or_else(failed)?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(failed());
+    }
+    let decoded = STANDARD.decode(encoded.trim()).map_err(|_| failed())?;
+    let colon = decoded.iter().position(|byte| *byte == b':').ok_or_else(failed)?;
+    let name = str::from_utf8(&decoded[..colon]).map_err(|_| failed())?;
+    authenticate(name, &decoded[colon + 1..], peer, management)
+}
+
+/// The user of this name and password, if it may use the API from there.
+pub(super) fn authenticate(
+    name: &str,
+    password: &[u8],
+    peer: SocketAddr,
+    management: &Management,
+) -> Result<std::sync::Arc<auth::User>, Refused> {
+    let from_loopback = peer.ip().to_canonical().is_loopback();
+    let authenticated = management.broker().auth().authenticate_password(name, password, from_loopback);
+    management.count_login(authenticated.is_ok());
+    let user = authenticated.map_err(|refused| match refused {
+        auth::Refused::Loopback { .. } => Refused::not_authorized("User can only log in via localhost"),
+        _ => Refused::not_authorized("Not_Authorized"),
+    })?;
+    Level::Management.require(&user)?;
+    Ok(user)
+}
+
+fn options(request: &HeaderMap, methods: &'static str) -> Response<Full<Bytes>> {
+    let mut response = empty(StatusCode::OK);
+    allow(&mut response, methods);
+    if request.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
+        let allowed = response.headers().get(header::ALLOW).cloned();
+        let headers = response.headers_mut();
+        headers.extend(allowed.map(|methods| (header::ACCESS_CONTROL_ALLOW_METHODS, methods)));
+        if let Some(wanted) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+        }
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("1800"));
+    }
+    response
+}
+
+fn allow(response: &mut Response<Full<Bytes>>, methods: &'static str) {
+    let text = format!("HEAD, {}, OPTIONS", methods.replace(' ', ", "));
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        response.headers_mut().insert(header::ALLOW, value);
+    }
+}
+
+fn empty(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
+fn with_body(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+fn json_body(status: StatusCode, value: &Json) -> Response<Full<Bytes>> {
+    with_body(status, "application/json", value.to_string())
+}
+
+fn written(outcome: Outcome) -> Response<Full<Bytes>> {
+    match outcome {
+        Ok(Reply::Json(value) | Reply::Shaped(value)) => json_body(StatusCode::OK, &value),
+        Ok(Reply::List(values)) => json_body(StatusCode::OK, &Json::Array(values)),
+        Ok(Reply::Failed(value)) => json_body(StatusCode::SERVICE_UNAVAILABLE, &value),
+        Ok(Reply::Text(kind, text)) => with_body(StatusCode::OK, kind, text),
+        Ok(Reply::NoContent) => empty(StatusCode::NO_CONTENT),
+        Ok(Reply::Created(location)) => located(empty(StatusCode::CREATED), location),
+        Ok(Reply::Moved(to)) => located(empty(StatusCode::MOVED_PERMANENTLY), Some(to.to_owned())),
+        Err(refused) => refusal(&refused),
+    }
+}
+
+fn located(mut response: Response<Full<Bytes>>, location: Option<String>) -> Response<Full<Bytes>> {
+    if let Some(value) = location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+        response.headers_mut().insert(header::LOCATION, value);
+    }
+    response
+}
+
+fn refusal(refused: &Refused) -> Response<Full<Bytes>> {
+    // Without any credentials RabbitMQ only asks for them.
+    let asks = refused.status == StatusCode::UNAUTHORIZED && refused.reason == "";
+    let mut response = if asks {
+        empty(refused.status)
+    } else {
+        json_body(refused.status, &json!({"error": refused.error, "reason": refused.reason}))
+    };
+    if refused.status == StatusCode::UNAUTHORIZED {
+        let realm = HeaderValue::from_static("Basic realm=\"RabbitMQ Management\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+    }
+    response
+}

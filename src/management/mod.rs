@@ -1,0 +1,135 @@
+//! The management HTTP API: RabbitMQ's paths, methods, status codes and JSON, for tools that speak to port 15672.
+//!
+//! It reads what the broker tells and changes it through the same doors as AMQP clients do, so that permissions, limits
+//! and texts are the same. It can never slow traffic: counts come by messages to the lanes, a few queues at a time. It
+//! knows no sockets: [`serve`] is handed a stream. Start reading at `routes.rs`, the table of all paths.
+
+mod access;
+mod api;
+mod call;
+mod http;
+mod list;
+mod machine;
+mod names;
+mod rates;
+mod reply;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod visit;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use crate::broker::Broker;
+
+pub use self::http::serve;
+
+/// How the API behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `rabbit@host`: what stands for the node wherever RabbitMQ has one.
+    pub node: String,
+    /// The cluster's name, unless the global parameter `cluster_name` says another.
+    pub cluster_name: String,
+    /// Largest body of a request, in bytes (`management.http.max_body_size`).
+    pub body_size_max: usize,
+    /// Origins whose scripts may use the API, `*` for all (`management.cors.allow_origins`).
+    pub cors_origins: Vec<String>,
+    /// Resident memory above which publishers are blocked, in bytes; 0: unknown.
+    pub memory_limit_bytes: u64,
+    /// Who listens where; what clients can reach.
+    pub listeners: Vec<Listener>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            node: "rabbit@localhost".to_owned(),
+            cluster_name: "rabbit@localhost".to_owned(),
+            body_size_max: BODY_SIZE_MAX,
+            cors_origins: Vec::new(),
+            memory_limit_bytes: 0,
+            listeners: Vec::new(),
+        }
+    }
+}
+
+/// RabbitMQ's default, in bytes.
+const BODY_SIZE_MAX: usize = 20 << 20;
+
+/// A listening socket, as `/api/overview` shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Listener {
+    /// `amqp`, `amqp/ssl` or `http`.
+    pub protocol: &'static str,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+/// What all requests share. A cheap handle.
+#[derive(Clone, Debug)]
+pub struct Management(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    broker: Broker,
+    options: Options,
+    started: SystemTime,
+    rates: rates::Rates,
+    /// Requests with credentials, and those of them that were refused.
+    logins: AtomicU64,
+    logins_refused: AtomicU64,
+}
+
+impl Management {
+    /// An API for this broker.
+    pub fn new(broker: Broker, options: Options) -> Self {
+        Self(Arc::new(Shared {
+            broker,
+            options,
+            started: SystemTime::now(),
+            rates: rates::Rates::default(),
+            logins: AtomicU64::new(0),
+            logins_refused: AtomicU64::new(0),
+        }))
+    }
+
+    fn broker(&self) -> &Broker {
+        &self.0.broker
+    }
+
+    fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    fn node(&self) -> &str {
+        &self.0.options.node
+    }
+
+    /// Do clients of this address of ours speak TLS?
+    fn is_tls(&self, local: SocketAddr) -> bool {
+        let listeners = &self.0.options.listeners;
+        listeners.iter().any(|own| own.protocol == "amqp/ssl" && own.address.port() == local.port())
+    }
+
+    fn count_login(&self, succeeded: bool) {
+        self.0.logins.fetch_add(1, Ordering::Relaxed);
+        self.0.logins_refused.fetch_add(u64::from(!succeeded), Ordering::Relaxed);
+    }
+
+    /// Logins of each protocol: all, and those refused.
+    fn logins(&self) -> [(&'static str, u64, u64); 2] {
+        let totals = self.broker().totals();
+        let own = (self.0.logins.load(Ordering::Relaxed), self.0.logins_refused.load(Ordering::Relaxed));
+        [("http", own.0, own.1), ("amqp091", totals.logins, totals.logins_refused)]
+    }
+
+    /// Milliseconds since it started.
+    fn uptime_ms(&self) -> u64 {
+        let uptime = self.0.started.elapsed().unwrap_or_default();
+        u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,69 @@
+//! Doing in a user's name what an AMQP client would do: one visit to the broker for one request.
+
+use std::future::poll_fn;
+
+use super::Management;
+use super::call::Call;
+use super::reply::Refused;
+use crate::broker::{Answer, ChannelKey, Client, Event, Outcome, Refusal, Reply};
+
+/// The one channel that a visit has.
+pub(super) const CHANNEL: ChannelKey = ChannelKey { number: 1, epoch: 1 };
+
+/// See the module's documentation. What it holds goes back when it is dropped.
+pub(super) struct Visit {
+    client: Client,
+    tickets: u64,
+}
+
+impl Visit {
+    /// As the caller, in a vhost that it may use.
+    pub(super) fn new(call: &Call, management: &Management, vhost: &str) -> Result<Self, Refused> {
+        if management.broker().vhost(vhost).is_some() && !call.sees(management, vhost) {
+            return Err(Refused::not_found("Not Found"));
+        }
+        let client = Client::visit(management.broker(), call.user.clone(), vhost)?;
+        Ok(Self { client, tickets: 0 })
+    }
+
+    pub(super) fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// Asks for something and waits until it is done.
+    pub(super) async fn ask(
+        &mut self,
+        request: impl FnOnce(&mut Client, Reply) -> Result<Answer, Refusal>,
+    ) -> Result<Outcome, Refused> {
+        Ok(self.try_ask(request).await?)
+    }
+
+    /// As [`Self::ask`], for whoever tells of a refusal in another way.
+    pub(super) async fn try_ask(
+        &mut self,
+        request: impl FnOnce(&mut Client, Reply) -> Result<Answer, Refusal>,
+    ) -> Result<Outcome, Refusal> {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        let reply = Reply { channel: CHANNEL, ticket };
+        let answer = request(&mut self.client, reply)?;
+        self.client.flush();
+        match answer {
+            Answer::Now(outcome) => Ok(outcome),
+            Answer::Later => self.wait(ticket).await,
+        }
+    }
+
+    async fn wait(&mut self, ticket: u64) -> Result<Outcome, Refusal> {
+        let mut events = Vec::new();
+        loop {
+            poll_fn(|cx| self.client.poll_events(cx, &mut events)).await;
+            for event in events.drain(..) {
+                match event {
+                    Event::Done { ticket: done, result, .. } if done == ticket => return result,
+                    _ => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Requests to the management API, one connection each.
+
+use std::net::SocketAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value as Json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::within;
+
+/// Sends requests as one user.
+#[derive(Clone)]
+pub(crate) struct Http {
+    address: SocketAddr,
+    user: Option<String>,
+    origin: Option<String>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    pub(crate) text: String,
+    /// Null if the body is none.
+    pub(crate) json: Json,
+}
+
+impl Response {
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        self.headers.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
+    }
+
+    /// The values of a list.
+    pub(crate) fn items(&self) -> &[Json] {
+        self.json.as_array().unwrap_or_else(|| panic!("not a list: {} {}", self.status, self.text))
+    }
+}
+
+impl Http {
+    /// As `name:password`.
+    pub(crate) fn new(address: SocketAddr, user: &str) -> Self {
+        Self { address, user: Some(user.to_owned()), origin: None }
+    }
+
+    /// The same as another user.
+    pub(crate) fn like(&self, user: &str) -> Self {
+        Self::new(self.address, user)
+    }
+
+    /// The same from a page of this origin.
+    pub(crate) fn with_origin(&self, origin: &str) -> Self {
+        Self { origin: Some(origin.to_owned()), ..self.clone() }
+    }
+
+    pub(crate) async fn anonymous(&self, method: &str, path: &str) -> Response {
+        let nobody = Self { user: None, ..self.clone() };
+        nobody.send(method, path, "").await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.send("GET", path, "").await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Response {
+        self.send("DELETE", path, "").await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Json) -> Response {
+        self.send("PUT", path, &body.to_string()).await
+    }
+
+    pub(crate) async fn send(&self, method: &str, path: &str, body: &str) -> Response {
+        self.send_as(method, path, body, "application/json").await
+    }
+
+    pub(crate) async fn send_as(&self, method: &str, path: &str, body: &str, kind: &str) -> Response {
+        let mut head =
+            format!("{method} /api/{path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: {kind}\r\n");
+        if let Some(user) = &self.user {
+            head += &format!("Authorization: Basic {}\r\n", STANDARD.encode(user));
+        }
+        if let Some(origin) = &self.origin {
+            head += &format!("Origin: {origin}\r\n");
+        }
+        head += &format!("Content-Length: {}\r\n\r\n", body.len());
+        let mut stream = within(TcpStream::connect(self.address)).await.expect("it listens");
+        within(stream.write_all(format!("{head}{body}").as_bytes())).await.expect("it reads");
+        let mut answer = Vec::new();
+        within(stream.read_to_end(&mut answer)).await.expect("it answers");
+        parse(&String::from_utf8(answer).expect("text"))
+    }
+}
+
+fn parse(answer: &str) -> Response {
+    let (head, text) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("not HTTP: {answer:?}"));
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status");
+    let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Response {
+        status,
+        headers: lines.filter_map(header).collect(),
+        text: text.to_owned(),
+        json: serde_json::from_str(text).unwrap_or_default(),
+    }
+}

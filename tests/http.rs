@@ -1,0 +1,425 @@
+//! The management HTTP API, from outside: plain requests over a socket.
+
+use lepus::Server;
+use serde_json::{Value as Json, json};
+
+use crate::common::http::{Http, Response};
+use crate::common::{ChannelExt, builder, connect, eventually};
+
+/// A broker with the API, and users of all tags.
+async fn start() -> (Server, Http) {
+    let mut builder = builder().http("127.0.0.1:0").user("guest", "guest", &["administrator"]);
+    for tag in ["management", "policymaker", "monitoring"] {
+        builder = builder.user(tag, "pass", &[tag]);
+    }
+    let server = builder.user("nobody", "pass", &[]).start().await.expect("the broker starts");
+    let http = Http::new(server.http_addr().expect("it has the API"), "guest:guest");
+    (server, http)
+}
+
+fn refused(response: &Response) -> (u16, String) {
+    let reason = match &response.json["reason"] {
+        Json::String(reason) => reason.clone(),
+        other => other.to_string(),
+    };
+    (response.status, format!("{}: {reason}", response.json["error"].as_str().unwrap_or_default()))
+}
+
+/// FEATURES section 4.1: who may use it, and what a refusal looks like.
+#[tokio::test]
+async fn logins_are_checked() {
+    let (_server, http) = start().await;
+    let whoami = http.get("whoami").await;
+    assert_eq!(
+        (whoami.status, &whoami.json["name"], &whoami.json["tags"]),
+        (200, &json!("guest"), &json!(["administrator"]))
+    );
+    assert_eq!(refused(&http.like("guest:wrong").get("whoami").await), (401, "not_authorized: Not_Authorized".into()));
+    assert_eq!(refused(&http.like("who:guest").get("whoami").await), (401, "not_authorized: Not_Authorized".into()));
+    assert_eq!(
+        refused(&http.like("nobody:pass").get("whoami").await),
+        (401, "not_authorised: Not management user".into())
+    );
+    let bare = http.anonymous("GET", "whoami").await;
+    assert_eq!((bare.status, bare.text.as_str()), (401, ""));
+    assert_eq!(bare.header("www-authenticate").as_deref(), Some("Basic realm=\"RabbitMQ Management\""));
+    assert_eq!(refused(&http.get("nosuch").await), (404, "Object Not Found: Not Found".into()));
+    let response = http.send("PUT", "whoami", "").await;
+    assert_eq!((response.status, response.header("allow").as_deref()), (405, Some("HEAD, GET, OPTIONS")));
+}
+
+/// FEATURES section 4.1: every path that reads, by tag.
+#[tokio::test]
+async fn each_tag_sees_what_it_may() {
+    let (_server, http) = start().await;
+    // management, policymaker, monitoring, administrator.
+    let table: &[(&str, [u16; 4])] = &[
+        ("whoami", [200; 4]),
+        ("overview", [200; 4]),
+        ("cluster-name", [200; 4]),
+        ("extensions", [200; 4]),
+        ("vhosts", [200; 4]),
+        ("queues", [200; 4]),
+        ("queues/%2F", [200; 4]),
+        ("exchanges", [200; 4]),
+        ("exchanges/%2F/amq.direct", [200; 4]),
+        ("exchanges/%2F/amq.direct/bindings/source", [200; 4]),
+        ("bindings", [200; 4]),
+        ("connections", [200; 4]),
+        ("channels", [200; 4]),
+        ("consumers", [200; 4]),
+        ("policies", [200; 4]),
+        ("operator-policies", [200; 4]),
+        ("vhost-limits", [200; 4]),
+        ("feature-flags", [200; 4]),
+        ("deprecated-features", [200; 4]),
+        ("aliveness-test/%2F", [200; 4]),
+        ("health/checks/alarms", [200; 4]),
+        ("health/checks/virtual-hosts", [200; 4]),
+        ("healthchecks/node", [200; 4]),
+        ("policies/%2F/none", [401, 404, 401, 404]),
+        ("parameters", [401, 200, 401, 200]),
+        ("global-parameters", [401, 200, 401, 200]),
+        ("operator-policies/%2F/none", [401, 401, 401, 404]),
+        ("nodes", [401, 401, 200, 200]),
+        ("connections/username/guest", [401, 401, 200, 200]),
+        ("users", [401, 401, 401, 200]),
+        ("users/guest", [401, 401, 401, 200]),
+        ("users/without-permissions", [401, 401, 401, 200]),
+        ("permissions", [401, 401, 401, 200]),
+        ("topic-permissions", [401, 401, 401, 200]),
+        ("vhosts/%2F", [401, 401, 401, 200]),
+        ("vhosts/%2F/permissions", [401, 401, 401, 200]),
+        ("definitions", [401, 401, 401, 200]),
+        ("user-limits", [401, 401, 401, 200]),
+        ("auth/hash_password/x", [401, 401, 401, 200]),
+    ];
+    let users = ["management:pass", "policymaker:pass", "monitoring:pass", "guest:guest"];
+    for (path, expected) in table {
+        for (user, status) in users.iter().zip(expected) {
+            assert_eq!(http.like(user).get(path).await.status, *status, "{path} by {user}");
+        }
+    }
+}
+
+/// FEATURES section 4.1: who has no permissions in a vhost sees nothing of it.
+#[tokio::test]
+async fn vhosts_of_others_are_hidden() {
+    let (_server, http) = start().await;
+    assert_eq!(http.put("vhosts/secret", &json!({})).await.status, 201);
+    let other = http.like("management:pass");
+    for path in ["queues/secret", "exchanges/secret/amq.direct", "bindings/secret"] {
+        assert_eq!(refused(&other.get(path).await), (404, "not_found: Not Found".into()), "{path}");
+    }
+    assert_eq!(refused(&other.put("queues/secret/q", &json!({})).await), (404, "not_found: Not Found".into()));
+    let names: Vec<Json> = other.get("vhosts").await.items().iter().map(|vhost| vhost["name"].clone()).collect();
+    assert_eq!(names, ["/"]);
+}
+
+/// FEATURES section 4.1: users, permissions and vhosts, made and unmade.
+#[tokio::test]
+async fn users_and_vhosts_come_and_go() {
+    let (_server, http) = start().await;
+    assert_eq!(
+        refused(&http.put("users/a", &json!({"password": "x"})).await),
+        (400, "bad_request: tags_not_present".into())
+    );
+    let both = json!({"tags": "", "password": "x", "password_hash": "eA=="});
+    let text = "bad_request: both_password_and_password_hash_are_provided".to_owned();
+    assert_eq!(refused(&http.put("users/a", &both).await), (400, text));
+    let body = json!({"tags": "management, other", "password": "x"});
+    assert_eq!(http.put("users/a", &body).await.status, 201);
+    assert_eq!(http.put("users/a", &body).await.status, 204);
+    assert_eq!(http.get("users/a").await.json["tags"], json!(["management", "other"]));
+    assert_eq!(http.like("a:x").get("whoami").await.status, 200);
+
+    let vhost = json!({"description": "d", "tags": "t,u", "default_queue_type": "quorum", "tracing": true});
+    assert_eq!(http.put("vhosts/v%2F1", &vhost).await.status, 201);
+    let shown = http.get("vhosts/v%2F1").await.json;
+    assert_eq!((&shown["name"], &shown["tags"], &shown["tracing"]), (&json!("v/1"), &json!(["t", "u"]), &json!(true)));
+    let bad = http.put("vhosts/v2", &json!({"default_queue_type": "zzz"})).await;
+    assert_eq!(refused(&bad), (400, "bad_request: zzz is not a valid queue type".into()));
+
+    let all = json!({"configure": ".*", "write": ".*", "read": ""});
+    assert_eq!(
+        refused(&http.put("permissions/v%2F1/a", &json!({"write": ""})).await),
+        (400, "bad_request: [{key_missing,configure},{key_missing,read}]".into())
+    );
+    assert_eq!(
+        refused(&http.put("permissions/none/a", &all).await),
+        (400, "bad_request: vhost_or_user_not_found".into())
+    );
+    assert_eq!(http.put("permissions/v%2F1/a", &all).await.status, 201);
+    assert_eq!(http.put("permissions/v%2F1/a", &all).await.status, 204);
+    assert_eq!(http.get("permissions/v%2F1/a").await.json["read"], "");
+    let topic = json!({"exchange": "amq.topic", "write": "w", "read": "r"});
+    assert_eq!(http.put("topic-permissions/v%2F1/a", &topic).await.status, 201);
+    assert_eq!(http.get("users/a/topic-permissions").await.items().len(), 1);
+    assert_eq!(http.delete("topic-permissions/v%2F1/a/amq.topic").await.status, 204);
+    assert_eq!(http.delete("topic-permissions/v%2F1/a").await.status, 404);
+    assert_eq!(http.delete("permissions/v%2F1/a").await.status, 204);
+    assert_eq!(http.delete("permissions/v%2F1/a").await.status, 404);
+
+    assert_eq!(http.send("POST", "vhosts/v%2F1/deletion/protection", "").await.status, 204);
+    assert_eq!(http.delete("vhosts/v%2F1").await.status, 412);
+    assert_eq!(http.delete("vhosts/v%2F1/deletion/protection").await.status, 204);
+    assert_eq!(http.delete("vhosts/v%2F1").await.status, 204);
+    assert_eq!(http.delete("vhosts/v%2F1").await.status, 404);
+    assert_eq!(http.send("POST", "users/bulk-delete", r#"{"users": ["a"]}"#).await.status, 204);
+    assert_eq!(http.get("users/a").await.status, 404);
+}
+
+/// FEATURES section 4.1: queues, exchanges and bindings, made, shown and unmade.
+#[tokio::test]
+async fn queues_exchanges_and_bindings() {
+    let (_server, http) = start().await;
+    let queue = json!({"durable": true, "arguments": {"x-max-length": 10}});
+    assert_eq!(http.put("queues/%2F/q", &queue).await.status, 201);
+    assert_eq!(http.put("queues/%2F/q", &queue).await.status, 204);
+    let other = http.put("queues/%2F/q", &json!({"durable": false})).await;
+    let text =
+        "bad_request: inequivalent arg 'durable' for queue 'q' in vhost '/': received 'false' but current is 'true'";
+    assert_eq!(refused(&other), (400, text.into()));
+    assert_eq!(
+        refused(&http.put("queues/%2F/amq.q", &json!({})).await),
+        (401, "not_authorised: Access refused.".into())
+    );
+    assert_eq!(refused(&http.put("queues/none/q", &json!({})).await), (404, "not_found: vhost_not_found".into()));
+    assert_eq!(http.put("exchanges/%2F/x", &json!({"type": "topic"})).await.status, 201);
+    assert_eq!(
+        refused(&http.put("exchanges/%2F/x", &json!({"type": "magic"})).await),
+        (400, "bad_request: unknown exchange type 'magic'".into())
+    );
+
+    let bind = r#"{"routing_key": "a.#", "arguments": {"n": 1}}"#;
+    let bound = http.send("POST", "bindings/%2F/e/x/q/q", bind).await;
+    assert_eq!(bound.status, 201);
+    let location = bound.header("location").expect("it says where");
+    let (_, props) = location.split_once('/').expect("queue and key");
+    let path = format!("bindings/%2F/e/x/q/q/{props}");
+    assert_eq!(http.get(&path).await.json["routing_key"], "a.#");
+    assert_eq!(http.get("queues/%2F/q/bindings").await.items().len(), 2);
+    assert_eq!(http.get("exchanges/%2F/x/bindings/source").await.items().len(), 1);
+    assert_eq!(http.delete(&path).await.status, 204);
+    assert_eq!(http.delete(&path).await.status, 404);
+    let missing = http.send("POST", "bindings/%2F/e/x/q/none", "{}").await;
+    assert_eq!(refused(&missing), (404, "not_found: no queue 'none' in vhost '/'".into()));
+
+    let shown = http.get("queues/%2F/q").await.json;
+    assert_eq!(shown["arguments"], json!({"x-max-length": 10, "x-queue-type": "classic"}));
+    assert_eq!((&shown["messages"], &shown["consumers"]), (&json!(0), &json!(0)));
+    assert_eq!(http.delete("exchanges/%2F/x").await.status, 204);
+    assert_eq!(http.delete("queues/%2F/q?if-unused=true").await.status, 204);
+    assert_eq!(http.delete("queues/%2F/q").await.status, 404);
+}
+
+/// FEATURES section 4.1: publish, get, purge.
+#[tokio::test]
+async fn messages_go_in_and_out() {
+    let (_server, http) = start().await;
+    http.put("queues/%2F/q", &json!({})).await;
+    let properties = json!({"delivery_mode": 2, "headers": {"l": [1, {"k": "v"}], "b": true}, "type": "t"});
+    let publish = |key: &str, payload: &str, encoding: &str| {
+        json!({"properties": properties, "routing_key": key, "payload": payload, "payload_encoding": encoding})
+            .to_string()
+    };
+    let path = "exchanges/%2F/amq.default/publish";
+    assert_eq!(http.send("POST", path, &publish("q", "aGk=", "base64")).await.json, json!({"routed": true}));
+    assert_eq!(http.send("POST", path, &publish("none", "hi", "string")).await.json, json!({"routed": false}));
+    assert_eq!(
+        refused(&http.send("POST", path, &publish("q", "#", "base64")).await),
+        (400, r##"bad_request: ["not_base64","#"]"##.into())
+    );
+    let none = http.send("POST", "exchanges/%2F/none/publish", &publish("q", "hi", "string")).await;
+    assert_eq!(refused(&none), (404, "not_found: exchange_not_found".into()));
+
+    let get = |mode: &str| json!({"count": 5, "ackmode": mode, "encoding": "auto"}).to_string();
+    let got = http.send("POST", "queues/%2F/q/get", &get("ack_requeue_true")).await;
+    let message = &got.items()[0];
+    assert_eq!((&message["payload"], &message["redelivered"]), (&json!("hi"), &json!(false)));
+    assert_eq!(message["properties"], properties);
+    let again = eventually("it is back", async || {
+        let got = http.send("POST", "queues/%2F/q/get", &get("ack_requeue_false")).await;
+        got.items().first().cloned()
+    });
+    assert_eq!(again.await["redelivered"], true);
+    assert_eq!(http.send("POST", "queues/%2F/q/get", &get("ack_requeue_true")).await.items().len(), 0);
+    let bad = http.send("POST", "queues/%2F/q/get", &get("zzz")).await;
+    assert_eq!(bad.status, 400);
+    for _ in 0..3 {
+        http.send("POST", path, &publish("q", "hi", "string")).await;
+    }
+    let shown = http.get("queues/%2F/q").await.json;
+    assert_eq!((&shown["messages_ready"], &shown["message_stats"]["publish"]), (&json!(3), &json!(4)));
+    assert_eq!(http.delete("queues/%2F/q/contents").await.status, 204);
+    assert_eq!(http.get("queues/%2F/q").await.json["messages"], 0);
+}
+
+/// FEATURES section 4.1: connections, channels and consumers are shown and closed.
+#[tokio::test]
+async fn connections_are_shown_and_closed() {
+    let (server, http) = start().await;
+    let client = connect(&server).await;
+    client.queue("q").await;
+    let channel = client.another_channel().await;
+    let _consumer = channel.consume("q", "c").await;
+    let connection = http.get("connections").await.items()[0].clone();
+    assert_eq!((&connection["user"], &connection["channels"]), (&json!("guest"), &json!(2)));
+    assert!(connection["recv_oct"].as_u64().unwrap_or_default() > 0);
+    assert_eq!(connection["client_properties"]["capabilities"]["basic.nack"], true);
+    let consumers = http.get("consumers/%2F").await;
+    assert_eq!(consumers.items()[0]["queue"], json!({"name": "q", "vhost": "/"}));
+    let shown = http.get("queues/%2F/q").await.json;
+    assert_eq!((&shown["consumers"], shown["consumer_details"].as_array().map(Vec::len)), (&json!(1), Some(1)));
+    let channels = http.get("channels").await;
+    let consuming = channels.items().iter().find(|channel| channel["consumer_count"] == 1).cloned();
+    let name = consuming.expect("one consumes")["name"].as_str().expect("a name").replace(' ', "%20");
+    let one = http.get(&format!("channels/{}", name.replace('>', "%3E"))).await;
+    assert_eq!(one.json["consumer_details"].as_array().map(Vec::len), Some(1));
+    channel.publish("", "q", b"hi").await.await.expect("it is taken");
+    channel.publish("", "none", b"hi").await.await.expect("it is dropped");
+    let counted = eventually("the channel has counted", async || {
+        let stats = http.get("channels").await.items().last()?["message_stats"].clone();
+        (stats["publish"] == 2 && stats["deliver"] == 1).then_some(stats)
+    });
+    assert_eq!(counted.await["drop_unroutable"], 1);
+    assert_eq!(http.get("overview").await.json["message_stats"]["drop_unroutable"], 1);
+
+    let own = http.like("management:pass").get("connections").await;
+    assert!(own.items().is_empty(), "others see their own only");
+    let name = connection["name"].as_str().expect("a name").replace(' ', "%20").replace('>', "%3E");
+    assert_eq!(http.like("monitoring:pass").delete(&format!("connections/{name}")).await.status, 401);
+    assert_eq!(http.delete(&format!("connections/{name}")).await.status, 204);
+    eventually("it is closed", async || http.get("connections").await.items().is_empty().then_some(())).await;
+    assert_eq!(http.delete(&format!("connections/{name}")).await.status, 404);
+}
+
+/// FEATURES section 4.1: what cannot be read is refused.
+#[tokio::test]
+async fn bad_input_is_refused() {
+    let mut builder = builder().http("127.0.0.1:0").http_body_size_max(1000);
+    builder = builder.http_cors_origin("http://ui.example");
+    let server = builder.start().await.expect("the broker starts");
+    let http = Http::new(server.http_addr().expect("it has the API"), "guest:guest");
+    for body in ["{bad", "[]", "5", "\"\""] {
+        let response = http.send("PUT", "queues/%2F/q", body).await;
+        assert_eq!(refused(&response), (400, "bad_request: not_json".into()), "{body}");
+    }
+    let response = http.put("queues/%2F/q", &json!({"durable": "maybe"})).await;
+    assert_eq!(refused(&response), (400, r#"bad_request: ["not_boolean","maybe"]"#.into()));
+    assert_eq!(http.put("queues/%2F/q", &json!({"arguments": 5})).await.status, 400);
+    let large = format!("{{\"x\": \"{}\"}}", "y".repeat(1000));
+    let response = http.send("PUT", "queues/%2F/q", &large).await;
+    assert_eq!(refused(&response), (400, "bad_request: Exceeded HTTP request body size limit".into()));
+    for body in ["{bad", "[]"] {
+        let response = http.send("POST", "definitions", body).await;
+        assert_eq!(refused(&response).0, 400, "{body}");
+    }
+    assert_eq!(http.get("queues?page=0").await.status, 400);
+    let response = http.with_origin("http://ui.example").get("overview").await;
+    assert_eq!(response.header("access-control-allow-origin").as_deref(), Some("http://ui.example"));
+    let response = http.with_origin("http://evil.example").get("overview").await;
+    assert_eq!(response.header("access-control-allow-origin"), None);
+}
+
+/// FEATURES section 4.1: logins are counted, those refused too.
+#[tokio::test]
+async fn logins_are_counted() {
+    let (server, http) = start().await;
+    let _client = connect(&server).await;
+    http.like("guest:wrong").get("whoami").await;
+    let node = http.get("nodes").await.items()[0]["name"].as_str().expect("a name").to_owned();
+    let attempts = http.get(&format!("auth/attempts/{node}")).await;
+    let of = |protocol: &str| attempts.items().iter().find(|record| record["protocol"] == protocol).cloned();
+    let (own, amqp) = (of("http").expect("http"), of("amqp091").expect("amqp091"));
+    assert_eq!((&own["auth_attempts"], &own["auth_attempts_failed"]), (&json!(3), &json!(1)));
+    assert_eq!((&amqp["auth_attempts_succeeded"], &amqp["auth_attempts_failed"]), (&json!(1), &json!(0)));
+}
+
+/// FEATURES section 4.1: health checks say where it listens.
+#[tokio::test]
+async fn health_checks_answer() {
+    let (server, http) = start().await;
+    let port = server.amqp_addr().port();
+    let answer = http.get(&format!("health/checks/port-listener/{port}")).await;
+    assert_eq!((answer.status, answer.json), (200, json!({"status": "ok", "port": port})));
+    let answer = http.get("health/checks/port-listener/1").await;
+    assert_eq!((answer.status, &answer.json["reason"]), (503, &json!("No active listener")));
+    assert_eq!(http.get("health/checks/protocol-listener/amqp091,http").await.status, 200);
+    assert_eq!(http.get("health/checks/protocol-listener/mqtt").await.status, 503);
+    server.broker().set_alarm(lepus::broker::Alarm::Memory, true);
+    let answer = http.get("health/checks/alarms").await;
+    assert_eq!((answer.status, &answer.json["alarms"][0]["resource"]), (503, &json!("memory")));
+    assert_eq!(http.get("nodes").await.items()[0]["mem_alarm"], true);
+}
+
+/// FEATURES section 4.1: policies, parameters and limits.
+#[tokio::test]
+async fn policies_parameters_and_limits() {
+    let (_server, http) = start().await;
+    let policy = json!({"pattern": "^q", "definition": {"max-length": 5}, "priority": 1, "apply-to": "queues"});
+    assert_eq!(http.put("policies/%2F/p", &policy).await.status, 201);
+    assert_eq!(http.put("policies/%2F/p", &policy).await.status, 204);
+    http.put("queues/%2F/q", &json!({})).await;
+    let shown = http.get("queues/%2F/q").await.json;
+    assert_eq!((&shown["policy"], &shown["effective_policy_definition"]), (&json!("p"), &json!({"max-length": 5})));
+    let bad = http.put("policies/%2F/p2", &json!({"pattern": "^q", "definition": {"zz": 1}})).await;
+    let text = "bad_request: Validation failed\n\n[{<<\"zz\">>,1}] are not recognised policy settings\n";
+    assert_eq!(refused(&bad), (400, text.into()));
+    assert_eq!(http.delete("policies/%2F/p").await.status, 204);
+    assert_eq!(http.get("policies/%2F/p").await.status, 404);
+
+    assert_eq!(http.put("vhost-limits/%2F/max-queues", &json!({"value": 7})).await.status, 204);
+    assert_eq!(http.get("vhost-limits/%2F").await.json, json!([{"vhost": "/", "value": {"max-queues": 7}}]));
+    assert_eq!(http.get("parameters/vhost-limits/%2F/limits").await.json["value"], json!({"max-queues": 7}));
+    assert_eq!(http.delete("vhost-limits/%2F/max-queues").await.status, 204);
+    assert_eq!(http.get("vhost-limits/%2F").await.json, json!([]));
+    assert_eq!(http.put("user-limits/guest/max-channels", &json!({"value": 9})).await.status, 204);
+    assert_eq!(http.get("user-limits/guest").await.json, json!([{"user": "guest", "value": {"max-channels": 9}}]));
+
+    assert_eq!(http.put("global-parameters/g", &json!({"value": [1]})).await.status, 201);
+    assert_eq!(http.get("global-parameters/g").await.json, json!({"name": "g", "value": [1]}));
+    assert_eq!(http.delete("global-parameters/g").await.status, 204);
+    assert_eq!(http.put("cluster-name", &json!({"name": "ours"})).await.status, 204);
+    assert_eq!(http.get("cluster-name").await.json, json!({"name": "ours"}));
+}
+
+/// FEATURES DF-1, DF-4: definitions go out and come back, as JSON and as an uploaded file.
+#[tokio::test]
+async fn definitions_go_out_and_come_back() {
+    let (_server, http) = start().await;
+    http.put("queues/%2F/q", &json!({"durable": true})).await;
+    let exported = http.get("definitions").await;
+    assert_eq!(exported.json["queues"][0]["name"], "q");
+    http.delete("queues/%2F/q").await;
+    assert_eq!(http.send("POST", "definitions", &exported.text).await.status, 204);
+    assert_eq!(http.get("queues/%2F/q").await.status, 200);
+    let of_vhost = http.get("definitions/%2F").await;
+    assert_eq!(of_vhost.json["queues"][0].get("vhost"), None);
+    http.put("vhosts/v", &json!({})).await;
+    assert_eq!(http.send("POST", "definitions/v", &of_vhost.text).await.status, 204);
+    assert_eq!(http.get("queues/v/q").await.status, 200);
+    http.delete("queues/%2F/q").await;
+    let form = format!(
+        "--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"d\"\r\n\r\n{}\r\n--XX--\r\n",
+        exported.text
+    );
+    let response = http.send_as("POST", "definitions", &form, "multipart/form-data; boundary=XX").await;
+    assert_eq!(response.status, 204);
+    assert_eq!(http.get("queues/%2F/q").await.status, 200);
+}
+
+/// FEATURES section 4.1: lists are paged, sorted and reduced; all queues of several lanes are counted.
+#[tokio::test]
+async fn long_lists_are_paged() {
+    let (_server, http) = start().await;
+    for n in 0..25 {
+        http.put(&format!("queues/%2F/q{n:02}"), &json!({})).await;
+    }
+    let page = http.get("queues?page=3&page_size=10&sort=name&columns=name").await.json;
+    assert_eq!((&page["item_count"], &page["page_count"], &page["total_count"]), (&json!(5), &json!(3), &json!(25)));
+    assert_eq!(page["items"][0], json!({"name": "q20"}));
+    assert_eq!(http.get("overview").await.json["object_totals"]["queues"], 25);
+    let plain = http.get("queues?disable_stats=true").await;
+    assert_eq!(plain.items()[0].get("messages"), None);
+}
