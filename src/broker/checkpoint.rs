@@ -3,12 +3,13 @@
 //! log that follows may repeat it.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::Broker;
-use super::event::QueueId;
-use super::lane::{Lane, Op};
+use super::gathering::{Gathering, Part};
+use super::inbox::Op;
+use super::lane::Lane;
 use crate::replicate::{LocalLog, Record, Records};
 
 /// A lane says this much in one turn.
@@ -17,48 +18,6 @@ const QUEUES_A_TURN: usize = 256;
 
 /// How often it is looked whether the lanes still run.
 const STOPPED_LOOK: Duration = Duration::from_millis(50);
-
-#[derive(Debug, Default)]
-struct Said {
-    records: Records,
-    lanes_left: usize,
-}
-
-/// Gathers what the lanes say.
-#[derive(Debug, Default)]
-pub(super) struct Gathering {
-    said: Mutex<Said>,
-    all: Condvar,
-}
-
-impl Gathering {
-    fn said(&self) -> MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, records: Records, is_last: bool) {
-        let mut said = self.said();
-        said.records.append(records);
-        said.lanes_left -= usize::from(is_last);
-        if said.lanes_left == 0 {
-            self.all.notify_all();
-        }
-    }
-}
-
-/// A lane's part of a checkpoint, half done.
-#[derive(Debug)]
-pub(super) struct Part {
-    gathering: Arc<Gathering>,
-    queues: Vec<QueueId>,
-}
-
-/// A lane that is gone says nothing more: the checkpoint must not wait for it.
-impl Drop for Part {
-    fn drop(&mut self) {
-        self.gathering.add(Records::default(), true);
-    }
-}
 
 impl Broker {
     /// Makes a checkpoint. Waits for all lanes and for the disk; not to be called where others wait.

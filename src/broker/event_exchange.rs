@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::events::Sink;
 use super::exchange::{ExchangeType, Routable};
-use super::lane::Op;
+use super::inbox::Op;
 use super::message::{Body, Facts, Message};
 use super::vhost::{Exchange, Vhost};
 use super::{Broker, Shared};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 use super::event::{ChannelKey, Event, OwnerKey, QueueId, QueueKey};
-use super::lane::Op;
+use super::inbox::Op;
 use super::mailbox::ConnectionId;
 use super::vhost::{QueueHandle, Vhost};
 use super::{Broker, Connected};

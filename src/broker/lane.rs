@@ -6,209 +6,32 @@
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::backlog::{BacklogKey, Backlogs, Hold};
-use super::checkpoint::{Gathering, Part};
+use super::backlog::{BacklogKey, Backlogs};
 use super::effects::{ConnKey, Effects};
-use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement};
+use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, QueueKey, Reply};
 use super::events::INTERNAL;
+use super::gathering::Part;
 use super::held::{Answering, ConfirmTo, Countdown, Held};
-use super::inspect::Inspection;
+use super::inbox::{Batch, LaneHandle, Op};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
-use super::queue::{Load, Loaded, Meter, Queue, QueueSettings, Subscription};
+use super::queue::{Queue, Subscription};
 use super::refusal::Refusal;
 use super::timers::Wheel;
 use super::vhost::QueueHandle;
 use super::{Broker, Options};
-use crate::replicate::{OnDurable, Place, Position, Replicator, Written};
+use crate::replicate::{Place, Position, Replicator};
 
 /// A turn hands events out after this many operations, so that a long inbox delays nobody.
 const OPERATIONS_A_FLUSH: usize = 1024;
 
 /// A turn serves this many timers and delayed messages, so that many of one moment do not keep what arrives waiting.
 const TIMERS_A_TURN: usize = 1024;
-
-/// Something a connection wants a lane to do.
-#[derive(Debug)]
-pub(super) enum Op {
-    Publish {
-        queue: QueueId,
-        message: Message,
-        confirm: Option<ConfirmTo>,
-    },
-    /// A message for several queues of the lane.
-    PublishMany {
-        queues: Arc<[QueueId]>,
-        message: Message,
-        confirm: Option<ConfirmTo>,
-    },
-    /// A message that an exchange holds back.
-    Hold {
-        hold: Box<Hold>,
-        message: Message,
-        confirm: Option<ConfirmTo>,
-    },
-    Settle {
-        queue: QueueId,
-        owner: OwnerKey,
-        first: u64,
-        last: u64,
-        how: Settlement,
-    },
-    /// The first operation of a queue's life. Its definition was `written`.
-    Create {
-        queue: Box<Queue>,
-        written: Option<Written>,
-    },
-    /// Messages that a queue wanted from disk.
-    Loaded {
-        load: Load,
-        messages: Loaded,
-    },
-    /// The lane says what it has.
-    Checkpoint {
-        gathering: Arc<Gathering>,
-    },
-    /// An answer that waits until something else is durable.
-    Await {
-        written: Written,
-        reply: Reply,
-        outcome: Outcome,
-    },
-    /// queue.declare of one that exists: its counts.
-    Declare {
-        queue: Arc<QueueHandle>,
-        reply: Reply,
-    },
-    /// Arguments and policies come to something else now.
-    Settings {
-        queue: QueueId,
-        settings: Box<QueueSettings>,
-    },
-    /// Of some queues, for listings.
-    Inspect(Inspection),
-    Purge {
-        queue: Arc<QueueHandle>,
-        reply: Reply,
-    },
-    Delete {
-        queue: Arc<QueueHandle>,
-        reply: Option<Reply>,
-        if_unused: bool,
-        if_empty: bool,
-    },
-    Consume {
-        queue: Arc<QueueHandle>,
-        subscription: Box<Subscription>,
-        reply: Reply,
-    },
-    Cancel {
-        queue: QueueId,
-        owner: OwnerKey,
-        reply: Reply,
-    },
-    Get {
-        queue: Arc<QueueHandle>,
-        no_ack: bool,
-        reply: Reply,
-    },
-    /// The connection took its deliveries (`None`), or a channel's limit has room.
-    Resume {
-        channel: Option<ChannelKey>,
-    },
-    ChannelClosed {
-        channel: ChannelKey,
-    },
-    ConnectionClosed {
-        countdown: Arc<Countdown>,
-    },
-    /// The lane's part of a tx.commit: publishes and settlements.
-    Commit {
-        operations: Vec<Self>,
-        countdown: Arc<Countdown>,
-    },
-}
-
-/// Operations of one connection, in order.
-pub(super) struct Batch {
-    from: Arc<Mailbox>,
-    operations: Vec<Op>,
-    bytes: usize,
-}
-
-#[derive(Default)]
-struct InboxState {
-    batches: Vec<Batch>,
-    waker: Option<Waker>,
-    closed: bool,
-    /// Something more is durable.
-    answers: bool,
-}
-
-/// The sending side of a lane.
-#[derive(Clone, Default)]
-pub(super) struct LaneHandle {
-    inbox: Arc<Mutex<InboxState>>,
-    /// It has answers that wait for the log.
-    awaits: Arc<AtomicBool>,
-    /// What the waiting messages of its queues take.
-    memory: Meter,
-}
-
-impl LaneHandle {
-    /// Hands operations over; never waits. `bytes` is what they hold, for the connection's share.
-    pub(super) fn send(&self, from: &Arc<Mailbox>, operations: Vec<Op>, bytes: usize) {
-        from.sent(bytes);
-        let waker = {
-            let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-            inbox.batches.push(Batch { from: from.clone(), operations, bytes });
-            inbox.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// What the waiting messages of its queues take, in bytes; for the queues to tell.
-    pub(super) fn meter(&self) -> Meter {
-        self.memory.clone()
-    }
-
-    /// Has the lane look what is durable by now.
-    pub(super) fn on_durable(&self) -> OnDurable {
-        let handle = self.clone();
-        Box::new(move || {
-            if !handle.awaits.swap(false, Ordering::SeqCst) {
-                return;
-            }
-            let waker = {
-                let mut inbox = handle.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-                inbox.answers = true;
-                inbox.waker.take()
-            };
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        })
-    }
-
-    /// The lane ends after the batches that are there.
-    pub(super) fn close(&self) {
-        let waker = {
-            let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-            inbox.closed = true;
-            inbox.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
 
 /// A connection as the lane knows it.
 struct Conn {
@@ -317,14 +140,9 @@ impl Lane {
             let at = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             let mut rings = pin!(tokio::time::sleep_until(at.into()));
             poll_fn(|cx| {
-                let mut inbox = self.inbox.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-                if !inbox.batches.is_empty() || inbox.closed || inbox.answers {
+                if self.inbox.has_arrived(cx.waker()) {
                     return Poll::Ready(());
                 }
-                if !inbox.waker.as_ref().is_some_and(|old| old.will_wake(cx.waker())) {
-                    inbox.waker = Some(cx.waker().clone());
-                }
-                drop(inbox);
                 if next.is_some() { rings.as_mut().poll(cx) } else { Poll::Pending }
             })
             .await;
@@ -334,11 +152,7 @@ impl Lane {
     /// Works through everything that has arrived and every timer that is due at `now`.
     pub fn turn(&mut self, now: Instant) -> Turn {
         let now_ms = self.broker.clock_ms(now);
-        let (batches, closed) = {
-            let mut inbox = self.inbox.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-            inbox.answers = false;
-            (std::mem::take(&mut inbox.batches), inbox.closed)
-        };
+        let (batches, closed) = self.inbox.take();
         let mut since_flush = 0;
         for Batch { from, operations, bytes } in batches {
             let conn = self.attach(&from);

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use super::inbox::{LaneHandle, Op};
 use super::kept;
-use super::lane::{LaneHandle, Op};
 use super::mailbox::Mailbox;
 use super::queue::Load;
 use crate::replicate::Segments;

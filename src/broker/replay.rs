@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Broker;
 use super::exchange::Routable;
-use super::lane::Op;
+use super::inbox::Op;
 use super::message::Message;
 use super::refusal::Refusal;
 use super::route::Targets;

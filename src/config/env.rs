@@ -5,13 +5,15 @@
 //! | `RABBITMQ_DEFAULT_USER`, `RABBITMQ_DEFAULT_PASS` | the user made at start instead of `guest`/`guest` |
 //! | `RABBITMQ_DEFAULT_VHOST` | the vhost made at start instead of `/` |
 //! | `RABBITMQ_NODE_PORT`, `RABBITMQ_NODE_IP_ADDRESS` | where to listen for AMQP |
+//! | `RABBITMQ_MNESIA_BASE` | the directory in which the data directory `lepus-data` is made |
+//! | `RABBITMQ_MNESIA_DIR` | the data directory itself |
 //! | `RABBITMQ_CONFIG_FILE`, `RABBITMQ_CONFIG_FILES` | a file, and a directory of files, in place of the usual ones |
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::error::Error;
-use crate::server::{NewUser, Options, UserPermissions};
+use crate::server::{NewUser, Options, Storage, UserPermissions};
 
 /// The port of AMQP 0-9-1.
 const AMQP_PORT: u16 = 5672;
@@ -32,6 +34,11 @@ pub fn apply(options: &mut Options, variable: impl Fn(&str) -> Option<String>) -
     }
     if let Some(vhost) = value("RABBITMQ_DEFAULT_VHOST") {
         options.vhosts = vec![vhost];
+    }
+
+    let base = value("RABBITMQ_MNESIA_BASE").map(|base| PathBuf::from(base).join("lepus-data"));
+    if let Some(path) = value("RABBITMQ_MNESIA_DIR").map(PathBuf::from).or(base) {
+        options.storage = Some(Storage::Directory(path));
     }
 
     let (port, ip) = (value("RABBITMQ_NODE_PORT"), value("RABBITMQ_NODE_IP_ADDRESS"));

@@ -7,7 +7,7 @@ use crate::auth::Right;
 use crate::broker::event::{Answer, Outcome, Reply, Settlement, Source};
 use crate::broker::exchange::Routable;
 use crate::broker::held::{ConfirmTo, Countdown};
-use crate::broker::lane::Op;
+use crate::broker::inbox::Op;
 use crate::broker::message::Message;
 use crate::broker::publish::{Publish, Read};
 use crate::broker::refusal::Refusal;

@@ -7,8 +7,8 @@ use serde_json::Value as Json;
 use super::{Policy, PolicyError, PolicyKind, PolicySpec};
 use crate::broker::Broker;
 use crate::broker::events::INTERNAL;
+use crate::broker::inbox::Op;
 use crate::broker::json::field_value;
-use crate::broker::lane::Op;
 use crate::broker::vhost::Vhost;
 use crate::wire::Value;
 
