@@ -92,8 +92,7 @@ async fn make_checkpoints(broker: Broker, log: Weak<LocalLog>, grown: Arc<Notify
 
 fn tell(recovered: &Recovered<Option<Message>>) {
     for damage in &recovered.damages {
-        let (from, to) = (damage.from.offset(), damage.to.offset());
-        error!(file = damage.file, from, to, "a part of the log cannot be read: what it said is lost");
+        error!(file = damage.file, "{damage}");
     }
     let queues = recovered.queues.len();
     if recovered.damages.is_empty() {
