@@ -118,6 +118,7 @@ impl Known {
             FileKind::Node => "whose the directory is".to_owned(),
             FileKind::Spare => format!("{length} bytes, spare"),
             FileKind::Unfinished => format!("{length} bytes, unfinished and not needed"),
+            FileKind::Aside => format!("{length} bytes, damaged and kept aside"),
             FileKind::Foreign => format!("{length} bytes, not written by Lepus"),
             FileKind::Checkpoint(_) => format!("{length} bytes: {records}"),
             FileKind::Log(..) => format!("{length} bytes, {used} used: {records}"),

@@ -94,6 +94,10 @@ fn tell(recovered: &Recovered<Option<Message>>) {
     for damage in &recovered.damages {
         error!(file = damage.file, "{damage}");
     }
+    for (queue, messages) in &recovered.lost {
+        let (first, last) = (messages.first(), messages.last());
+        error!(queue, lost = messages.count(), first, last, "messages of a queue are lost with the file they were in");
+    }
     let queues = recovered.queues.len();
     if recovered.damages.is_empty() {
         info!(queues, "the log is read");

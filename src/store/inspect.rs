@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::block::{Position, Record, Scan, Stretch};
 use super::checkpoint::{self, CHECKPOINT, LAST, last_words};
 use super::data_dir::{self, DataDirError, DirLock};
-use super::log::{self, Begun, Damage, LogError, emit, end_of_newest, missing_before, number_of};
+use super::log::{self, Begun, DAMAGED, Damage, LogError, emit, end_of_newest, missing_before, number_of};
 
 /// A data directory that is only read. Nobody writes to it as long as this lives.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub enum FileKind {
     Spare,
     /// What somebody was writing when he was stopped; it is written anew.
     Unfinished,
+    /// Was damaged, and is kept aside for whoever wants to look at it.
+    Aside,
     /// Nothing of Lepus.
     Foreign,
 }
@@ -236,5 +238,8 @@ fn kind_of(name: &str, logs: &[&str]) -> FileKind {
             return FileKind::Spare;
         }
     }
-    FileKind::Foreign
+    match name.strip_prefix(DAMAGED) {
+        Some(name) if kind_of(name, logs) != FileKind::Foreign => FileKind::Aside,
+        _ => FileKind::Foreign,
+    }
 }

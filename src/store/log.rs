@@ -11,6 +11,8 @@ use super::disk::{Disk, DiskFile};
 
 /// Bytes before a file's first block.
 pub(super) const FILE_HEADER: usize = 64;
+/// What stands before the name of a file that is kept because it is damaged.
+pub(super) const DAMAGED: &str = "damaged-";
 const FILE_MAGIC: [u8; 8] = *b"LEPUSLOG";
 const VERSION: u32 = 1;
 /// Files kept to be used again.
@@ -114,6 +116,8 @@ pub struct Log<D: Disk> {
     spares: Vec<String>,
     /// A spare file that is being made.
     ordered: Option<String>,
+    /// Files with damage: they are kept aside.
+    damaged: Vec<u32>,
 }
 
 /// The name of a file of a log.
@@ -243,7 +247,8 @@ impl<D: Disk> Log<D> {
             }
         };
         let file = file.map_err(at(name))?;
-        let log = Self::at_start(disk, options, file, number, end, spares);
+        let mut log = Self::at_start(disk, options, file, number, end, spares);
+        log.damaged = damages.iter().filter(|damage| !damage.is_missing).map(|damage| damage.from.file()).collect();
         Ok((log, damages))
     }
 
@@ -273,6 +278,7 @@ impl<D: Disk> Log<D> {
             next: None,
             spares,
             ordered: None,
+            damaged: Vec::new(),
         }
     }
 
@@ -407,6 +413,11 @@ impl<D: Disk> Log<D> {
     /// Nothing of this file is needed any more: it is kept to be used again, or removed. Lasts with the next file
     /// that gets its name.
     pub fn retire(&mut self, number: u32) -> io::Result<()> {
+        if self.damaged.contains(&number) {
+            // Somebody may want to see what is left of it.
+            let name = file_name(self.options.name, number);
+            return self.disk.rename(&name, &format!("{DAMAGED}{name}"));
+        }
         if self.options.prewritten && self.spares.len() < SPARES_MAX {
             let spare = spare_name(self.options.name, number);
             self.disk.rename(&file_name(self.options.name, number), &spare)?;
@@ -491,7 +502,7 @@ pub(super) enum Contents {
 
 /// Whether nothing else than Lepus, for this node, can have made a file: it is empty, or has a header, or zeros in its
 /// place.
-pub(super) fn is_ours<D: Disk>(disk: &D, name: &str, node: [u8; 16]) -> io::Result<bool> {
+pub fn is_ours<D: Disk>(disk: &D, name: &str, node: [u8; 16]) -> io::Result<bool> {
     let file = disk.open(name)?;
     let mut header = [0; FILE_HEADER];
     let length = usize::try_from(file.length()?).unwrap_or(FILE_HEADER).min(FILE_HEADER);
@@ -500,8 +511,39 @@ pub(super) fn is_ours<D: Disk>(disk: &D, name: &str, node: [u8; 16]) -> io::Resu
 }
 
 fn header_is_ours(header: &[u8; FILE_HEADER], node: [u8; 16]) -> bool {
-    let is_whole = header[..8] == FILE_MAGIC && crc32fast::hash(&header[..60]).to_le_bytes() == header[60..];
-    *header == [0; FILE_HEADER] || is_whole && header[24..40] == node
+    *header == [0; FILE_HEADER] || is_whole(header) && header[24..40] == node
+}
+
+fn is_whole(header: &[u8; FILE_HEADER]) -> bool {
+    header[..8] == FILE_MAGIC && crc32fast::hash(&header[..60]).to_le_bytes() == header[60..]
+}
+
+/// Whether this is the header of a file; one of a later version, or of another node, is an error.
+fn check_header(header: &[u8; FILE_HEADER], node: [u8; 16], name: &str) -> Result<bool, LogError> {
+    if !is_whole(header) {
+        return Ok(false);
+    }
+    let version = header[8..].first_chunk().map_or(0, |version| u32::from_le_bytes(*version));
+    if version > VERSION {
+        return Err(LogError::Newer { file: name.into(), version });
+    }
+    if header[24..40] != node {
+        return Err(LogError::Foreign { file: name.into() });
+    }
+    Ok(true)
+}
+
+/// Whether a file of a log is there and has a header's length.
+///
+/// # Errors
+/// It is of a later version, or of another node.
+pub fn is_there<D: Disk>(disk: &D, name: &str, node: [u8; 16]) -> Result<bool, LogError> {
+    let mut header = [0; FILE_HEADER];
+    match disk.open(name).and_then(|file| file.read_at(0, &mut header)) {
+        Ok(()) => check_header(&header, node, name).map(|_| true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(false),
+        Err(error) => Err(LogError::Io { file: name.into(), error }),
+    }
 }
 
 /// A file ends where the one behind it says; if it is not there at all, that is what is lost.
@@ -528,16 +570,7 @@ pub(super) fn contents(bytes: Vec<u8>, node: [u8; 16], number: u32, name: String
         return Ok(Contents::Nothing);
     };
     let field = |at: usize| header[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    let is_whole = header[..8] == FILE_MAGIC && crc32fast::hash(&header[..60]).to_le_bytes() == header[60..];
-    if is_whole {
-        let version = field(8) as u32;
-        if version > VERSION {
-            return Err(LogError::Newer { file: name, version });
-        }
-        if header[24..40] != node {
-            return Err(LogError::Foreign { file: name });
-        }
-    }
+    let is_whole = check_header(header, node, &name)?;
     let header_is_whole = is_whole && field(16) == u64::from(number);
     if !header_is_whole {
         let mut scan = Scan::new(&bytes, number, FILE_HEADER);

@@ -19,6 +19,6 @@ pub use self::checkpoint::{CHECKPOINT, Checkpoint, CheckpointWriter, read_checkp
 pub use self::data_dir::{DataDir, DataDirError, DirLock};
 pub use self::disk::{Directory, Disk, DiskFile};
 pub use self::inspect::{Contents, FileKind, Inspection};
-pub use self::log::{Damage, Log, LogError, LogOptions, Tail, file_name, number_of};
+pub use self::log::{Damage, Log, LogError, LogOptions, Tail, file_name, is_ours, is_there, number_of};
 pub use self::reader::Reader;
 pub use self::writer::{OnSynced, SyncMode, Writer};

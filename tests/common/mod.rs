@@ -9,7 +9,6 @@ pub(crate) mod child;
 pub(crate) mod client;
 pub(crate) mod http;
 pub(crate) mod place;
-pub(crate) mod place;
 pub(crate) mod raw;
 
 use std::future::Future;

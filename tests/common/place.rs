@@ -1,26 +1,28 @@
-//! A data directory that goes with the test.
+//! A data directory of a test's own.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use lepus::{Error, Server};
+use lepus::{Server, ServerBuilder};
 
-/// See the module's documentation.
+/// A directory that goes with the test.
 pub(crate) struct Place(pub(crate) PathBuf);
 
 impl Place {
+    /// One that is not there yet.
     pub(crate) fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("lepus-place-{:x}", rand::random::<u64>())))
+        Self(std::env::temp_dir().join(format!("lepus-test-{:x}", rand::random::<u64>())))
     }
 
-    pub(crate) async fn try_start(&self) -> Result<Server, Error> {
-        Server::builder().data_dir(&self.0).log_file_bytes(1 << 20).amqp("127.0.0.1:0").start().await
+    /// A broker that keeps its things there, with short files, not started yet.
+    pub(crate) fn builder(&self) -> ServerBuilder {
+        Server::builder().data_dir(&self.0).log_file_bytes(1 << 20).amqp("127.0.0.1:0")
     }
 
-    /// Starts a broker that has it, with short files.
+    /// Starts a broker that keeps its things there.
     pub(crate) async fn start(&self) -> Server {
-        self.try_start().await.unwrap_or_else(|error| panic!("{error}"))
+        self.builder().start().await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The names of its files that begin so, spare ones aside, in order.
@@ -46,6 +48,6 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
