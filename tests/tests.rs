@@ -3,6 +3,7 @@
 mod common;
 
 mod ack;
+mod bad_data_dir;
 mod blocked;
 mod bounded;
 mod channel;

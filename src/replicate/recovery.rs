@@ -258,7 +258,7 @@ pub(super) fn recover<D: Disk, M: Clone>(
 fn remove_unwanted<D: Disk>(disk: &D, node: [u8; 16], wanted: &HashSet<u32>) -> Result<u32, LogError> {
     let failed = |file: &str| {
         let file = file.to_owned();
-        move |error| LogError::Io { file, error }
+        move |error| LogError::of(file, error)
     };
     let mut next = wanted.iter().max().map_or(1, |last| last + 1);
     for name in disk.list().map_err(failed("data directory"))? {

@@ -98,7 +98,7 @@ pub fn read_checkpoint<D: Disk>(
 ) -> Result<(Checkpoint, Vec<String>), LogError> {
     let io_error = |file: &str| {
         let file = file.to_owned();
-        move |error| LogError::Io { file, error }
+        move |error| LogError::of(file, error)
     };
     let mut damaged = Vec::new();
     for (number, name) in numbered(disk).map_err(io_error("data directory"))?.into_iter().rev() {

@@ -209,4 +209,13 @@ mod tests {
         assert!(error.starts_with(&format!("data directory {}", path.display())), "{error}");
         fs::remove_file(path).unwrap();
     }
+
+    #[test]
+    fn what_the_system_refuses_is_told_with_what_to_do() {
+        let told = |kind: io::ErrorKind| DataDirError::of("d".into(), kind.into()).to_string();
+        assert!(told(io::ErrorKind::PermissionDenied).starts_with("data directory d cannot be written ("));
+        assert!(told(io::ErrorKind::ReadOnlyFilesystem).starts_with("data directory d cannot be written ("));
+        assert!(told(io::ErrorKind::StorageFull).starts_with("data directory d: the disk is full: "));
+        assert!(told(io::ErrorKind::InvalidInput).starts_with("data directory d: "));
+    }
 }

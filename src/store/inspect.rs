@@ -214,7 +214,7 @@ impl Inspection {
 
 fn failed(file: &str) -> impl FnOnce(io::Error) -> LogError {
     let file = file.to_owned();
-    move |error| LogError::Io { file, error }
+    move |error| LogError::of(file, error)
 }
 
 fn kind_of(name: &str, logs: &[&str]) -> FileKind {

@@ -44,6 +44,20 @@ pub enum LogError {
         /// What it says.
         error: io::Error,
     },
+    /// There is no room.
+    #[error("{file}: the disk is full: make room on it, or move the data directory to another")]
+    Full {
+        /// The file, or the directory.
+        file: String,
+    },
+    /// This process may not.
+    #[error("{file} cannot be read and written ({error}): give it to the user that Lepus runs as")]
+    NotWritable {
+        /// The file, or the directory.
+        file: String,
+        /// What the disk says.
+        error: io::Error,
+    },
     /// Made by a later version of Lepus.
     #[error("{file} has format {version}, this program reads up to {VERSION}: use the newer Lepus that wrote it")]
     Newer {
@@ -87,6 +101,18 @@ pub struct Damage {
     pub to: Position,
     /// The whole file is not there, or so little of it that it says nothing.
     pub is_missing: bool,
+}
+
+impl LogError {
+    /// What the disk says of a file, and what to do about it.
+    pub fn of(file: impl Into<String>, error: io::Error) -> Self {
+        let file = file.into();
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { file },
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::NotWritable { file, error },
+            _ => Self::Io { file, error },
+        }
+    }
 }
 
 impl std::fmt::Display for Damage {
@@ -138,7 +164,7 @@ pub fn number_of(name: &str, log: &str) -> Option<u32> {
 
 fn at(file: impl Into<String>) -> impl FnOnce(io::Error) -> LogError {
     let file = file.into();
-    move |error| LogError::Io { file, error }
+    move |error| LogError::of(file, error)
 }
 
 /// A file that holds a part of the log.
@@ -223,6 +249,7 @@ impl<D: Disk> Log<D> {
             damages.push(Damage { file, from, to: replay_from, is_missing: end.file() < replay_from.file() });
             // What is written before that place would not be read again.
             number = number.max(replay_from.file() + 1);
+            unbegun = unbegun.filter(|unbegun| *unbegun > replay_from.file());
         }
 
         let name;
@@ -542,7 +569,7 @@ pub fn is_there<D: Disk>(disk: &D, name: &str, node: [u8; 16]) -> Result<bool, L
     match disk.open(name).and_then(|file| file.read_at(0, &mut header)) {
         Ok(()) => check_header(&header, node, name).map(|_| true),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(false),
-        Err(error) => Err(LogError::Io { file: name.into(), error }),
+        Err(error) => Err(LogError::of(name, error)),
     }
 }
 

@@ -351,3 +351,18 @@ fn a_damaged_file_is_kept_aside() {
     assert!(names.contains(&"damaged-log-0000000000000001".to_owned()), "{names:?}");
     assert!(names.contains(&"log-spare-0000000000000002".to_owned()), "{names:?}");
 }
+
+#[test]
+fn a_full_disk_is_named_at_the_start() {
+    for operations in 0..8 {
+        let disk = SimDisk::new(1);
+        disk.fail_after(operations, ErrorKind::StorageFull);
+        let Err(error) = open(&disk) else { continue };
+        assert!(
+            matches!(error, LogError::Full { .. }) && error.to_string().contains(": the disk is full: "),
+            "{error}"
+        );
+    }
+    let error = LogError::of("log", ErrorKind::PermissionDenied.into());
+    assert!(error.to_string().starts_with("log cannot be read and written ("), "{error}");
+}
