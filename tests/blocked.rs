@@ -1,6 +1,7 @@
 //! Resource alarms: publishers stand still, everybody else goes on.
 
-use lepus::broker::Alarm;
+use lepus::broker::{Alarm, Alarms};
+use lepus::{Server, Watermark};
 
 use crate::common::raw::{self, Args, Raw, Tune, id};
 use crate::common::{ChannelExt, args, connect, eventually, start};
@@ -67,6 +68,25 @@ async fn unblocked_when_the_last_alarm_is_over() {
     server.broker().set_alarm(Alarm::Disk, false);
     raw.expect(0, id::UNBLOCKED).await;
     raw.expect_alive(1).await;
+}
+
+/// FEATURES FL-1: with less free on the disk than the limit publishers wait; with another limit they go on.
+#[tokio::test]
+async fn a_full_disk_blocks_publishers() {
+    let path = std::env::temp_dir().join(format!("lepus-blocked-{:x}", rand::random::<u64>()));
+    let builder = Server::builder().data_dir(&path).log_file_bytes(1 << 20).amqp("127.0.0.1:0");
+    let server = builder.disk_free_limit(Watermark::Bytes(1 << 60)).start().await.expect("it starts");
+    let mut raw = open(&server).await;
+    let broker = server.broker();
+    eventually("the alarm is on", async || (broker.alarms() != Alarms::default()).then_some(())).await;
+    raw.send(&raw::publish(1, "amq.fanout", "", b"x")).await;
+    let blocked = raw.expect(0, id::BLOCKED).await;
+    assert_eq!(blocked.args().shortstr(), "low on disk");
+    server.set_disk_free_limit(Watermark::Bytes(0));
+    raw.expect(0, id::UNBLOCKED).await;
+    raw.expect_alive(1).await;
+    server.shutdown().await;
+    std::fs::remove_dir_all(path).expect("removed");
 }
 
 /// FEATURES PR-3: a client that does not know the method is not sent it; its socket is not read all the same.

@@ -3,6 +3,7 @@
 mod common;
 
 mod ack;
+mod bad_data_dir;
 mod blocked;
 mod bounded;
 mod channel;
@@ -27,6 +28,7 @@ mod kill;
 mod length;
 mod log_exchange;
 mod malformed;
+mod old_formats;
 mod oracle;
 mod ordering;
 mod paging;
@@ -43,6 +45,7 @@ mod quorum;
 mod reply_to;
 mod shutdown;
 mod single_active;
+mod store_tools;
 mod tls;
 mod trace;
 mod transcripts;

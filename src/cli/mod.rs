@@ -6,6 +6,7 @@
 mod limits;
 mod log;
 mod serve;
+mod store;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,9 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Load a broker and measure it.
     Perf(Box<perf::Args>),
+    /// Look into a data directory while no broker runs on it; nothing is written.
+    #[command(subcommand)]
+    Store(store::Command),
 }
 
 /// Runs what the command line asks for. The exit code is 0 for success, 1 for failure and 2 for a command line that
@@ -38,6 +42,7 @@ pub fn run() -> ExitCode {
     match cli.command {
         None => serve::run(cli.serve),
         Some(Command::Serve(args)) => serve::run(*args),
+        Some(Command::Store(command)) => store::run(&command),
         Some(Command::Perf(args)) => match perf::run(&args) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,

@@ -104,6 +104,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "FRACTION|BYTES", value_parser = watermark)]
     memory_high_watermark: Option<Watermark>,
 
+    /// Free disk space below which publishers are blocked: bytes such as 2GiB, or 1.5 of the memory [default: 50MB]
+    #[arg(long, value_name = "BYTES|FRACTION", value_parser = disk_limit)]
+    disk_free_limit: Option<Watermark>,
+
     /// Time a client may take to connect and log in [default: 10]
     #[arg(long, value_name = "SECONDS")]
     handshake_timeout: Option<u64>,
@@ -262,6 +266,7 @@ impl Args {
         set(&mut options.channel_max, self.channel_max);
         set(&mut options.message_size_max, self.max_message_size);
         set(&mut options.memory_high_watermark, self.memory_high_watermark);
+        set(&mut options.disk_free_limit, self.disk_free_limit);
         set(&mut options.handshake_timeout, self.handshake_timeout.map(Duration::from_secs));
         options.connection_max = self.connection_max.or(options.connection_max);
         options.cluster_name = self.cluster_name.or(options.cluster_name);
@@ -296,6 +301,10 @@ fn watermark(text: &str) -> Result<Watermark, &'static str> {
     quantity::watermark(text).ok_or("expected a fraction of memory such as 0.6, or bytes such as 2GiB")
 }
 
+fn disk_limit(text: &str) -> Result<Watermark, &'static str> {
+    quantity::disk_limit(text).ok_or("expected bytes such as 2GiB, or a fraction of memory such as 1.5")
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -319,9 +328,10 @@ mod tests {
         assert_eq!(options.amqp, ["127.0.0.1:1", "127.0.0.1:2"]);
         assert_eq!(options.frame_size_max, 131_072);
         assert_eq!(options.heartbeat_s, 60);
-        let line = ["--memory-high-watermark", "2GiB", "--heartbeat", "0"];
+        let line = ["--memory-high-watermark", "2GiB", "--heartbeat", "0", "--disk-free-limit", "1GB"];
         let options = args(&line).options(|_| None).unwrap().0;
         assert_eq!(options.memory_high_watermark, Watermark::Bytes(2 << 30));
+        assert_eq!(options.disk_free_limit, Watermark::Bytes(1_000_000_000));
         assert_eq!(options.heartbeat_s, 0);
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::conf::Setting;
 use super::error::Error;
 use super::quantity;
-use crate::server::{Definitions, NewUser, Options, UserPermissions};
+use crate::server::{Definitions, NewUser, Options, UserPermissions, Watermark};
 
 /// What the settings of files come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +57,8 @@ const KEYS: &[&str] = &[
     "cluster_name",
     "vm_memory_high_watermark.relative",
     "vm_memory_high_watermark.absolute",
+    "disk_free_limit.relative",
+    "disk_free_limit.absolute",
     "load_definitions",
     "management.cors.allow_origins.*",
     "management.http.max_body_size",
@@ -107,8 +109,6 @@ const IGNORED: &[&str] = &[
     "definitions.**",
     "delegate_count",
     "deprecated_features.**",
-    "disk_free_limit.absolute",
-    "disk_free_limit.relative",
     "distribution.**",
     "exchange_max",
     "heartbeat_timeout",
@@ -354,6 +354,15 @@ fn limits(options: &mut Options, settings: &Settings<'_>) -> Result<(), Error> {
                 watermark.ok_or_else(|| wrong(setting, "a fraction such as 0.6, or bytes such as 2GB"))?;
         }
     }
+    if let Some(setting) = settings.get("disk_free_limit.relative") {
+        let fraction = quantity::fraction(&setting.value);
+        let fraction = fraction.ok_or_else(|| wrong(setting, "a fraction of memory such as 1.5"))?;
+        options.disk_free_limit = Watermark::Fraction(fraction);
+    }
+    if let Some(setting) = settings.get("disk_free_limit.absolute") {
+        let bytes = quantity::bytes(&setting.value).ok_or_else(|| wrong(setting, "bytes such as 2GB"))?;
+        options.disk_free_limit = Watermark::Bytes(bytes);
+    }
     Ok(())
 }
 
@@ -465,7 +474,7 @@ fn nearest(key: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::config::conf;
-    use crate::server::{TlsOptions, Watermark};
+    use crate::server::TlsOptions;
 
     fn apply_text(text: &str) -> Result<(Options, Applied), String> {
         let settings = conf::parse(text, "f", |_| None).map_err(|error| error.to_string())?;
@@ -480,7 +489,7 @@ mod tests {
         let (options, applied) = apply_text(
             "listeners.tcp.default = 5673\nlisteners.tcp.local = ::1:5674\nheartbeat = 20\nframe_max = 262144\n\
              channel_max = 100\nmax_connections = 5\nmax_message_size = 16777216\nhandshake_timeout = 20000\n\
-             vm_memory_high_watermark.absolute = 2GB\ncluster_name = hares\nload_definitions = /d.json\n\
+             vm_memory_high_watermark.absolute = 2GB\ndisk_free_limit.relative = 1.5\ncluster_name = hares\nload_definitions = /d.json\n\
              log.console.level = warning\nheartbeat = 30",
         )
         .unwrap();
@@ -489,6 +498,10 @@ mod tests {
         assert_eq!((options.connection_max, options.message_size_max), (Some(5), 16 << 20));
         assert_eq!(options.handshake_timeout, Duration::from_secs(20));
         assert_eq!(options.memory_high_watermark, Watermark::Bytes(2_000_000_000));
+        assert_eq!(options.disk_free_limit, Watermark::Fraction(1.5));
+        let (options_absolute, _) = apply_text("disk_free_limit.absolute = 1GB").unwrap();
+        assert_eq!(options_absolute.disk_free_limit, Watermark::Bytes(1_000_000_000));
+        assert!(apply_text("disk_free_limit.relative = -1").is_err());
         assert_eq!(options.cluster_name.as_deref(), Some("hares"));
         assert_eq!(options.definitions, [Definitions::File("/d.json".into())]);
         assert_eq!((applied.log_level, applied.warnings.len()), (Some("warn"), 0));

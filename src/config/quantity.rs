@@ -33,6 +33,20 @@ pub fn watermark(text: &str) -> Option<Watermark> {
     }
 }
 
+/// Reads a fraction, which may be more than the whole.
+pub fn fraction(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|fraction: &f64| fraction.is_finite() && *fraction >= 0.0)
+}
+
+/// Reads a limit of free disk space: a fraction of memory such as `1.5`, told by its point, or a number of [`bytes()`].
+pub fn disk_limit(text: &str) -> Option<Watermark> {
+    match bytes(text) {
+        Some(bytes) => Some(Watermark::Bytes(bytes)),
+        None if text.contains('.') => fraction(text).map(Watermark::Fraction),
+        None => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +68,12 @@ mod tests {
         assert_eq!(watermark("1"), Some(Watermark::Fraction(1.0)));
         assert_eq!(watermark("2GB"), Some(Watermark::Bytes(2_000_000_000)));
         assert_eq!(watermark("0"), Some(Watermark::Bytes(0)));
+        assert_eq!(disk_limit("1.5"), Some(Watermark::Fraction(1.5)));
+        assert_eq!(disk_limit("1"), Some(Watermark::Bytes(1)));
+        assert_eq!(disk_limit("1GiB"), Some(Watermark::Bytes(1 << 30)));
+        for bad in ["-0.5", "1.5GB", "inf", "much"] {
+            assert_eq!(disk_limit(bad), None, "{bad}");
+        }
         assert_eq!(watermark("1.5"), None);
         assert_eq!(watermark("NaN"), None);
     }

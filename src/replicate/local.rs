@@ -68,7 +68,7 @@ impl LocalLog {
         let log_options =
             LogOptions { name: "log", file_bytes: options.file_bytes, prewritten: true, node: options.node };
         let Opened { log, recovered, checkpoint, first_file, segment } = recovery::recover(&disk, log_options, make)?;
-        let io_error = |error| LogError::Io { file: "data directory".into(), error };
+        let io_error = |error| LogError::of("data directory", error);
         let places = recovered.chunks().collect::<Vec<_>>().into_iter();
         let (segments, segments_thread) =
             Segments::open(disk.clone(), log_options, segment, places, failed.clone()).map_err(io_error)?;

@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod in_memory;
+mod inspect;
 mod journal;
 mod local;
 mod record;
@@ -13,6 +14,7 @@ mod segments;
 
 pub use self::checkpoint::{BegunCheckpoint, Records};
 pub use self::in_memory::InMemory;
+pub use self::inspect::{DumpError, FileReport, check, dump};
 pub use self::journal::{Journal, Written};
 pub use self::local::{Local, LocalLog, LocalOptions};
 pub use crate::store::OnSynced as OnDurable;

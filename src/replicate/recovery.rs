@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::record::{MessageBytes, Place, QUEUE, QueueState, Record};
+use super::runs::Runs;
 use super::segments::{ChunkPlace, Chunks, SEGMENT};
 use crate::store::{self, CHECKPOINT, Damage, Disk, Log, LogError, LogOptions, read_checkpoint};
 
@@ -119,11 +120,13 @@ pub struct Recovered<M> {
     pub queues: HashMap<u64, RecoveredQueue<M>>,
     /// What could not be read though it was promised.
     pub damages: Vec<Damage>,
+    /// Messages that were in files which are not there any more: a queue's number, and theirs.
+    pub lost: Vec<(u64, Runs)>,
 }
 
 impl<M: Clone> Recovered<M> {
     fn new() -> Self {
-        Self { definitions: BTreeMap::new(), queues: HashMap::new(), damages: Vec::new() }
+        Self { definitions: BTreeMap::new(), queues: HashMap::new(), damages: Vec::new(), lost: Vec::new() }
     }
 
     fn apply(&mut self, record: Record<'_>, make: &mut impl FnMut(MessageBytes<'_>) -> M) {
@@ -161,6 +164,28 @@ impl<M: Clone> Recovered<M> {
         queue.next_seq = state.next_seq;
         queue.delivered_before = state.delivered_before;
         state.chunks.into_iter().for_each(|chunk| queue.chunks.add(chunk));
+    }
+
+    /// Gives up the chunks of a segment file that is gone.
+    fn give_up(&mut self, file: u32) {
+        let (mut end, mut lost) = (0, Vec::new());
+        for (number, queue) in &mut self.queues {
+            let (gone, left): (Vec<_>, Vec<_>) =
+                queue.chunks.iter().cloned().partition(|chunk| chunk.place.position.file() == file);
+            if gone.is_empty() {
+                continue;
+            }
+            queue.chunks = Chunks::default();
+            left.into_iter().for_each(|chunk| queue.chunks.add(chunk));
+            for chunk in gone {
+                end = end.max(chunk.place.position.offset().saturating_add(chunk.place.length));
+                lost.push((*number, chunk.members));
+            }
+        }
+        let place = |offset| store::Position::new(file, offset);
+        let name = store::file_name(SEGMENT, file);
+        self.damages.push(Damage { file: name, from: place(0), to: place(end), is_missing: true });
+        self.lost.append(&mut lost);
     }
 
     /// Everything that still lies in chunks.
@@ -218,22 +243,28 @@ pub(super) fn recover<D: Disk, M: Clone>(
         return Err(LogError::Unknown { file: store::file_name(log, position.file()), offset: position.offset() });
     }
     recovered.damages = damages;
-    let segment = remove_unwanted(&**disk, recovered.chunks().map(|place| place.position.file()).collect())?;
+    let wanted: HashSet<u32> = recovered.chunks().map(|place| place.position.file()).collect();
+    for file in &wanted {
+        if !store::is_there(&**disk, &store::file_name(SEGMENT, *file), options.node)? {
+            recovered.give_up(*file);
+        }
+    }
+    let segment = remove_unwanted(&**disk, options.node, &wanted)?;
     let first_file = checkpoint.replay_from.file().max(1);
     Ok(Opened { log, recovered, checkpoint: checkpoint.number, first_file, segment })
 }
 
 /// Removes segment files that nobody wants anything of. Gives the number of the next one.
-fn remove_unwanted<D: Disk>(disk: &D, wanted: HashSet<u32>) -> Result<u32, LogError> {
+fn remove_unwanted<D: Disk>(disk: &D, node: [u8; 16], wanted: &HashSet<u32>) -> Result<u32, LogError> {
     let failed = |file: &str| {
         let file = file.to_owned();
-        move |error| LogError::Io { file, error }
+        move |error| LogError::of(file, error)
     };
     let mut next = wanted.iter().max().map_or(1, |last| last + 1);
     for name in disk.list().map_err(failed("data directory"))? {
         if let Some(number) = store::number_of(&name, SEGMENT) {
             next = next.max(number + 1);
-            if !wanted.contains(&number) {
+            if !wanted.contains(&number) && store::is_ours(disk, &name, node).map_err(failed(&name))? {
                 disk.remove(&name).map_err(failed(&name))?;
             }
         }

@@ -175,6 +175,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Blocks publishers while less than this is free where the data directory lies.
+    pub fn disk_free_limit(mut self, limit: Watermark) -> Self {
+        self.options.disk_free_limit = limit;
+        self
+    }
+
     /// Refuses connections beyond `count`.
     pub fn connection_max(mut self, count: u32) -> Self {
         self.options.connection_max = Some(count);

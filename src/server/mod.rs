@@ -6,6 +6,7 @@
 
 mod builder;
 mod connections;
+mod disk;
 mod error;
 mod http;
 mod listener;
@@ -66,7 +67,9 @@ pub struct Server {
     /// One task for each listener, which owns its connections.
     listeners: JoinSet<()>,
     lanes: JoinSet<()>,
-    memory: JoinSet<()>,
+    /// What looks at memory and disk.
+    watchers: JoinSet<()>,
+    disk_free_limit: watch::Sender<Watermark>,
     storage: Option<storage::Store>,
     /// Listeners of the management API, and its sampling.
     http: JoinSet<()>,
@@ -128,6 +131,11 @@ impl Server {
         &self.broker
     }
 
+    /// Blocks publishers from now on while less than this is free where the data directory lies.
+    pub fn set_disk_free_limit(&self, limit: Watermark) {
+        self.disk_free_limit.send_replace(limit);
+    }
+
     /// Waits for a failure that makes the server useless: the end of a lane, or a disk that does not write. Never
     /// returns while all is well.
     pub async fn failed(&mut self) {
@@ -164,7 +172,7 @@ impl Server {
             }
         }
         self.listeners.shutdown().await;
-        self.memory.shutdown().await;
+        self.watchers.shutdown().await;
         if let Some(storage) = &self.storage {
             storage.checkpoint(&self.broker).await;
         }

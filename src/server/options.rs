@@ -60,6 +60,9 @@ pub struct Options {
     /// Resident memory above which publishers are blocked. Default 0.6 of what there is
     /// (`vm_memory_high_watermark`).
     pub memory_high_watermark: Watermark,
+    /// Free space where the data directory lies, below which publishers are blocked. Default 50 MB (`disk_free_limit`);
+    /// a fraction is one of memory, as RabbitMQ's.
+    pub disk_free_limit: Watermark,
     /// Open connections of this node. Default none (`connection_max`).
     pub connection_max: Option<u32>,
     /// Lanes that queues are spread over. Default: one for each core.
@@ -95,6 +98,7 @@ impl Default for Options {
             handshakes_max: 4096,
             message_size_max: 128 << 20,
             memory_high_watermark: Watermark::Fraction(0.6),
+            disk_free_limit: Watermark::Bytes(50_000_000),
             connection_max: None,
             lanes: None,
             cluster_name: None,
@@ -163,7 +167,7 @@ pub enum Definitions {
     Json(String),
 }
 
-/// A bound on resident memory.
+/// A bound on resident memory, or on free disk space.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Watermark {
     /// Of the machine's memory, or of the control group's limit if that is less.

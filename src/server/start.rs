@@ -13,7 +13,7 @@ use super::connections::{Acceptor, Preamble};
 use super::error::Error;
 use super::options::{Definitions, NewUser, Options, UserPermissions};
 use super::storage::{self, Kept, Store};
-use super::{Server, Storage, listener, memory, tls};
+use super::{Server, Storage, disk, listener, memory, tls};
 use crate::amqp;
 use crate::auth::{Auth, AuthError, Pattern, Secret};
 use crate::broker::{self, Broker};
@@ -59,12 +59,16 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
     }
     import(&options.definitions, &broker).await?;
 
-    let mut memory = JoinSet::new();
+    let mut watchers = JoinSet::new();
     match memory::watermark_bytes(options.memory_high_watermark) {
         Some(watermark_bytes) => {
-            memory.spawn(memory::watch(broker.clone(), watermark_bytes));
+            watchers.spawn(memory::watch(broker.clone(), watermark_bytes));
         }
         None => warn!("the memory of this machine is unknown: the memory alarm is off"),
+    }
+    let (disk_free_limit, limits) = watch::channel(options.disk_free_limit);
+    if let Some(Storage::Directory(path)) = &options.storage {
+        watchers.spawn(disk::watch(broker.clone(), path.clone(), limits));
     }
     let (stop, _) = watch::channel(false);
     let (amqps, amqp): (Vec<_>, Vec<_>) = listeners.iter().partition(|(_, tls)| tls.is_some());
@@ -95,7 +99,8 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         uri_parts: uri_parts(users.first(), vhosts.first()),
         stop,
         lanes,
-        memory,
+        watchers,
+        disk_free_limit,
         storage,
         shutdown_timeout: options.shutdown_timeout,
     })

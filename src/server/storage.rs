@@ -92,8 +92,11 @@ async fn make_checkpoints(broker: Broker, log: Weak<LocalLog>, grown: Arc<Notify
 
 fn tell(recovered: &Recovered<Option<Message>>) {
     for damage in &recovered.damages {
-        let (from, to) = (damage.from.offset(), damage.to.offset());
-        error!(file = damage.file, from, to, "a part of the log cannot be read: what it said is lost");
+        error!(file = damage.file, "{damage}");
+    }
+    for (queue, messages) in &recovered.lost {
+        let (first, last) = (messages.first(), messages.last());
+        error!(queue, lost = messages.count(), first, last, "messages of a queue are lost with the file they were in");
     }
     let queues = recovered.queues.len();
     if recovered.damages.is_empty() {

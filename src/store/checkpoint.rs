@@ -9,11 +9,11 @@ use super::log::{LogError, file_name, number_of};
 
 /// What checkpoints are called.
 pub const CHECKPOINT: &str = "checkpoint";
-const UNFINISHED: &str = "checkpoint-unfinished";
+pub(super) const UNFINISHED: &str = "checkpoint-unfinished";
 /// Blocks are written out when they have so many bytes.
 const BLOCK_BYTES: u32 = 1 << 20;
 /// `source` of the last block, which says that all are there.
-const LAST: u32 = u32::MAX;
+pub(super) const LAST: u32 = u32::MAX;
 
 /// A checkpoint being written.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ pub fn read_checkpoint<D: Disk>(
 ) -> Result<(Checkpoint, Vec<String>), LogError> {
     let io_error = |file: &str| {
         let file = file.to_owned();
-        move |error| LogError::Io { file, error }
+        move |error| LogError::of(file, error)
     };
     let mut damaged = Vec::new();
     for (number, name) in numbered(disk).map_err(io_error("data directory"))?.into_iter().rev() {
@@ -125,7 +125,7 @@ pub fn read_checkpoint<D: Disk>(
 }
 
 /// What the last block says, if everything before it is whole.
-fn last_words(bytes: &[u8], number: u32) -> Option<([u8; 16], Position)> {
+pub(super) fn last_words(bytes: &[u8], number: u32) -> Option<([u8; 16], Position)> {
     let mut last = None;
     let mut scan = Scan::part(bytes, Position::new(number, 0));
     for stretch in scan.by_ref() {

@@ -9,8 +9,9 @@ use thiserror::Error;
 
 use super::disk::{Directory, Disk as _};
 
-const LOCK: &str = "lock";
-const NODE: &str = "node";
+pub(super) const LOCK: &str = "lock";
+pub(super) const NODE: &str = "node";
+pub(super) const UNFINISHED: &str = "node-unfinished";
 const VERSION: u32 = 1;
 /// What the node file begins with.
 const TITLE: &str = "Lepus data directory, format ";
@@ -26,6 +27,22 @@ pub enum DataDirError {
         path: PathBuf,
         /// What it says.
         error: io::Error,
+    },
+    /// This process may not write there.
+    #[error(
+        "data directory {} cannot be written ({error}): give it to the user that Lepus runs as, or name another one", path.display()
+    )]
+    NotWritable {
+        /// The directory, or a file in it.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// There is no room for it.
+    #[error("data directory {}: the disk is full: make room on it, or name a directory on another", path.display())]
+    Full {
+        /// The directory, or a file in it.
+        path: PathBuf,
     },
     /// Another process has it.
     #[error("data directory {} is in use by another process: stop it, or give this one another directory", path.display())]
@@ -66,6 +83,52 @@ pub struct DirLock {
     _file: File,
 }
 
+impl DataDirError {
+    fn of(path: PathBuf, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::NotWritable { path, error },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
+            _ => Self::Io { path, error },
+        }
+    }
+}
+
+/// Keeps processes out that would write, as long as it lives; others that only read are let in. A directory that no
+/// broker ever had has no lock, and needs none.
+pub(super) fn lock_to_read(path: &Path) -> Result<Option<DirLock>, DataDirError> {
+    let failed = |error| DataDirError::Io { path: path.join(LOCK), error };
+    // Without this, a directory that is not there would be one without a lock.
+    fs::read_dir(path).map_err(|error| DataDirError::Io { path: path.to_owned(), error })?;
+    let lock = match File::open(path.join(LOCK)) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    match flock(&lock, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(Some(DirLock { _file: lock })),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(DataDirError::InUse { path: path.to_owned() }),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+/// Whose the directory is.
+pub(super) fn read_node(path: &Path) -> Result<[u8; 16], DataDirError> {
+    let path = path.join(NODE);
+    let no_node = |path: &Path| DataDirError::NoNode { path: path.to_owned() };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+            return Err(no_node(&path));
+        }
+        Err(error) => return Err(DataDirError::Io { path, error }),
+    };
+    let (version, node) = parse(&text).ok_or_else(|| no_node(&path))?;
+    if version > VERSION {
+        return Err(DataDirError::Newer { path, version });
+    }
+    node.ok_or_else(|| no_node(&path))
+}
+
 impl DataDir {
     /// Takes the directory, making it if need be.
     ///
@@ -74,7 +137,7 @@ impl DataDir {
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let at = |name: &str| {
             let path = path.join(name);
-            move |error| DataDirError::Io { path, error }
+            move |error: io::Error| DataDirError::of(path, error)
         };
         fs::create_dir_all(path).map_err(at(""))?;
         let lock =
@@ -85,25 +148,16 @@ impl DataDir {
             Err(error) => return Err(at(LOCK)(error.into())),
         }
         let directory = Directory::open(path).map_err(at(""))?;
-        let no_node = || DataDirError::NoNode { path: path.join(NODE) };
-        let node = match fs::read_to_string(path.join(NODE)) {
-            Ok(text) => {
-                let (version, node) = parse(&text).ok_or_else(no_node)?;
-                if version > VERSION {
-                    return Err(DataDirError::Newer { path: path.join(NODE), version });
-                }
-                node.ok_or_else(no_node)?
+        let node = if path.join(NODE).exists() {
+            read_node(path)?
+        } else {
+            let names = directory.list().map_err(at(""))?;
+            if names.iter().any(|name| name.starts_with("log-") || name.starts_with("checkpoint-")) {
+                return Err(DataDirError::NoNode { path: path.join(NODE) });
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let names = directory.list().map_err(at(""))?;
-                if names.iter().any(|name| name.starts_with("log-") || name.starts_with("checkpoint-")) {
-                    return Err(no_node());
-                }
-                let node = rand::random();
-                write_node(&directory, node).map_err(at(NODE))?;
-                node
-            }
-            Err(error) => return Err(at(NODE)(error)),
+            let node = rand::random();
+            write_node(&directory, node).map_err(at(NODE))?;
+            node
         };
         Ok(Self { directory, node, lock: DirLock { _file: lock } })
     }
@@ -121,11 +175,11 @@ fn parse(text: &str) -> Option<(u32, Option<[u8; 16]>)> {
 }
 
 fn write_node(directory: &Directory, node: [u8; 16]) -> io::Result<()> {
-    let unfinished = directory.path().join("node-unfinished");
+    let unfinished = directory.path().join(UNFINISHED);
     let mut file = File::create(&unfinished)?;
     writeln!(file, "{TITLE}{VERSION}\nnode {:032x}", u128::from_be_bytes(node))?;
     file.sync_all()?;
-    directory.rename("node-unfinished", NODE)?;
+    directory.rename(UNFINISHED, NODE)?;
     directory.sync()
 }
 
@@ -154,5 +208,14 @@ mod tests {
         let error = DataDir::open(&path).unwrap_err().to_string();
         assert!(error.starts_with(&format!("data directory {}", path.display())), "{error}");
         fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn what_the_system_refuses_is_told_with_what_to_do() {
+        let told = |kind: io::ErrorKind| DataDirError::of("d".into(), kind.into()).to_string();
+        assert!(told(io::ErrorKind::PermissionDenied).starts_with("data directory d cannot be written ("));
+        assert!(told(io::ErrorKind::ReadOnlyFilesystem).starts_with("data directory d cannot be written ("));
+        assert!(told(io::ErrorKind::StorageFull).starts_with("data directory d: the disk is full: "));
+        assert!(told(io::ErrorKind::InvalidInput).starts_with("data directory d: "));
     }
 }

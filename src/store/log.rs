@@ -10,7 +10,9 @@ use super::block::{Block, Position, Record, Scan, Stretch};
 use super::disk::{Disk, DiskFile};
 
 /// Bytes before a file's first block.
-const FILE_HEADER: usize = 64;
+pub(super) const FILE_HEADER: usize = 64;
+/// What stands before the name of a file that is kept because it is damaged.
+pub(super) const DAMAGED: &str = "damaged-";
 const FILE_MAGIC: [u8; 8] = *b"LEPUSLOG";
 const VERSION: u32 = 1;
 /// Files kept to be used again.
@@ -40,6 +42,20 @@ pub enum LogError {
         /// The file, or the directory.
         file: String,
         /// What it says.
+        error: io::Error,
+    },
+    /// There is no room.
+    #[error("{file}: the disk is full: make room on it, or move the data directory to another")]
+    Full {
+        /// The file, or the directory.
+        file: String,
+    },
+    /// This process may not.
+    #[error("{file} cannot be read and written ({error}): give it to the user that Lepus runs as")]
+    NotWritable {
+        /// The file, or the directory.
+        file: String,
+        /// What the disk says.
         error: io::Error,
     },
     /// Made by a later version of Lepus.
@@ -83,6 +99,30 @@ pub struct Damage {
     pub from: Position,
     /// First byte that is good again.
     pub to: Position,
+    /// The whole file is not there, or so little of it that it says nothing.
+    pub is_missing: bool,
+}
+
+impl LogError {
+    /// What the disk says of a file, and what to do about it.
+    pub fn of(file: impl Into<String>, error: io::Error) -> Self {
+        let file = file.into();
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { file },
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::NotWritable { file, error },
+            _ => Self::Io { file, error },
+        }
+    }
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (from, to) = (self.from.offset(), self.to.offset());
+        match self.is_missing {
+            true => write!(f, "missing, or cut short: what it said up to byte {to} is lost"),
+            false => write!(f, "bytes {from}..{to} cannot be read: what they said is lost"),
+        }
+    }
 }
 
 /// See the module's documentation.
@@ -102,6 +142,8 @@ pub struct Log<D: Disk> {
     spares: Vec<String>,
     /// A spare file that is being made.
     ordered: Option<String>,
+    /// Files with damage: they are kept aside.
+    damaged: Vec<u32>,
 }
 
 /// The name of a file of a log.
@@ -122,15 +164,15 @@ pub fn number_of(name: &str, log: &str) -> Option<u32> {
 
 fn at(file: impl Into<String>) -> impl FnOnce(io::Error) -> LogError {
     let file = file.into();
-    move |error| LogError::Io { file, error }
+    move |error| LogError::of(file, error)
 }
 
 /// A file that holds a part of the log.
-struct Begun {
-    number: u32,
-    bytes: Vec<u8>,
-    previous_end: Position,
-    header_is_whole: bool,
+pub(super) struct Begun {
+    pub(super) number: u32,
+    pub(super) bytes: Vec<u8>,
+    pub(super) previous_end: Position,
+    pub(super) header_is_whole: bool,
 }
 
 impl<D: Disk> Log<D> {
@@ -162,7 +204,9 @@ impl<D: Disk> Log<D> {
         for found_number in numbers {
             if found_number < replay_from.file() {
                 let name = file_name(options.name, found_number);
-                disk.remove(&name).map_err(at(&name))?;
+                if is_ours(&*disk, &name, options.node).map_err(at(&name))? {
+                    disk.remove(&name).map_err(at(&name))?;
+                }
                 continue;
             }
             number = found_number + 1;
@@ -179,7 +223,10 @@ impl<D: Disk> Log<D> {
                     spares.push(spare);
                     continue;
                 }
+                Contents::Alien => continue,
             };
+            let before = current.as_ref().map(|before| before.number);
+            damages.extend(missing_before(&begun, before, replay_from, options.name));
             if let Some(before) = current.replace(begun) {
                 // A damaged header does not say where the file before it ends.
                 let next = current.as_ref().filter(|next| next.header_is_whole);
@@ -194,6 +241,15 @@ impl<D: Disk> Log<D> {
             // What a killed process left may be in the system's cache only, and is relied on from now on.
             let name = file_name(options.name, last.number);
             disk.open(&name).and_then(|file| file.sync()).map_err(at(&name))?;
+        }
+
+        if end < replay_from && replay_from.offset() > FILE_HEADER as u32 {
+            let (file, from) =
+                (file_name(options.name, replay_from.file()), end.max(Position::new(replay_from.file(), 0)));
+            damages.push(Damage { file, from, to: replay_from, is_missing: end.file() < replay_from.file() });
+            // What is written before that place would not be read again.
+            number = number.max(replay_from.file() + 1);
+            unbegun = unbegun.filter(|unbegun| *unbegun > replay_from.file());
         }
 
         let name;
@@ -218,7 +274,8 @@ impl<D: Disk> Log<D> {
             }
         };
         let file = file.map_err(at(name))?;
-        let log = Self::at_start(disk, options, file, number, end, spares);
+        let mut log = Self::at_start(disk, options, file, number, end, spares);
+        log.damaged = damages.iter().filter(|damage| !damage.is_missing).map(|damage| damage.from.file()).collect();
         Ok((log, damages))
     }
 
@@ -248,6 +305,7 @@ impl<D: Disk> Log<D> {
             next: None,
             spares,
             ordered: None,
+            damaged: Vec::new(),
         }
     }
 
@@ -382,6 +440,11 @@ impl<D: Disk> Log<D> {
     /// Nothing of this file is needed any more: it is kept to be used again, or removed. Lasts with the next file
     /// that gets its name.
     pub fn retire(&mut self, number: u32) -> io::Result<()> {
+        if self.damaged.contains(&number) {
+            // Somebody may want to see what is left of it.
+            let name = file_name(self.options.name, number);
+            return self.disk.rename(&name, &format!("{DAMAGED}{name}"));
+        }
         if self.options.prewritten && self.spares.len() < SPARES_MAX {
             let spare = spare_name(self.options.name, number);
             self.disk.rename(&file_name(self.options.name, number), &spare)?;
@@ -436,6 +499,9 @@ fn take_file<D: Disk>(
     let length = if options.prewritten { length } else { 0 };
     // A spare of another length was made with other options, or for a long block.
     while let Some(spare) = spares.pop() {
+        if !is_ours(disk, &spare, options.node)? {
+            continue;
+        }
         let file = disk.open(&spare)?;
         if file.length()? == u64::from(length) {
             disk.rename(&spare, &name)?;
@@ -450,13 +516,69 @@ fn take_file<D: Disk>(
 }
 
 /// What a log file turns out to be.
-enum Contents {
+pub(super) enum Contents {
     /// A part of the log.
     Begun(Begun),
     /// What is left of a first write that was never synced.
     Remains,
     /// Nothing was ever written to it under this name.
     Nothing,
+    /// Nothing of Lepus was ever written to it: it is left alone.
+    Alien,
+}
+
+/// Whether nothing else than Lepus, for this node, can have made a file: it is empty, or has a header, or zeros in its
+/// place.
+pub fn is_ours<D: Disk>(disk: &D, name: &str, node: [u8; 16]) -> io::Result<bool> {
+    let file = disk.open(name)?;
+    let mut header = [0; FILE_HEADER];
+    let length = usize::try_from(file.length()?).unwrap_or(FILE_HEADER).min(FILE_HEADER);
+    file.read_at(0, &mut header[..length])?;
+    Ok(header_is_ours(&header, node))
+}
+
+fn header_is_ours(header: &[u8; FILE_HEADER], node: [u8; 16]) -> bool {
+    *header == [0; FILE_HEADER] || is_whole(header) && header[24..40] == node
+}
+
+fn is_whole(header: &[u8; FILE_HEADER]) -> bool {
+    header[..8] == FILE_MAGIC && crc32fast::hash(&header[..60]).to_le_bytes() == header[60..]
+}
+
+/// Whether this is the header of a file; one of a later version, or of another node, is an error.
+fn check_header(header: &[u8; FILE_HEADER], node: [u8; 16], name: &str) -> Result<bool, LogError> {
+    if !is_whole(header) {
+        return Ok(false);
+    }
+    let version = header[8..].first_chunk().map_or(0, |version| u32::from_le_bytes(*version));
+    if version > VERSION {
+        return Err(LogError::Newer { file: name.into(), version });
+    }
+    if header[24..40] != node {
+        return Err(LogError::Foreign { file: name.into() });
+    }
+    Ok(true)
+}
+
+/// Whether a file of a log is there and has a header's length.
+///
+/// # Errors
+/// It is of a later version, or of another node.
+pub fn is_there<D: Disk>(disk: &D, name: &str, node: [u8; 16]) -> Result<bool, LogError> {
+    let mut header = [0; FILE_HEADER];
+    match disk.open(name).and_then(|file| file.read_at(0, &mut header)) {
+        Ok(()) => check_header(&header, node, name).map(|_| true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(false),
+        Err(error) => Err(LogError::of(name, error)),
+    }
+}
+
+/// A file ends where the one behind it says; if it is not there at all, that is what is lost.
+pub(super) fn missing_before(begun: &Begun, before: Option<u32>, replay_from: Position, log: &str) -> Option<Damage> {
+    let end = begun.previous_end;
+    let is_missing = begun.header_is_whole && end > replay_from && before.is_none_or(|before| before < end.file());
+    let from = before.map_or(replay_from, |before| Position::new(before + 1, 0));
+    is_missing.then(|| Damage { file: file_name(log, end.file()), from, to: end, is_missing: true })
 }
 
 /// Reads a file whole.
@@ -466,27 +588,28 @@ fn read_file<D: Disk>(disk: &D, options: &LogOptions, number: u32) -> Result<Con
     let length = usize::try_from(file.length().map_err(at(&name))?).unwrap_or(usize::MAX);
     let mut bytes = vec![0; length];
     file.read_at(0, &mut bytes).map_err(at(&name))?;
-    let Some((header, _)) = bytes.split_first_chunk::<FILE_HEADER>() else {
+    contents(bytes, options.node, number, name)
+}
+
+/// What the bytes of a file are.
+pub(super) fn contents(bytes: Vec<u8>, node: [u8; 16], number: u32, name: String) -> Result<Contents, LogError> {
+    let Some(header) = bytes.first_chunk::<FILE_HEADER>() else {
         return Ok(Contents::Nothing);
     };
     let field = |at: usize| header[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    let is_whole = header[..8] == FILE_MAGIC && crc32fast::hash(&header[..60]).to_le_bytes() == header[60..];
-    if is_whole {
-        let version = field(8) as u32;
-        if version > VERSION {
-            return Err(LogError::Newer { file: name, version });
-        }
-        if header[24..40] != options.node {
-            return Err(LogError::Foreign { file: name });
-        }
-    }
+    let is_whole = check_header(header, node, &name)?;
     let header_is_whole = is_whole && field(16) == u64::from(number);
     if !header_is_whole {
         let mut scan = Scan::new(&bytes, number, FILE_HEADER);
         let remains = scan.by_ref().count();
         // The header was synced with the first write.
         if scan.synced < Position::new(number, FILE_HEADER as u32 + 1) {
-            return Ok(if remains == 0 { Contents::Nothing } else { Contents::Remains });
+            let is_ours = header_is_ours(header, node);
+            return Ok(match remains {
+                0 if is_ours => Contents::Nothing,
+                0 => Contents::Alien,
+                _ => Contents::Remains,
+            });
         }
     }
     Ok(Contents::Begun(Begun { number, previous_end: Position(field(40)), header_is_whole, bytes }))
@@ -495,7 +618,7 @@ fn read_file<D: Disk>(disk: &D, options: &LogOptions, number: u32) -> Result<Con
 /// Where the log ends in its newest file. Every write was begun when the one before was synced, so what any block
 /// says of its time holds for all: what is unreadable behind that was never promised, and is the end. A block stands
 /// or falls there as a whole.
-fn end_of_newest(begun: &Begun) -> Position {
+pub(super) fn end_of_newest(begun: &Begun) -> Position {
     let place = |offset| Position::new(begun.number, offset);
     let mut scan = Scan::new(&begun.bytes, begun.number, FILE_HEADER);
     let mut bad = Vec::new();
@@ -508,11 +631,20 @@ fn end_of_newest(begun: &Begun) -> Position {
     bad.into_iter().find(|start| *start >= synced).unwrap_or(place(scan.at()))
 }
 
-/// Gives the records of a file to `found`, up to `end`; before that everything was promised.
-fn emit(begun: &Begun, end: Position, log: &str, found: &mut impl FnMut(Record<'_>), damages: &mut Vec<Damage>) {
+/// Gives the records of a file to `found`, up to `end`; before that everything was promised. Tells where the last
+/// readable block ends.
+pub(super) fn emit(
+    begun: &Begun,
+    end: Position,
+    log: &str,
+    found: &mut impl FnMut(Record<'_>),
+    damages: &mut Vec<Damage>,
+) -> u32 {
     let number = begun.number;
     let place = |offset: u32| Position::new(number, offset);
-    let mut damage = |from: Position, to: Position| damages.push(Damage { file: file_name(log, number), from, to });
+    let mut damage = |from: Position, to: Position| {
+        damages.push(Damage { file: file_name(log, number), from, to, is_missing: false });
+    };
     if !begun.header_is_whole {
         damage(place(0), place(FILE_HEADER as u32));
     }
@@ -527,4 +659,5 @@ fn emit(begun: &Begun, end: Position, log: &str, found: &mut impl FnMut(Record<'
     if end.offset() != u32::MAX && scan.at() < end.offset() {
         damage(place(scan.at()), end);
     }
+    scan.at()
 }

@@ -5,6 +5,7 @@ mod block;
 mod checkpoint;
 mod data_dir;
 mod disk;
+mod inspect;
 mod log;
 mod reader;
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub use self::block::{BLOCK_HEADER, Block, Position, RECORD_HEADER, Record};
 pub use self::checkpoint::{CHECKPOINT, Checkpoint, CheckpointWriter, read_checkpoint};
 pub use self::data_dir::{DataDir, DataDirError, DirLock};
 pub use self::disk::{Directory, Disk, DiskFile};
-pub use self::log::{Damage, Log, LogError, LogOptions, Tail, file_name, number_of};
+pub use self::inspect::{Contents, FileKind, Inspection};
+pub use self::log::{Damage, Log, LogError, LogOptions, Tail, file_name, is_ours, is_there, number_of};
 pub use self::reader::Reader;
 pub use self::writer::{OnSynced, SyncMode, Writer};

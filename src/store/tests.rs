@@ -176,7 +176,12 @@ fn retired_files_are_used_again() {
     let names = super::Disk::list(&bench.disk).unwrap();
     assert!(names.len() <= 3, "{names:?}");
     bench.disk = bench.disk.crash();
-    let (log, found, damages) = open(&bench.disk).unwrap();
+    let mut found = Vec::new();
+    let from = Position::new(retired + 1, 0);
+    let (log, damages) = Log::open(Arc::new(bench.disk.clone()), OPTIONS, from, |record| {
+        found.push(u64::from_le_bytes(*record.payload.first_chunk().unwrap()));
+    })
+    .unwrap();
     assert!(damages.is_empty(), "{damages:?}");
     // What the files' former lives held is not seen again.
     assert!(found.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{found:?}");
@@ -262,4 +267,102 @@ fn a_damaged_checkpoint_is_told_and_not_used() {
     assert!(error.is_ok(), "a damaged one is nobody's");
     checkpoint(&disk, 4, 10).unwrap();
     assert!(matches!(read_checkpoint(&disk, [0; 16], |_| ()), Err(LogError::Foreign { .. })));
+}
+
+/// A log of at least so many files.
+fn log_of(seed: u64, files: u32) -> Bench {
+    let mut bench = Bench::new(seed);
+    let mut log = open(&bench.disk).unwrap().0;
+    let mut tail = log.tail();
+    while log.synced().file() < files {
+        let mut blocks = bench.blocks(&mut tail);
+        write(&mut log, &mut blocks).unwrap();
+    }
+    bench.promised = bench.written;
+    bench
+}
+
+#[test]
+fn a_file_that_is_gone_or_emptied_is_told() {
+    for (file, empties) in [(1, false), (3, false), (1, true), (3, true)] {
+        let bench = log_of(7, 5);
+        let name = format!("log-{file:016x}");
+        if empties {
+            super::Disk::create(&bench.disk, &name, 10).unwrap();
+        } else {
+            super::Disk::remove(&bench.disk, &name).unwrap();
+        }
+        let (_, found, damages) = open(&bench.disk).unwrap();
+        let told: Vec<(&str, bool)> = damages.iter().map(|damage| (damage.file.as_str(), damage.is_missing)).collect();
+        assert_eq!(told, [(name.as_str(), true)]);
+        assert!(found.len() < bench.promised as usize && found.is_sorted());
+        // What was not lost is there at the next start, too, and what comes is behind.
+        assert_eq!(open(&bench.disk).unwrap().1, found);
+    }
+}
+
+#[test]
+fn a_log_shorter_than_its_checkpoint_says_goes_on_behind() {
+    let mut bench = log_of(8, 2);
+    let replay_from = Position::new(2, 9000);
+    super::Disk::create(&bench.disk, "log-0000000000000002", 0).unwrap();
+    let read = |disk: &SimDisk| {
+        let mut found = 0;
+        let (log, damages) = Log::open(Arc::new(disk.clone()), OPTIONS, replay_from, |_| found += 1).unwrap();
+        (log, found, damages)
+    };
+    let (mut log, found, damages) = read(&bench.disk);
+    assert_eq!((found, damages.len(), damages[0].file.as_str()), (0, 1, "log-0000000000000002"));
+    let mut blocks = bench.blocks(&mut log.tail());
+    write(&mut log, &mut blocks).unwrap();
+    assert_eq!(read(&bench.disk).1, blocks.len());
+}
+
+#[test]
+fn what_others_wrote_is_left_alone() {
+    let bench = log_of(9, 2);
+    let names = ["log-0000000000000007", "log-spare-0000000000000001", "log-0000000000000000"];
+    for name in names {
+        let file = super::Disk::create(&bench.disk, name, 0).unwrap();
+        super::DiskFile::write_at(&file, 0, &[std::io::IoSlice::new(&[b'x'; 100])]).unwrap();
+    }
+    for _ in 0..2 {
+        let (mut log, ..) = open(&bench.disk).unwrap();
+        assert!(log.end().file() > 7);
+        log.prepare().unwrap();
+        for name in names {
+            let mut bytes = [0; 100];
+            let file = super::Disk::open(&bench.disk, name).unwrap();
+            super::DiskFile::read_at(&file, 0, &mut bytes).unwrap();
+            assert_eq!(bytes, [b'x'; 100], "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_file_is_kept_aside() {
+    let bench = log_of(10, 3);
+    bench.disk.flip("log-0000000000000001", 200, 0);
+    let (mut log, _, damages) = open(&bench.disk).unwrap();
+    assert_eq!(damages.len(), 1);
+    log.retire(1).unwrap();
+    log.retire(2).unwrap();
+    let names = super::Disk::list(&bench.disk).unwrap();
+    assert!(names.contains(&"damaged-log-0000000000000001".to_owned()), "{names:?}");
+    assert!(names.contains(&"log-spare-0000000000000002".to_owned()), "{names:?}");
+}
+
+#[test]
+fn a_full_disk_is_named_at_the_start() {
+    for operations in 0..8 {
+        let disk = SimDisk::new(1);
+        disk.fail_after(operations, ErrorKind::StorageFull);
+        let Err(error) = open(&disk) else { continue };
+        assert!(
+            matches!(error, LogError::Full { .. }) && error.to_string().contains(": the disk is full: "),
+            "{error}"
+        );
+    }
+    let error = LogError::of("log", ErrorKind::PermissionDenied.into());
+    assert!(error.to_string().starts_with("log cannot be read and written ("), "{error}");
 }

@@ -1,5 +1,7 @@
 //! A data directory of a test's own.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 
 use lepus::{Server, ServerBuilder};
@@ -21,6 +23,26 @@ impl Place {
     /// Starts a broker that keeps its things there.
     pub(crate) async fn start(&self) -> Server {
         self.builder().start().await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The names of its files that begin so, spare ones aside, in order.
+    pub(crate) fn files(&self, kind: &str) -> Vec<String> {
+        let names = self.contents().into_keys();
+        names.filter(|name| name.starts_with(kind) && !name.contains("spare")).collect()
+    }
+
+    /// The first of them: name and path.
+    pub(crate) fn file(&self, kind: &str) -> (String, PathBuf) {
+        let name = self.files(kind).into_iter().next().unwrap_or_else(|| panic!("no {kind}"));
+        let path = self.0.join(&name);
+        (name, path)
+    }
+
+    /// Names and contents of all files.
+    pub(crate) fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        let entries = fs::read_dir(&self.0).expect("the directory").map(|entry| entry.expect("an entry"));
+        let name = |entry: &fs::DirEntry| entry.file_name().into_string().expect("a name");
+        entries.map(|entry| (name(&entry), fs::read(entry.path()).expect("readable"))).collect()
     }
 }
 

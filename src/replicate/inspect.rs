@@ -1,0 +1,337 @@
+//! A data directory in words, for whoever wants to know what is in it while no broker runs: whether it is whole, and
+//! what its records say.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::path::Path;
+
+use super::journal::JOURNAL;
+use super::record::{MessageBytes, Place, QUEUE, QueueState, Record};
+use super::segments::SEGMENT;
+use crate::store::{self, Contents, Damage, DataDirError, FileKind, Inspection, LogError};
+
+/// The logs of a data directory: the first is written ahead of all else.
+const LOGS: &[&str] = &["log", SEGMENT];
+/// Which of them is that of segments.
+const SEGMENTS: usize = 1;
+/// Bytes of a body that are shown unless all are asked for.
+const SHOWN_BYTES: usize = 32;
+
+/// A file of a data directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileReport {
+    /// Its name.
+    pub file: String,
+    /// What it holds.
+    pub holds: String,
+    /// What is wrong with it; empty: it is whole.
+    pub damages: Vec<String>,
+}
+
+/// Verifies every sum in a data directory and tells of each file what it holds. Nothing is written.
+///
+/// # Errors
+/// The directory is in use, cannot be read, or nothing says whose it is.
+pub fn check(path: &Path, mut report: impl FnMut(&FileReport)) -> Result<(), DataDirError> {
+    let inspection = Inspection::open(path, LOGS)?;
+    let newest = inspection.files().iter().filter_map(|(kind, _)| checkpoint_number(*kind)).max();
+    let mut known = Known::default();
+    for (kind, name) in inspection.files() {
+        let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
+        let is_newest = newest.is_some() && checkpoint_number(*kind) == newest;
+        let scanned = inspection.scan_file(*kind, name, |record| {
+            *kinds.entry(kind_name(record.kind)).or_default() += 1;
+            if is_newest && record.kind == QUEUE {
+                known.take_up(QueueState::decode(record.payload));
+            }
+        });
+        report(&match scanned {
+            Ok(contents) => {
+                known.replay_from = contents.replay_from.filter(|_| is_newest).unwrap_or(known.replay_from);
+                known.report(*kind, name, &contents, &kinds)
+            }
+            Err(error) => known.unreadable(*kind, name, &error),
+        });
+    }
+    for (number, chunks) in std::mem::take(&mut known.chunks) {
+        let damages =
+            vec![format!("missing: {} in it are lost", messages(chunks.iter().map(|(_, count)| *count).sum()))];
+        report(&FileReport { file: store::file_name(SEGMENT, number), holds: "missing".into(), damages });
+    }
+    match inspection.missing(known.replay_from) {
+        Ok(missing) => missing.iter().for_each(|damage| {
+            report(&FileReport {
+                file: damage.file.clone(),
+                holds: "missing".into(),
+                damages: vec![damage.to_string()],
+            });
+        }),
+        // It was told of the file itself.
+        Err(LogError::Newer { .. } | LogError::Foreign { .. }) => {}
+        Err(error) => {
+            let damages = vec![error.to_string()];
+            report(&FileReport { file: "log".into(), holds: "unreadable".into(), damages });
+        }
+    }
+    Ok(())
+}
+
+fn checkpoint_number(kind: FileKind) -> Option<u32> {
+    match kind {
+        FileKind::Checkpoint(number) => Some(number),
+        _ => None,
+    }
+}
+
+/// What the newest checkpoint says of other files.
+#[derive(Default)]
+struct Known {
+    replay_from: store::Position,
+    /// By segment file: where a chunk lies in it, and how many messages of it are wanted.
+    chunks: BTreeMap<u32, Vec<(Range<u64>, u64)>>,
+}
+
+impl Known {
+    fn take_up(&mut self, state: Option<QueueState>) {
+        for chunk in state.into_iter().flat_map(|state| state.chunks) {
+            let position = chunk.place.position;
+            let start = u64::from(position.offset());
+            let bytes = start..start + u64::from(chunk.place.length);
+            self.chunks.entry(position.file()).or_default().push((bytes, chunk.members.count()));
+        }
+    }
+
+    fn unreadable(&mut self, kind: FileKind, name: &str, error: &LogError) -> FileReport {
+        if let FileKind::Log(SEGMENTS, number) = kind {
+            self.chunks.remove(&number);
+        }
+        FileReport { file: name.into(), holds: "unreadable".into(), damages: vec![error.to_string()] }
+    }
+
+    fn report(&mut self, kind: FileKind, name: &str, found: &Contents, kinds: &BTreeMap<&str, u64>) -> FileReport {
+        let counts: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let records = if counts.is_empty() { "no records".to_owned() } else { counts.join(", ") };
+        let Contents { length, used, damages, replay_from } = found;
+        let mut holds = match kind {
+            FileKind::Lock => "the lock".to_owned(),
+            FileKind::Node => "whose the directory is".to_owned(),
+            FileKind::Spare => format!("{length} bytes, spare"),
+            FileKind::Unfinished => format!("{length} bytes, unfinished and not needed"),
+            FileKind::Aside => format!("{length} bytes, damaged and kept aside"),
+            FileKind::Foreign => format!("{length} bytes, not written by Lepus"),
+            FileKind::Checkpoint(_) => format!("{length} bytes: {records}"),
+            FileKind::Log(..) => format!("{length} bytes, {used} used: {records}"),
+        };
+        if let Some(from) = replay_from {
+            // A string takes what is written to it.
+            let _ = write!(
+                holds,
+                "; the log is read from {}, byte {}",
+                store::file_name(LOGS[0], from.file()),
+                from.offset()
+            );
+        }
+        let damages = match kind {
+            FileKind::Log(SEGMENTS, number) => {
+                let chunks = self.chunks.remove(&number).unwrap_or_default();
+                let (lost, unwanted) = damaged_chunks(found, chunks);
+                if unwanted > 0 {
+                    let _ = write!(holds, "; {unwanted} stretches cannot be read, and nobody wants them");
+                }
+                lost
+            }
+            _ => damages.iter().map(Damage::to_string).collect(),
+        };
+        FileReport { file: name.into(), holds, damages }
+    }
+}
+
+/// The chunks that are wanted and damaged, in words, and how much else is.
+fn damaged_chunks(found: &Contents, chunks: Vec<(Range<u64>, u64)>) -> (Vec<String>, usize) {
+    let mut bad: Vec<Range<u64>> =
+        found.damages.iter().map(|damage| damage.from.offset().into()..damage.to.offset().into()).collect();
+    bad.push(found.used..u64::MAX);
+    let hits = |chunk: &Range<u64>, bad: &Range<u64>| bad.start < chunk.end && chunk.start < bad.end;
+    let unwanted = bad[..bad.len() - 1].iter().filter(|bad| !chunks.iter().any(|(chunk, _)| hits(chunk, bad))).count();
+    let lost = chunks.into_iter().filter(|(chunk, _)| bad.iter().any(|bad| hits(chunk, bad))).map(|(chunk, count)| {
+        format!(
+            "bytes {}..{} cannot be read whole: some of the {} in them are lost",
+            chunk.start,
+            chunk.end,
+            messages(count)
+        )
+    });
+    (lost.collect(), unwanted)
+}
+
+fn messages(count: u64) -> String {
+    if count == 1 { "1 message".into() } else { format!("{count} messages") }
+}
+
+/// Gives every record of a data directory, one line each, to `line`, which says whether it wants more: of all files,
+/// or of one. Bodies are cut short unless `bodies`.
+///
+/// # Errors
+/// As of [`check`].
+pub fn dump(
+    path: &Path,
+    file: Option<&str>,
+    bodies: bool,
+    mut line: impl FnMut(String) -> bool,
+) -> Result<(), DumpError> {
+    let inspection = Inspection::open(path, LOGS)?;
+    let mut is_there = false;
+    let mut goes_on = true;
+    for (kind, name) in inspection.files().iter().filter(|(_, name)| file.is_none_or(|file| file == name)) {
+        is_there = true;
+        let contents = inspection.scan_file(*kind, name, |record| {
+            if goes_on {
+                let (offset, writer) = (record.position.offset(), writer(*kind, record.source));
+                goes_on = line(format!("{name} {offset} {writer}{}", describe(record.kind, record.payload, bodies)));
+            }
+        })?;
+        for damage in contents.damages {
+            goes_on = goes_on && line(format!("{name} {} damage {damage}", damage.from.offset()));
+        }
+        if !goes_on {
+            return Ok(());
+        }
+    }
+    match file {
+        Some(file) if !is_there => Err(DumpError::NoFile(file.into())),
+        _ => Ok(()),
+    }
+}
+
+/// Why records cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// The directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// A file cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// There is no such file.
+    #[error("{0} is not in the data directory")]
+    NoFile(String),
+}
+
+fn writer(kind: FileKind, source: u32) -> String {
+    match (kind, source) {
+        (FileKind::Log(0, _), JOURNAL) => "definitions ".into(),
+        (FileKind::Log(0, _), lane) => format!("lane={lane} "),
+        _ => String::new(),
+    }
+}
+
+fn kind_name(kind: u8) -> &'static str {
+    const NAMES: [&str; 8] = ["enqueue", "remove", "return", "deliver", "put", "delete", "forget", "queue"];
+    kind.checked_sub(1).and_then(|kind| NAMES.get(usize::from(kind))).copied().unwrap_or("unknown")
+}
+
+/// A record in words.
+fn describe(kind: u8, payload: &[u8], bodies: bool) -> String {
+    let name = kind_name(kind);
+    let mut places = Vec::new();
+    if kind == QUEUE {
+        return QueueState::decode(payload).map_or_else(|| unknown(kind, payload), |state| describe_queue(&state));
+    }
+    let Some(record) = Record::decode(kind, payload, &mut places) else {
+        return unknown(kind, payload);
+    };
+    match record {
+        Record::Enqueue { places, message } => {
+            let mut text = name.to_owned();
+            for Place { queue, seq, expires_ms } in places {
+                let _ = write!(text, " queue={queue} message={seq}");
+                if *expires_ms != u64::MAX {
+                    let _ = write!(text, " expires={expires_ms}ms");
+                }
+            }
+            text + &describe_message(&message, bodies)
+        }
+        Record::Remove { queue, first, last } if first == last => format!("{name} queue={queue} message={first}"),
+        Record::Remove { queue, first, last } => format!("{name} queue={queue} messages={first}..={last}"),
+        Record::Return { queue, seq, deliveries, failures } => {
+            format!("{name} queue={queue} message={seq} deliveries={deliveries} failures={failures}")
+        }
+        Record::Deliver { queue, up_to } => format!("{name} queue={queue} messages=..={up_to}"),
+        Record::Put { key, value } => {
+            format!("{name} key=\"{}\" value=\"{}\"", key.escape_ascii(), value.escape_ascii())
+        }
+        Record::Delete { key } => format!("{name} key=\"{}\"", key.escape_ascii()),
+        Record::Forget { queue } => format!("{name} queue={queue}"),
+    }
+}
+
+fn unknown(kind: u8, payload: &[u8]) -> String {
+    format!("unknown kind={kind} length={}", payload.len())
+}
+
+fn describe_queue(state: &QueueState) -> String {
+    let QueueState { queue, next_seq, delivered_before, chunks } = state;
+    let mut text = format!("queue queue={queue} next={next_seq} delivered-before={delivered_before}");
+    for chunk in chunks {
+        let (file, offset) = (store::file_name(SEGMENT, chunk.place.position.file()), chunk.place.position.offset());
+        let count = chunk.members.count();
+        let _ = write!(text, " chunk={file}:{offset}+{}({count})", chunk.place.length);
+    }
+    text
+}
+
+fn describe_message(message: &MessageBytes<'_>, bodies: bool) -> String {
+    let (exchange, key) = shortstr(message.address);
+    let (key, _) = shortstr(key);
+    let shown = if bodies { message.body } else { &message.body[..message.body.len().min(SHOWN_BYTES)] };
+    let more = if shown.len() < message.body.len() { "..." } else { "" };
+    format!(
+        " exchange=\"{}\" key=\"{}\" properties={} hidden={} length={} body=\"{}\"{more}",
+        exchange.escape_ascii(),
+        key.escape_ascii(),
+        message.properties.len(),
+        message.hidden.len(),
+        message.body.len(),
+        shown.escape_ascii(),
+    )
+}
+
+/// The short string that bytes begin with, and the rest.
+fn shortstr(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let Some((length, rest)) = bytes.split_first() else { return (b"", b"") };
+    rest.split_at_checked(usize::from(*length)).unwrap_or((rest, b""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(record: &Record<'_>, bodies: bool) -> String {
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        describe(record.kind(), &bytes, bodies)
+    }
+
+    #[test]
+    fn records_are_said_in_words() {
+        let body = [b'x'; 40];
+        let message = MessageBytes { address: b"\x02ex\x01q", properties: b"\x10\0\x02", hidden: b"\0", body: &body };
+        let places = [Place { queue: 1, seq: 2, expires_ms: u64::MAX }, Place { queue: 3, seq: 4, expires_ms: 5 }];
+        let enqueue = Record::Enqueue { places: &places, message };
+        let (short, long) = ("x".repeat(32), "x".repeat(40));
+        let start = "enqueue queue=1 message=2 queue=3 message=4 expires=5ms exchange=\"ex\" key=\"q\" properties=3 hidden=1 length=40";
+        assert_eq!(words(&enqueue, false), format!("{start} body=\"{short}\"..."));
+        assert_eq!(words(&enqueue, true), format!("{start} body=\"{long}\""));
+        for (record, expected) in [
+            (Record::Remove { queue: 1, first: 2, last: 2 }, "remove queue=1 message=2"),
+            (Record::Remove { queue: 1, first: 2, last: 3 }, "remove queue=1 messages=2..=3"),
+            (Record::Put { key: b"q\0", value: b"\"" }, "put key=\"q\\x00\" value=\"\\\"\""),
+            (Record::Forget { queue: 9 }, "forget queue=9"),
+        ] {
+            assert_eq!(words(&record, false), expected);
+        }
+        assert_eq!(describe(99, b"abc", false), "unknown kind=99 length=3");
+        assert_eq!(describe(2, b"abc", false), "unknown kind=2 length=3");
+    }
+}
