@@ -420,6 +420,14 @@ async fn long_lists_are_paged() {
     assert_eq!((&page["item_count"], &page["page_count"], &page["total_count"]), (&json!(5), &json!(3), &json!(25)));
     assert_eq!(page["items"][0], json!({"name": "q20"}));
     assert_eq!(http.get("overview").await.json["object_totals"]["queues"], 25);
+    let more: Vec<Json> = (0..300)
+        .map(|n| json!({"name": format!("r{n:03}"), "vhost": "/", "durable": true, "auto_delete": false}))
+        .collect();
+    assert_eq!(http.send("POST", "definitions", &json!({"queues": more}).to_string()).await.status, 204);
+    let all = http.get("queues?sort=messages&columns=name,messages").await;
+    assert_eq!((all.items().len(), &all.items()[0]["messages"]), (325, &json!(0)));
+    let found = http.get("queues?page=2&page_size=100&name=%5Er&use_regex=true&sort_reverse=true").await.json;
+    assert_eq!((&found["filtered_count"], &found["items"][0]["name"]), (&json!(300), &json!("r199")));
     let plain = http.get("queues?disable_stats=true").await;
     assert_eq!(plain.items()[0].get("messages"), None);
 }

@@ -30,6 +30,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a request may take to be read and served.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Values that are shaped and written on this thread; more would keep other tasks waiting.
+const LONG_LIST: usize = 256;
+
 /// Serves one connection to its end, or until `stop` turns true.
 pub async fn serve<S>(stream: S, peer: SocketAddr, management: Management, mut stop: watch::Receiver<bool>)
 where
@@ -137,6 +140,12 @@ async fn called(
     };
     let outcome = routes::serve(&call, management).await?;
     match outcome {
+        Reply::List(values) if values.len() > LONG_LIST => {
+            let query = call.query;
+            // Awaited here, so it is nobody's but this request's.
+            let written = tokio::task::spawn_blocking(move || list::shape(values, &query).map(Reply::into_text));
+            written.await.unwrap_or_else(|_| Err(Refused::unavailable()))
+        }
         Reply::List(values) => list::shape(values, &call.query),
         Reply::Json(value) => Ok(Reply::Json(list::columns(value, &call.query))),
         other => Ok(other),

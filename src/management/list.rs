@@ -24,19 +24,25 @@ pub(super) struct Around {
 
 /// Shapes a list as the query says.
 pub(super) fn shape(values: Vec<Json>, query: &Query) -> Outcome {
-    let (values, around) = cut(values, query)?;
+    let name = |value: &Json| value.get("name").and_then(Json::as_str).unwrap_or_default().to_owned();
+    let (values, around) = cut(values, query, name, |a, b, column| compare(find(a, column), find(b, column)))?;
     Ok(Reply::Shaped(wrap(values, around, query)))
 }
 
-/// Filters, sorts, and takes the page that is wanted, if any.
-pub(super) fn cut(mut values: Vec<Json>, query: &Query) -> Result<(Vec<Json>, Option<Around>), Refused> {
+/// Filters, sorts, and takes the page that is wanted, if any. `order` compares in a column.
+pub(super) fn cut<T>(
+    mut values: Vec<T>,
+    query: &Query,
+    name: impl Fn(&T) -> String,
+    order: impl Fn(&T, &T, &str) -> Ordering,
+) -> Result<(Vec<T>, Option<Around>), Refused> {
     let page = page(query)?;
     let total = values.len();
     if page.is_some() {
-        filter(&mut values, query)?;
+        filter(&mut values, query, name);
     }
     if let Some(column) = query.get("sort") {
-        values.sort_by(|a, b| compare(find(a, column), find(b, column)));
+        values.sort_by(|a, b| order(a, b, column));
     }
     if query.is_true("sort_reverse") {
         values.reverse();
@@ -94,20 +100,18 @@ fn page(query: &Query) -> Result<Option<(usize, usize)>, Refused> {
     }
 }
 
-fn filter(values: &mut Vec<Json>, query: &Query) -> Result<(), Refused> {
-    let Some(name) = query.get("name").filter(|name| !name.is_empty()) else { return Ok(()) };
-    let named = |value: &Json| value.get("name").and_then(Json::as_str).map(str::to_owned).unwrap_or_default();
+fn filter<T>(values: &mut Vec<T>, query: &Query, name_of: impl Fn(&T) -> String) {
+    let Some(name) = query.get("name").filter(|name| !name.is_empty()) else { return };
     if query.is_true("use_regex") {
         // As RabbitMQ: without regard to case; one that cannot be read finds nothing.
         match Pattern::new(&format!("(?i){name}")) {
-            Ok(pattern) => values.retain(|value| pattern.matches(&named(value))),
+            Ok(pattern) => values.retain(|value| pattern.matches(&name_of(value))),
             Err(_) => values.clear(),
         }
-        return Ok(());
+        return;
     }
     let name = name.to_lowercase();
-    values.retain(|value| named(value).to_lowercase().contains(&name));
-    Ok(())
+    values.retain(|value| name_of(value).to_lowercase().contains(&name));
 }
 
 /// `a.b` is the `b` of `a`; a name may have points of its own.

@@ -29,6 +29,14 @@ pub(super) enum Reply {
 }
 
 impl Reply {
+    /// What was shaped, as text.
+    pub(super) fn into_text(self) -> Self {
+        match self {
+            Self::Shaped(value) => Self::Text("application/json", value.to_string()),
+            other => other,
+        }
+    }
+
     /// PUT: 201 for what is new, 204 for what was there.
     pub(super) fn put(existed: bool) -> Self {
         if existed { Self::NoContent } else { Self::Created(None) }
