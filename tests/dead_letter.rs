@@ -5,7 +5,7 @@ use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use lapin::{BasicProperties, Channel};
 
-use crate::common::{ChannelExt, eventually, start_client, table};
+use crate::common::{ChannelExt, builder, connect, eventually, start_client, table};
 
 fn string(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
@@ -226,4 +226,32 @@ async fn a_refused_dead_letter_is_lost() {
     reject_one(&client, "q").await;
     assert_eq!(client.count("q").await, (0, 0));
     assert_eq!(client.count("full").await, (0, 0));
+}
+
+/// FEATURES DX-5: a history that a publisher sends counts on, unless the switch says that it does not; what the broker
+/// wrote itself does always.
+#[tokio::test]
+async fn a_switch_says_whether_histories_of_publishers_count() {
+    for honours in [true, false] {
+        let server = builder().honours_client_deaths(honours).start().await.expect("starts");
+        let client = connect(&server).await;
+        mortal(&client, "q", "", [("x-dead-letter-routing-key", string("second"))]).await;
+        mortal(&client, "second", "", [("x-dead-letter-routing-key", string("last"))]).await;
+        client.queue("last").await;
+        let entry =
+            table([("queue", string("q")), ("reason", string("rejected")), ("count", AMQPValue::LongLongInt(4))]);
+        let history = AMQPValue::FieldArray(FieldArray::from(vec![AMQPValue::FieldTable(entry)]));
+        let sent = table([("x-death", history), ("x-first-death-queue", string("elsewhere"))]);
+        client.publish_with("", "q", b"m", with_headers(sent)).await;
+        reject_one(&client, "q").await;
+        let got = eventually("the dead letter", async || client.get("second").await).await;
+        client.reject(got.delivery_tag, false).await;
+        let letter = eventually("the second dead letter", async || client.get("last").await).await;
+        let count = |entry: &FieldTable| entry.inner().get("count").cloned();
+        let counts: Vec<_> = deaths(&letter).iter().map(count).collect();
+        let of_q = if honours { 5 } else { 1 };
+        assert_eq!(counts, [1, of_q].map(|count| Some(AMQPValue::LongLongInt(count))), "{honours}");
+        let first = if honours { "elsewhere" } else { "q" };
+        assert_eq!(headers(&letter).inner().get("x-first-death-queue"), Some(&string(first)));
+    }
 }

@@ -115,3 +115,21 @@ async fn imported_queues_can_be_declared_again() {
     let arguments = Args::new().field("x-max-length", b'I', &[0, 0, 0, 2]);
     raw.call(1, id::QUEUE_DECLARE, args::queue_declare_with("orders", 2, arguments), id::QUEUE_DECLARE_OK).await;
 }
+
+/// FEATURES DF-4: parameters of plugins that are not here are kept, listed and exported again; they cannot be set.
+#[tokio::test]
+async fn parameters_of_other_plugins_are_kept() {
+    let definitions = r#"{"vhosts": [{"name": "/"}], "parameters": [
+        {"vhost": "/", "component": "shovel", "name": "s", "value": {"src-uri": "amqp://", "dest-uri": ["amqp://"]}},
+        {"vhost": "/", "component": "federation-upstream", "name": "up", "value": {"uri": "amqp://"}}]}"#;
+    let server = builder().definitions_json(definitions).start().await.expect("the broker starts");
+    let exported = server.broker().export_definitions();
+    let vhost = server.broker().vhost("/").expect("the vhost");
+    let components: Vec<String> = server.broker().parameters(&vhost).into_iter().map(|p| p.component).collect();
+    assert_eq!(components, ["federation-upstream", "shovel"]);
+    let again = builder().definitions_json(exported.to_string()).start().await.expect("the broker starts");
+    assert_eq!(again.broker().export_definitions()["parameters"], exported["parameters"]);
+    let error = server.broker().set_parameter(&vhost, "shovel", "s", serde_json::json!({})).expect_err("unknown");
+    assert_eq!(error.to_string(), "component shovel not found");
+    assert!(server.broker().delete_parameter(&vhost, "shovel", "s"), "it can be taken away");
+}

@@ -130,7 +130,7 @@ async fn changes_by_operators_are_told() {
     assert_eq!(text(&next_of(&mut events, "alarm.set").await, "source"), "disk");
     broker.set_alarm(Alarm::Disk, false);
     next_of(&mut events, "alarm.cleared").await;
-    broker.delete_vhost("shop");
+    broker.delete_vhost("shop").expect("it is there");
     assert_eq!(text(&next_of(&mut events, "vhost.deleted").await, "name"), "shop");
 }
 

@@ -1,5 +1,7 @@
 //! Connections that the broker closes: by name, and because their vhost or user is gone.
 
+use lepus::broker::DeleteVhostError;
+
 use crate::common::raw::{Args, Close, Raw, Tune, id, open};
 use crate::common::{ChannelExt, builder, connect, start};
 
@@ -47,9 +49,9 @@ async fn because_the_vhost_is_deleted() {
     let client = connect(&server).await;
     client.queue("q").await;
     drop(client);
-    assert!(server.broker().delete_vhost("/"));
+    server.broker().delete_vhost("/").expect("it is there");
     assert_eq!(raw.expect_close().await, forced("vhost '/' is deleted"));
-    assert!(!server.broker().delete_vhost("/"));
+    assert_eq!(server.broker().delete_vhost("/"), Err(DeleteVhostError::Missing("/".into())));
     let mut raw = Raw::connect(server.amqp_addr()).await;
     let tune = raw.login(Args::new(), b"\0guest\0guest").await;
     raw.tune_ok(tune).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lapin::options::QueueDeclareOptions;
 use lepus::Server;
-use lepus::broker::{PolicyKind, PolicySpec, Vhost};
+use lepus::broker::{DeleteVhostError, PolicyKind, PolicySpec, Vhost};
 use serde_json::json;
 
 use crate::common::{ChannelExt, Client, connect, eventually, start_client, table};
@@ -105,7 +105,7 @@ async fn an_export_comes_back() {
         settings.tags = vec!["x".into()];
         settings.protected_from_deletion = true;
     });
-    assert!(!broker.delete_vhost("/"), "it is protected");
+    assert_eq!(broker.delete_vhost("/"), Err(DeleteVhostError::Protected("/".into())));
     let exported = broker.export_definitions();
     let copy = crate::common::builder().definitions_json(exported.to_string()).start().await.expect("starts");
     // The first import adds what 4.x says beside the arguments, the type; from then on nothing changes.

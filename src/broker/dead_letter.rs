@@ -27,7 +27,8 @@ impl Lane {
         let Some(exchange) = vhost.exchange(&target.exchange) else {
             return;
         };
-        let Some(letter) = compose(dead, &target.exchange, target.routing_key.as_deref()) else {
+        let honours = self.broker().0.options.honours_client_deaths;
+        let Some(letter) = compose(dead, &target.exchange, target.routing_key.as_deref(), honours) else {
             return;
         };
         let Ok(properties) = Properties::decode(letter.message.properties()) else {
@@ -46,10 +47,18 @@ impl Lane {
 
 /// The message under its new address, with the death recorded. `None` if its properties cannot be read, which the
 /// publish made sure of.
-fn compose(dead: &DeadLetter, exchange: &str, routing_key: Option<&str>) -> Option<Letter> {
+fn compose(
+    dead: &DeadLetter,
+    exchange: &str,
+    routing_key: Option<&str>,
+    honours_client_deaths: bool,
+) -> Option<Letter> {
     let message = &dead.message;
     let properties = Properties::decode(message.properties()).ok()?;
     let mut headers = properties.headers.unwrap_or_default().parse().ok()?;
+    if !honours_client_deaths && !message.facts().has_died {
+        forget_deaths(&mut headers);
+    }
     let own_keys = own_keys(message, &headers);
     record_death(&mut headers, &dead.queue, dead.death, message, &own_keys, properties.expiration);
 
@@ -69,9 +78,18 @@ fn compose(dead: &DeadLetter, exchange: &str, routing_key: Option<&str>) -> Opti
     // TL-3: without its expiration, or it would expire again at once.
     Properties { headers: Some(RawTable(&encoded)), expiration: None, ..properties }.encode(&mut raw);
     // It is no resend of its producer's, though it has the number still.
-    let facts = Facts { expiration_ms: None, is_numbered: false, ..message.facts() };
+    let facts = Facts { expiration_ms: None, is_numbered: false, has_died: true, ..message.facts() };
     let message = message.with_properties(&address, &raw, facts, &bcc);
     Some(Letter { message, keys, headers })
+}
+
+/// DX-5: what a publisher sent as its history.
+fn forget_deaths(headers: &mut Table) {
+    headers.remove("x-death");
+    for what in ["queue", "reason", "exchange"] {
+        headers.remove(&format!("x-first-death-{what}"));
+        headers.remove(&format!("x-last-death-{what}"));
+    }
 }
 
 /// Its routing key and those from the CC header (DX-2).
@@ -92,7 +110,7 @@ fn record_death(
     keys: &[String],
     expiration: Option<&[u8]>,
 ) {
-    // DX-5: a history that a publisher sends along is honoured, anything that is none is replaced.
+    // DX-5: anything that is no history is replaced.
     let mut history = match headers.remove("x-death") {
         Some(Value::Array(history)) => history,
         _ => Vec::new(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use thiserror::Error;
+use tracing::warn;
 
 use super::Broker;
 use super::events::INTERNAL;
@@ -235,7 +236,7 @@ impl Broker {
             self.auth().set_topic_permissions(vhost, user, exchange, write, read)?;
         }
         for record in definitions.parameters {
-            self.import_parameter(record)?;
+            self.import_parameter_record(record)?;
         }
         for GlobalParameter { name, value } in definitions.global_parameters {
             self.set_global_parameter(&name, value);
@@ -255,15 +256,18 @@ impl Broker {
         Ok(())
     }
 
-    fn import_parameter(&self, record: ParameterRecord) -> Result<(), DefinitionsError> {
-        let ParameterRecord { vhost: vhost_name, parameter: Parameter { component, name, value } } = record;
+    fn import_parameter_record(&self, record: ParameterRecord) -> Result<(), DefinitionsError> {
+        let ParameterRecord { vhost: vhost_name, parameter } = record;
+        let (component, name) = (parameter.component.clone(), parameter.name.clone());
         let vhost = self.vhost_of(&vhost_name, || format!("parameter '{name}'"))?;
-        self.set_parameter(&vhost, &component, &name, value).map_err(|error| DefinitionsError::Parameter {
-            vhost: vhost_name,
-            component,
-            name,
-            error,
-        })
+        match self.import_parameter(&vhost, parameter) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                warn!(vhost = vhost_name, component, name, "a parameter that has no effect here is kept as it is");
+                Ok(())
+            }
+            Err(error) => Err(DefinitionsError::Parameter { vhost: vhost_name, component, name, error }),
+        }
     }
 
     fn import_policy(&self, record: PolicyRecord) -> Result<(), DefinitionsError> {

@@ -2,17 +2,21 @@
 
 use bytes::Bytes;
 
-use super::message::{Body, LARGE_BODY_MIN, Message, keys_in};
+use super::message::{Body, Facts, LARGE_BODY_MIN, Message, keys_in};
 use super::publish::Read;
 use crate::replicate::MessageBytes;
 
 /// It has a sequence number of its producer that counts.
 const NUMBERED: u8 = 1;
 
+/// It is a dead letter.
+const DIED: u8 = 2;
+
 /// What the log keeps of a message beside its bytes: `flags u8 | keys of BCC`.
 pub(super) fn hidden<'a>(message: &Message, room: &'a mut Vec<u8>) -> &'a [u8] {
     room.clear();
-    room.push(if message.facts().is_numbered { NUMBERED } else { 0 });
+    let Facts { is_numbered, has_died, .. } = message.facts();
+    room.push(u8::from(is_numbered) * NUMBERED | u8::from(has_died) * DIED);
     room.extend_from_slice(message.bcc_bytes());
     room
 }
@@ -22,6 +26,7 @@ pub(super) fn read(kept: &MessageBytes<'_>, scratch: &mut Vec<u8>) -> Option<Mes
     let (flags, keys) = kept.hidden.split_first()?;
     let mut facts = Read::new(kept.properties).ok()?.facts;
     facts.is_numbered &= flags & NUMBERED != 0;
+    facts.has_died = flags & DIED != 0;
     let body = match kept.body {
         body if body.len() < LARGE_BODY_MIN => Body::Small(body),
         body => Body::Large(Bytes::copy_from_slice(body)),
@@ -32,12 +37,11 @@ pub(super) fn read(kept: &MessageBytes<'_>, scratch: &mut Vec<u8>) -> Option<Mes
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::message::Facts;
 
     #[test]
     fn messages_come_back_as_they_were() {
         let (mut room, mut scratch) = (Vec::new(), Vec::new());
-        let facts = Facts { persistent: true, ..Facts::default() };
+        let facts = Facts { persistent: true, has_died: true, ..Facts::default() };
         for (bcc, body) in [(vec![], vec![1; 10]), (vec!["a".to_owned(), "b".to_owned()], vec![2; LARGE_BODY_MIN])] {
             let bytes = Bytes::from(body.clone());
             let body = if bytes.len() < LARGE_BODY_MIN { Body::Small(&bytes) } else { Body::Large(bytes.clone()) };

@@ -51,6 +51,8 @@ pub struct Facts {
     pub has_id: bool,
     /// It has a sequence number of its producer.
     pub is_numbered: bool,
+    /// It is a dead letter, whose history the broker wrote.
+    pub has_died: bool,
 }
 
 impl Facts {

@@ -90,7 +90,7 @@ pub use self::queue::{DeadLetterTarget, Overflow, QueueOptions, QueueSettings, Q
 pub use self::recover::{RecoverError, message_of};
 pub use self::refusal::{Named, Refusal};
 pub use self::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
-pub use self::vhost::{Destination, Exchange, QueueHandle, Vhost, VhostSettings};
+pub use self::vhost::{DeleteVhostError, Destination, Exchange, QueueHandle, Vhost, VhostSettings};
 
 /// The RabbitMQ whose behaviour this is, as told to clients and tools, which switch features on it.
 pub const RABBITMQ_VERSION: &str = "4.3.6";
@@ -107,6 +107,10 @@ pub struct Options {
     pub connection_max: Option<u64>,
     /// What waiting messages may take in memory, in bytes, where there is a disk to page them out to.
     pub message_memory_bytes: usize,
+    /// How long a delivery may go unsettled where nothing closer to it says (`consumer_timeout`).
+    pub consumer_timeout: Duration,
+    /// A dead letter goes on with the `x-death` that its publisher sent (DX-5).
+    pub honours_client_deaths: bool,
 }
 
 impl Default for Options {
@@ -116,6 +120,8 @@ impl Default for Options {
             lanes: u16::try_from(cores).unwrap_or(u16::MAX).clamp(1, 64),
             connection_max: None,
             message_memory_bytes: MESSAGE_MEMORY_BYTES,
+            consumer_timeout: Duration::from_secs(30 * 60),
+            honours_client_deaths: true,
         }
     }
 }
@@ -235,12 +241,9 @@ impl Broker {
         self.0.vhosts.all()
     }
 
-    /// Deletes a vhost with all that is in it; its connections are closed (EC-27). False: there was none, or it is
-    /// [protected from deletion](VhostSettings::protected_from_deletion).
-    pub fn delete_vhost(&self, name: &str) -> bool {
-        let Some(vhost) = self.0.vhosts.remove_unprotected(name) else {
-            return false;
-        };
+    /// Deletes a vhost with all that is in it; its connections are closed (EC-27).
+    pub fn delete_vhost(&self, name: &str) -> Result<(), DeleteVhostError> {
+        let vhost = self.0.vhosts.remove_unprotected(name)?;
         self.close_where(|connected| Arc::ptr_eq(&connected.vhost, &vhost), &Refusal::VhostDeleted(name.into()));
         for queue in vhost.close() {
             let op = Op::Delete { queue: queue.clone(), reply: None, if_unused: false, if_empty: false };
@@ -249,7 +252,7 @@ impl Broker {
         self.0.auth.delete_vhost(name);
         self.0.keeper.system_changed();
         self.events().tell("vhost.deleted", INTERNAL, || [("name", name.into())]);
-        true
+        Ok(())
     }
 
     /// Deletes a user; the user's connections are closed (EC-27). False: there was none.
@@ -350,13 +353,20 @@ impl Broker {
             let (name, in_vhost) = (name.into(), vhost.name().clone());
             let handle = Arc::new(QueueHandle::new(key, name, in_vhost, Arc::new(options), in_force));
             Totals::count(&self.0.totals.queues_created);
-            let queue = Queue::new(handle.clone(), self.clock_ms(Instant::now()), self.lane(key.lane).meter());
+            let queue = self.new_queue(handle.clone());
             let written = vhost.keep_queue(&handle);
             // Before anybody can find the handle: their first operation must come behind this one.
             let operation = Op::Create { queue: Box::new(queue), written };
             self.lane(key.lane).send(from, vec![operation], OPERATION_BYTES);
             Ok(handle)
         })
+    }
+
+    /// An empty queue, not yet in its lane.
+    fn new_queue(&self, handle: Arc<QueueHandle>) -> Queue {
+        let timeout_ms = u64::try_from(self.0.options.consumer_timeout.as_millis()).unwrap_or(u64::MAX);
+        let meter = self.lane(handle.key.lane).meter();
+        Queue::new(handle, timeout_ms, self.clock_ms(Instant::now()), meter)
     }
 
     /// A lane has deleted a queue.

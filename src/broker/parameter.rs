@@ -107,6 +107,23 @@ impl Broker {
             return Err(ParameterError(format!("component {component} not found")));
         };
         check(name, &value).map_err(ParameterError)?;
+        self.put_parameter(vhost, component, name, value);
+        Ok(())
+    }
+
+    /// As [`Self::set_parameter`], but one of a component that nobody knows is kept, listed and exported as well: the
+    /// definitions of a RabbitMQ with plugins can be taken as they are, and taken back. False: nobody knows it.
+    pub(super) fn import_parameter(&self, vhost: &Vhost, parameter: Parameter) -> Result<bool, ParameterError> {
+        let Parameter { component, name, value } = parameter;
+        let is_own = matches!(component.as_str(), VHOST_LIMITS | OPERATOR_POLICY | "policy");
+        if is_own || self.0.parameters.components().contains_key(&component) {
+            return self.set_parameter(vhost, &component, &name, value).map(|()| true);
+        }
+        self.put_parameter(vhost, &component, &name, value);
+        Ok(false)
+    }
+
+    fn put_parameter(&self, vhost: &Vhost, component: &str, name: &str, value: Json) {
         let told = value.clone();
         vhost.keeper().system_changed();
         vhost.parameters().lock().insert((component.to_owned(), name.to_owned()), value);
@@ -118,7 +135,6 @@ impl Broker {
                 ("value", field_value(told).unwrap_or(Value::Void)),
             ]
         });
-        Ok(())
     }
 
     /// Clears a parameter. False: there was none.

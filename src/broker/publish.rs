@@ -66,6 +66,7 @@ impl<'a> Read<'a> {
             expiration_ms,
             has_id: false,
             is_numbered: false,
+            has_died: false,
         };
         let mut read =
             Self { facts, headers: properties.headers, user_id: properties.user_id, more_keys: None, properties };

@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use thiserror::Error;
 use tracing::warn;
@@ -19,7 +18,7 @@ use super::kept;
 use super::kept_definitions::{AUTO_DELETE, BINDING, EXCHANGE, INTERNAL, QUEUE, SYSTEM, TO_EXCHANGE, TO_QUEUE};
 use super::loader::Loader;
 use super::message::Message;
-use super::queue::{Queue, QueueOptions};
+use super::queue::QueueOptions;
 use super::refusal::Refusal;
 use super::vhost::{Destination, ExchangeDefinition, QueueHandle, Vhost};
 use crate::replicate::{Chunk, Chunks, LocalLog, MessageBytes, Recovered, RecoveredQueue, Segments};
@@ -188,7 +187,7 @@ impl Broker {
             let in_force = vhost.policies_now().for_queue(name, &options);
             let vhost = vhost.name().clone();
             let handle = Arc::new(QueueHandle::new(key, name.into(), vhost, Arc::new(options), in_force));
-            let mut queue = Queue::new(handle.clone(), self.clock_ms(Instant::now()), self.lane(key.lane).meter());
+            let mut queue = self.new_queue(handle.clone());
             let (at_once, paged) = split(&content.chunks, handle.options.deduplicates);
             paged.iter().for_each(|chunk| segments.want_again(chunk.place));
             let mut read = Vec::new();

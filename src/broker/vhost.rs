@@ -2,12 +2,14 @@
 //! behind one lock; readers look up handles in concurrent maps and never wait for a change elsewhere.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use thiserror::Error;
 
 use super::dedup::Seen;
 use super::event::QueueKey;
@@ -714,6 +716,18 @@ fn check_local(source: &Exchange, destination: &Destination) -> Result<(), Refus
     }
 }
 
+/// A vhost that cannot be deleted.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum DeleteVhostError {
+    /// There is none of this name.
+    #[error("vhost '{0}' does not exist")]
+    Missing(String),
+    /// It is [protected from deletion](VhostSettings::protected_from_deletion).
+    #[error("vhost '{0}' is protected from deletion")]
+    Protected(String),
+}
+
 /// Vhosts by name.
 #[derive(Debug, Default)]
 pub(super) struct Vhosts {
@@ -736,10 +750,14 @@ impl Vhosts {
     }
 
     /// US-7: a vhost that is protected stays.
-    pub(super) fn remove_unprotected(&self, name: &str) -> Option<Arc<Vhost>> {
-        let mut by_name = self.lock();
-        by_name.get(name).filter(|vhost| !vhost.settings().protected_from_deletion)?;
-        by_name.remove(name)
+    pub(super) fn remove_unprotected(&self, name: &str) -> Result<Arc<Vhost>, DeleteVhostError> {
+        match self.lock().entry(name.into()) {
+            Entry::Vacant(_) => Err(DeleteVhostError::Missing(name.to_owned())),
+            Entry::Occupied(vhost) if vhost.get().settings().protected_from_deletion => {
+                Err(DeleteVhostError::Protected(name.to_owned()))
+            }
+            Entry::Occupied(vhost) => Ok(vhost.remove()),
+        }
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Vhost>> {

@@ -112,6 +112,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "SECONDS")]
     handshake_timeout: Option<u64>,
 
+    /// Dead letters begin a new x-death whatever their publishers sent, as in RabbitMQ 4; else they go on with it
+    #[arg(long)]
+    ignore_client_x_death: bool,
+
     /// Cluster name shown to clients; "rabbit@" and the host name if not given
     #[arg(long, value_name = "NAME")]
     cluster_name: Option<String>,
@@ -269,6 +273,7 @@ impl Args {
         set(&mut options.disk_free_limit, self.disk_free_limit);
         set(&mut options.handshake_timeout, self.handshake_timeout.map(Duration::from_secs));
         options.connection_max = self.connection_max.or(options.connection_max);
+        options.honours_client_deaths &= !self.ignore_client_x_death;
         options.cluster_name = self.cluster_name.or(options.cluster_name);
         options.lanes = self.lanes;
         Ok((options, applied))

@@ -2,6 +2,7 @@
 //! a warning, so that the file of a running RabbitMQ can be taken as it is; a key that nobody knows is an error.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::conf::Setting;
@@ -54,6 +55,7 @@ const KEYS: &[&str] = &[
     "max_connections",
     "max_message_size",
     "handshake_timeout",
+    "consumer_timeout",
     "cluster_name",
     "vm_memory_high_watermark.relative",
     "vm_memory_high_watermark.absolute",
@@ -100,7 +102,6 @@ const IGNORED: &[&str] = &[
     "collect_statistics",
     "collect_statistics_interval",
     "consumer_max_per_channel",
-    "consumer_timeout",
     "credential_validator.**",
     "credit_flow_default_credit",
     "default_limits.**",
@@ -337,6 +338,9 @@ fn limits(options: &mut Options, settings: &Settings<'_>) -> Result<(), Error> {
     set(&mut options.message_size_max, settings.bytes("max_message_size")?);
     let timeout_ms = settings.number("handshake_timeout", "a number of milliseconds")?;
     set(&mut options.handshake_timeout, timeout_ms.map(Duration::from_millis));
+    if let Some(ms) = settings.number::<NonZeroU64>("consumer_timeout", "a number of milliseconds above 0")? {
+        options.consumer_timeout = Duration::from_millis(ms.get());
+    }
     for key in ["connection_max", "max_connections"] {
         match settings.get(key) {
             Some(setting) if setting.value == "infinity" => options.connection_max = None,
@@ -483,12 +487,13 @@ mod tests {
         Ok((options, applied))
     }
 
-    /// FEATURES 4.6.
+    /// FEATURES 4.6, FL-5.
     #[test]
     fn keys_reach_the_options() {
         let (options, applied) = apply_text(
             "listeners.tcp.default = 5673\nlisteners.tcp.local = ::1:5674\nheartbeat = 20\nframe_max = 262144\n\
              channel_max = 100\nmax_connections = 5\nmax_message_size = 16777216\nhandshake_timeout = 20000\n\
+             consumer_timeout = 3600000\n\
              vm_memory_high_watermark.absolute = 2GB\ndisk_free_limit.relative = 1.5\ncluster_name = hares\nload_definitions = /d.json\n\
              log.console.level = warning\nheartbeat = 30",
         )
@@ -497,6 +502,7 @@ mod tests {
         assert_eq!((options.heartbeat_s, options.frame_size_max, options.channel_max), (30, 262_144, 100));
         assert_eq!((options.connection_max, options.message_size_max), (Some(5), 16 << 20));
         assert_eq!(options.handshake_timeout, Duration::from_secs(20));
+        assert_eq!(options.consumer_timeout, Duration::from_secs(3600));
         assert_eq!(options.memory_high_watermark, Watermark::Bytes(2_000_000_000));
         assert_eq!(options.disk_free_limit, Watermark::Fraction(1.5));
         let (options_absolute, _) = apply_text("disk_free_limit.absolute = 1GB").unwrap();
@@ -578,6 +584,7 @@ mod tests {
             ("zzz = 3", "f:1: unknown key 'zzz'"),
             ("default_pas = x", "f:1: unknown key 'default_pas', did you mean 'default_pass'?"),
             ("heartbeat = soon", "f:1: heartbeat is 'soon', but must be seconds, up to 65535"),
+            ("consumer_timeout = 0", "f:1: consumer_timeout is '0', but must be a number of milliseconds above 0"),
             ("heartbeat = 65536", "f:1: heartbeat is '65536', but must be seconds, up to 65535"),
             ("loopback_users = all", "f:1: loopback_users is 'all', but must be none"),
             ("loopback_users.guest = 1", "f:1: loopback_users.guest is '1', but must be true or false"),

@@ -187,6 +187,18 @@ impl ServerBuilder {
         self
     }
 
+    /// Deliveries that nobody settles for so long time out, where nothing closer to them says otherwise.
+    pub fn consumer_timeout(mut self, timeout: Duration) -> Self {
+        self.options.consumer_timeout = timeout;
+        self
+    }
+
+    /// Whether a dead letter goes on with the `x-death` that its publisher sent.
+    pub fn honours_client_deaths(mut self, yes: bool) -> Self {
+        self.options.honours_client_deaths = yes;
+        self
+    }
+
     /// Spreads queues over this many lanes.
     pub fn lanes(mut self, count: usize) -> Self {
         self.options.lanes = Some(count);

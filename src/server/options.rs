@@ -65,6 +65,12 @@ pub struct Options {
     pub disk_free_limit: Watermark,
     /// Open connections of this node. Default none (`connection_max`).
     pub connection_max: Option<u32>,
+    /// How long a delivery may go unsettled where neither its consumer, nor its queue, nor a policy says. Default half an
+    /// hour (`consumer_timeout`).
+    pub consumer_timeout: Duration,
+    /// A dead letter goes on with the `x-death` that its publisher sent, as in RabbitMQ 3. Default true; RabbitMQ 4 begins
+    /// a new one.
+    pub honours_client_deaths: bool,
     /// Lanes that queues are spread over. Default: one for each core.
     pub lanes: Option<usize>,
     /// Shown to clients as `cluster_name`. Default `rabbit@<hostname>`.
@@ -100,6 +106,8 @@ impl Default for Options {
             memory_high_watermark: Watermark::Fraction(0.6),
             disk_free_limit: Watermark::Bytes(50_000_000),
             connection_max: None,
+            consumer_timeout: Duration::from_secs(30 * 60),
+            honours_client_deaths: true,
             lanes: None,
             cluster_name: None,
             shutdown_timeout: Duration::from_secs(5),

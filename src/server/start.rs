@@ -135,9 +135,13 @@ async fn broker(options: &Options) -> Result<(Broker, Vec<broker::Lane>, Option<
     auth.set_loopback_users(&options.loopback_users);
     let defaults = broker::Options::default();
     let lanes = options.lanes.and_then(|lanes| u16::try_from(lanes).ok()).unwrap_or(defaults.lanes);
-    let connection_max = options.connection_max.map(u64::from);
-    let message_memory_bytes = options.message_memory_bytes;
-    let broker_options = broker::Options { lanes, connection_max, message_memory_bytes };
+    let broker_options = broker::Options {
+        lanes,
+        connection_max: options.connection_max.map(u64::from),
+        message_memory_bytes: options.message_memory_bytes,
+        consumer_timeout: options.consumer_timeout,
+        honours_client_deaths: options.honours_client_deaths,
+    };
     match &options.storage {
         Some(Storage::Directory(path)) => {
             let Kept { store, broker, lanes, is_new } = storage::open(path, options, broker_options, auth).await?;

@@ -56,7 +56,7 @@ impl World {
     /// With one user and one vhost.
     #[allow(clippy::new_without_default, reason = "it starts something")]
     pub fn new() -> Self {
-        let (broker, lanes) = Broker::new(broker::Options { lanes: 2, connection_max: Some(100) }, Auth::new());
+        let (broker, lanes) = Broker::new(broker::Options { lanes: 2, connection_max: Some(100), ..broker::Options::default() }, Auth::new());
         let options = Options {
             channel_max: CHANNEL_MAX,
             max_message_size: MESSAGE_BYTES_MAX,
@@ -239,7 +239,7 @@ impl World {
             Operation::DiskAlarm(on) => self.broker.set_alarm(Alarm::Disk, on),
             Operation::CloseConnections => self.broker.close_connections("an operator"),
             Operation::DeleteVhost => {
-                self.broker.delete_vhost("/");
+                let _ = self.broker.delete_vhost("/");
             }
             Operation::DeleteUser => {
                 self.broker.delete_user("guest");

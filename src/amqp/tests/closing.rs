@@ -138,7 +138,7 @@ fn vhosts_and_users_may_go() {
     let id = world.connect_channel();
     world.declare(id, 1, "q");
     world.consume(id, 1, "q", "c");
-    world.broker.delete_vhost("/");
+    world.broker.delete_vhost("/").unwrap();
     world.run();
     world.expect_connection_close(id, 320, (0, 0), "CONNECTION_FORCED - vhost '/' is deleted");
     world.expect_nothing(id);

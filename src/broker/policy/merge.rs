@@ -70,7 +70,7 @@ pub(super) fn settings(options: &QueueOptions, definition: &Definition) -> Queue
         overflow: overflow(options, definition),
         dead_letter: dead_letter(options, definition),
         delivery_limit: delivery_limit(options, definition),
-        consumer_timeout_ms: consumer_timeout_ms(options, milliseconds("consumer-timeout")),
+        consumer_timeout_ms: smallest(own.consumer_timeout_ms, milliseconds("consumer-timeout")),
     }
 }
 
@@ -111,13 +111,6 @@ fn delivery_limit(options: &QueueOptions, definition: &Definition) -> Option<u32
     let argument = options.arguments.get("x-delivery-limit").and_then(crate::wire::Value::as_integer);
     let limit = argument.map_or(policy, |argument| stricter_delivery_limit(argument, policy));
     u32::try_from(limit).ok()
-}
-
-/// The shorter counts. The default is for a queue of which neither its arguments nor a policy say anything.
-fn consumer_timeout_ms(options: &QueueOptions, policy: Option<u64>) -> Option<u64> {
-    let own = options.settings.consumer_timeout_ms;
-    let has_own = options.arguments.get("x-consumer-timeout").is_some();
-    if has_own { smallest(own, policy) } else { policy.or(own) }
 }
 
 #[cfg(test)]

@@ -130,6 +130,7 @@ pub(in crate::broker) struct Queue {
     /// Messages before this number were delivered.
     delivered_before: u64,
     settings: QueueSettings,
+    default_timeout_ms: u64,
     ready: Ready,
     owners: Slab<Owner>,
     turns: Turns,
@@ -151,9 +152,11 @@ pub(in crate::broker) struct Queue {
 }
 
 impl Queue {
-    /// A queue without messages; `meter` is its lane's.
-    pub(in crate::broker) fn new(handle: Arc<QueueHandle>, now_ms: u64, meter: Meter) -> Self {
+    /// A queue without messages. `timeout_ms` is how long a delivery may go unsettled if its settings do not say; `meter`
+    /// is its lane's.
+    pub(in crate::broker) fn new(handle: Arc<QueueHandle>, timeout_ms: u64, now_ms: u64, meter: Meter) -> Self {
         Self {
+            default_timeout_ms: timeout_ms,
             ready: Ready::new(
                 match handle.options.queue_type {
                     QueueType::Classic => Order::classic(handle.options.priority_max),
@@ -372,8 +375,8 @@ impl Queue {
             }
             entry.deliveries += 1;
             owner.unacked.push(owner.delivered, entry);
-            let timeout_ms = subscription.timeout_ms.or(self.settings.consumer_timeout_ms);
-            self.check_ms = self.check_ms.min(timeout::next_look(now_ms, timeout_ms));
+            let own_ms = subscription.timeout_ms.or(self.settings.consumer_timeout_ms);
+            self.check_ms = self.check_ms.min(timeout::next_look(now_ms, own_ms.unwrap_or(self.default_timeout_ms)));
         }
         // As in RabbitMQ a consumer keeps its turn when its credit is used up, and loses it only if it has none when
         // its turn comes.
@@ -415,7 +418,7 @@ impl Queue {
             owner.delivered += 1;
             owner.unacked.push(owner.delivered, entry);
             let number = owner.delivered;
-            self.check_ms = self.check_ms.min(timeout::next_look(now_ms, self.settings.consumer_timeout_ms));
+            self.check_ms = self.check_ms.min(timeout::next_look(now_ms, self.timeout_ms()));
             Source { queue: self.handle.key, owner: key, number }
         };
         let delivery = Delivery { channel, consumer: 0, source, redelivered, counted: false, message };

@@ -112,9 +112,6 @@ pub(in crate::broker) const TTL_MS_MAX: i64 = 315_360_000_000;
 /// Delivery limit of a quorum queue that names none (RabbitMQ 4).
 const QUORUM_DELIVERY_LIMIT: i64 = 20;
 
-/// FL-5: RabbitMQ's half an hour.
-const CONSUMER_TIMEOUT_MS: u64 = 30 * 60 * 1000;
-
 impl QueueOptions {
     /// Checks properties and arguments in RabbitMQ's way (EH-15 to EH-19).
     pub(in crate::broker) fn parse(
@@ -169,7 +166,7 @@ impl QueueOptions {
                 overflow,
                 dead_letter,
                 delivery_limit,
-                consumer_timeout_ms: Some(consumer_timeout_ms.unwrap_or(CONSUMER_TIMEOUT_MS)),
+                consumer_timeout_ms,
             },
             arguments,
         })

@@ -40,6 +40,6 @@ pub struct QueueSettings {
     pub dead_letter: Option<DeadLetterTarget>,
     /// How often a message may come back; `None`: without limit.
     pub delivery_limit: Option<u32>,
-    /// How long a delivery may go unsettled, ms; `None`: for ever.
+    /// How long a delivery may go unsettled, ms; `None`: as long as the broker says.
     pub consumer_timeout_ms: Option<u64>,
 }

@@ -11,9 +11,9 @@ use crate::broker::event::OwnerKey;
 /// Looks in the time of one timeout: a delivery is found late by at most two of these parts, and never early.
 const LOOKS: u64 = 16;
 
-/// When to look again, if something may time out.
-pub(super) fn next_look(now_ms: u64, timeout_ms: Option<u64>) -> u64 {
-    timeout_ms.map_or(NEVER, |timeout| now_ms.saturating_add((timeout / LOOKS).max(1)))
+/// When to look again, while something is out.
+pub(super) fn next_look(now_ms: u64, timeout_ms: u64) -> u64 {
+    now_ms.saturating_add((timeout_ms / LOOKS).max(1))
 }
 
 /// Number of the last delivery, and when it was the last: oldest first, no more than there are looks in a timeout.
@@ -21,9 +21,9 @@ pub(super) fn next_look(now_ms: u64, timeout_ms: Option<u64>) -> u64 {
 pub(super) struct Marks(VecDeque<(u64, u64)>);
 
 impl Owner {
-    fn timeout_ms(&self, of_queue: Option<u64>) -> Option<u64> {
+    fn timeout_ms(&self, of_queue: u64) -> u64 {
         match &self.role {
-            Role::Consumer { subscription, .. } => subscription.timeout_ms.or(of_queue),
+            Role::Consumer { subscription, .. } => subscription.timeout_ms.unwrap_or(of_queue),
             Role::Holder => of_queue,
         }
     }
@@ -49,6 +49,11 @@ impl Owner {
 }
 
 impl Queue {
+    /// How long a delivery may go unsettled if its consumer does not say.
+    pub(super) fn timeout_ms(&self) -> u64 {
+        self.settings.consumer_timeout_ms.unwrap_or(self.default_timeout_ms)
+    }
+
     /// Looks for owners that hold a delivery for too long, if it is time to.
     pub(super) fn time_out(&mut self, now_ms: u64, fx: &mut Effects) {
         if self.check_ms > now_ms {
@@ -56,14 +61,13 @@ impl Queue {
         }
         self.check_ms = NEVER;
         let mut overdue = Vec::new();
+        let of_queue = self.timeout_ms();
         for (index, owner) in &mut self.owners {
-            let Some(timeout_ms) = owner.timeout_ms(self.settings.consumer_timeout_ms) else {
-                continue;
-            };
+            let timeout_ms = owner.timeout_ms(of_queue);
             if owner.is_overdue(timeout_ms, now_ms) {
                 overdue.push((OwnerKey(index as u32), timeout_ms));
             } else if !owner.unacked.is_empty() {
-                self.check_ms = self.check_ms.min(next_look(now_ms, Some(timeout_ms)));
+                self.check_ms = self.check_ms.min(next_look(now_ms, timeout_ms));
             }
         }
         for (key, timeout_ms) in overdue {

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::permissions;
 use super::queues::Totals;
-use crate::broker::Vhost;
+use crate::broker::{DeleteVhostError, Vhost};
 use crate::management::Management;
 use crate::management::access::Level;
 use crate::management::call::{Call, Fields};
@@ -29,13 +29,13 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
         ("PUT", ["vhosts", _]) => put(call, management, name, vhost.is_some()),
         ("GET", ["vhosts", _]) => Ok(Reply::Json(record(management, &*vhost.ok_or_else(Refused::no_object)?).await)),
         ("DELETE", ["vhosts", _]) => {
-            vhost.ok_or_else(Refused::no_object)?;
-            if broker.delete_vhost(name) {
-                return Ok(Reply::NoContent);
-            }
-            Err(Refused::precondition_failed(format!(
-                "Refusing to delete virtual host '{name}' because it is protected from deletion"
-            )))
+            broker.delete_vhost(name).map_err(|error| match error {
+                DeleteVhostError::Protected(name) => Refused::precondition_failed(format!(
+                    "Refusing to delete virtual host '{name}' because it is protected from deletion"
+                )),
+                _ => Refused::no_object(),
+            })?;
+            Ok(Reply::NoContent)
         }
         ("GET", ["vhosts", _, kind]) => {
             vhost.ok_or_else(Refused::no_object)?;

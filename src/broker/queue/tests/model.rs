@@ -248,7 +248,7 @@ impl World {
         let (returns, waiting, dead) = (Vec::new(), Vec::new(), Vec::new());
         let model = Model { setup, returns, waiting, owners: BTreeMap::new(), active: None, dead };
         Self {
-            queue: Queue::new(handle, 0, Meter::default()),
+            queue: Queue::new(handle, 30 * 60 * 1000, 0, Meter::default()),
             fx,
             mailbox,
             conn,
