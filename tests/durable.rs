@@ -64,7 +64,24 @@ async fn persistent_messages_survive_a_restart() {
     server.shutdown().await;
 }
 
-/// FEATURES XT-1, QU-1, RO-9: durable exchanges, queues and bindings between them survive, deleted ones do not.
+/// FEATURES QQ-1: whatever the publisher says, messages of a quorum queue are durable.
+#[tokio::test]
+async fn a_quorum_queue_keeps_transient_messages() {
+    let place = Place::new();
+    let server = place.start().await;
+    let client = connect(&server).await;
+    durable_queue(&client, "q", table([("x-queue-type", AMQPValue::LongString("quorum".into()))])).await;
+    client.confirms().await;
+    client.publish_confirmed("", "q", b"transient").await;
+    client.close().await;
+    server.shutdown().await;
+
+    let server = place.start().await;
+    assert_eq!(connect(&server).await.drain("q").await, ["transient"]);
+    server.shutdown().await;
+}
+
+/// FEATURES XT-1, QU-1, RO-9, RO-10: durable exchanges, queues and bindings between them survive, deleted ones do not.
 #[tokio::test]
 async fn definitions_survive_a_restart() {
     let place = Place::new();
@@ -83,6 +100,8 @@ async fn definitions_survive_a_restart() {
     for (exchange, key) in [("x", "a.*"), ("x", "unbound"), ("amq.topic", "b.#"), ("deleted", "c"), ("transient", "")] {
         client.bind("q", exchange, key).await;
     }
+    client.queue("tq").await;
+    client.bind("tq", "x", "a.*").await;
     client.bind("deleted", "x", "d").await;
     within(client.queue_unbind("q".into(), "x".into(), "unbound".into(), FieldTable::default()))
         .await
@@ -96,12 +115,14 @@ async fn definitions_survive_a_restart() {
     let server = place.start().await;
     let client = connect(&server).await;
     client.confirms().await;
+    client.queue("tq").await;
     // Byte for byte: a redeclaration with other arguments would be refused.
     durable_queue(&client, "q", arguments).await;
     for (exchange, key) in [("x", "a.1"), ("x", "unbound"), ("amq.topic", "b.1.2"), ("x", "d")] {
         client.publish_confirmed(exchange, key, key.as_bytes()).await;
     }
     assert_eq!(client.drain("q").await, ["a.1", "b.1.2"]);
+    assert_eq!(client.count("tq").await, (0, 0), "its binding was transient, too");
     assert_eq!(client.count("deleted").await, (0, 0));
     let exchanges: Vec<String> =
         server.broker().vhost("/").expect("/").exchanges().iter().map(|exchange| exchange.name.to_string()).collect();

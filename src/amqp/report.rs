@@ -14,7 +14,7 @@ impl Running {
             reads: received.times,
             sent_bytes: sent.bytes,
             writes: sent.times,
-            is_blocked: !self.wants_input(),
+            state: self.state(),
             channels,
         }
     }

@@ -11,7 +11,7 @@ use super::heartbeat::{Heartbeats, Traffic};
 use super::outbound::Outbound;
 use super::reply::{Fault, NO_METHOD, Sin, octets, second_open};
 use super::report::Counted;
-use crate::broker::{Alarms, ChannelKey, Client, Event, Outcome, Refusal};
+use crate::broker::{Alarms, ChannelKey, Client, ConnectionState, Event, Outcome, Refusal};
 use crate::wire::{Frame, FrameError, FrameKind, Method, ReplyCode, cut};
 
 /// See the module's documentation.
@@ -110,6 +110,18 @@ impl Running {
 
     pub(super) fn wants_input(&self) -> bool {
         !self.is_blocked && self.backlogged == 0
+    }
+
+    pub(super) fn state(&self) -> ConnectionState {
+        if self.is_blocked {
+            ConnectionState::Blocked
+        } else if !self.client.alarms().is_empty() {
+            ConnectionState::Blocking
+        } else if self.backlogged > 0 || self.client.is_congested() {
+            ConnectionState::Flow
+        } else {
+            ConnectionState::Running
+        }
     }
 
     // --- frames ---

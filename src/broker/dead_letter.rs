@@ -2,11 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::effects::DeadLetter;
+use super::effects::{DeadLetter, Remains};
+use super::event::QueueId;
 use super::exchange::Routable;
 use super::lane::Lane;
 use super::message::{Facts, Message};
 use super::queue::Death;
+use super::receipts::{Origin, Sent};
 use super::vhost::QueueHandle;
 use crate::wire::{Properties, RawTable, Table, Value};
 
@@ -18,30 +20,48 @@ struct Letter {
 }
 
 impl Lane {
-    /// Routes one dead letter. A missing exchange drops it silently (DX-7).
-    pub(super) fn bury(&mut self, dead: &DeadLetter, now_ms: u64) {
+    /// Sends one dead letter, and tells its queue, if that still has something of it.
+    pub(super) fn bury(&mut self, dead: DeadLetter, now_ms: u64) {
+        let sent = self.route_letter(&dead, now_ms).unwrap_or_default();
+        let DeadLetter { queue, remains, .. } = dead;
+        if let Some(queue) = self.queues.get_mut(&queue.key.id) {
+            queue.buried(remains, sent, now_ms, &mut self.fx);
+        }
+    }
+
+    /// A missing exchange drops it silently (DX-7), unless it is to arrive at least once.
+    fn route_letter(&mut self, dead: &DeadLetter, now_ms: u64) -> Option<Sent> {
         let target = &dead.target;
-        let Some(vhost) = self.broker().vhost(&dead.queue.vhost) else {
-            return;
-        };
-        let Some(exchange) = vhost.exchange(&target.exchange) else {
-            return;
-        };
+        let vhost = self.broker().vhost(&dead.queue.vhost)?;
+        let exchange = vhost.exchange(&target.exchange)?;
         let honours = self.broker().0.options.honours_client_deaths;
-        let Some(letter) = compose(dead, &target.exchange, target.routing_key.as_deref(), honours) else {
-            return;
-        };
-        let Ok(properties) = Properties::decode(letter.message.properties()) else {
-            return;
-        };
+        let letter = compose(dead, &target.exchange, target.routing_key.as_deref(), honours)?;
+        let properties = Properties::decode(letter.message.properties()).ok()?;
         let keys: Vec<&str> = letter.keys.iter().map(String::as_str).collect();
         let found = vhost.route(&exchange, &Routable { keys: &keys, properties: &properties }, &|| now_ms);
-        for queue in &found.queues {
-            if dead.death == Death::Rejected || !is_cycle(&letter.headers, &queue.name) {
-                self.pass_on(queue.key, letter.message.clone(), now_ms);
+        let (seq, taken, was_held): (_, &[QueueId], _) = match &dead.remains {
+            Remains::Nothing => (None, &[], false),
+            Remains::Place(entry) => (Some(entry.seq), &[], false),
+            Remains::All { seq, taken, is_held } => (Some(*seq), taken, *is_held),
+        };
+        let mut sent = Sent::default();
+        for queue in found.queues.iter().filter(|queue| !taken.contains(&queue.key.id)) {
+            if dead.death != Death::Rejected && is_cycle(&letter.headers, &queue.name) {
+                continue;
+            }
+            let message = letter.message.clone();
+            match seq {
+                None => self.pass_on(queue.key, message, now_ms),
+                Some(seq) => {
+                    self.send_letter(queue.key, message, Origin { queue: dead.queue.key, seq }, &mut sent, now_ms);
+                }
             }
         }
-        self.detour(&vhost, &found, &keys, &letter.message, now_ms);
+        if !was_held {
+            sent.is_held = !found.held.is_empty();
+            self.detour(&vhost, &found, &keys, &letter.message, now_ms);
+        }
+        Some(sent)
     }
 }
 
@@ -87,8 +107,8 @@ fn compose(
 fn forget_deaths(headers: &mut Table) {
     headers.remove("x-death");
     for what in ["queue", "reason", "exchange"] {
-        headers.remove(&format!("x-first-death-{what}"));
-        headers.remove(&format!("x-last-death-{what}"));
+        headers.remove(format!("x-first-death-{what}"));
+        headers.remove(format!("x-last-death-{what}"));
     }
 }
 

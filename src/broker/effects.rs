@@ -9,7 +9,7 @@ use super::changes::Changes;
 use super::event::{ChannelKey, Delivery, Event, Outcome, OwnerKey, QueueId, Reply};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
-use super::queue::{DeadLetterTarget, Death, Load};
+use super::queue::{DeadLetterTarget, Death, Entry, Load};
 use super::refusal::Refusal;
 use super::vhost::QueueHandle;
 use crate::replicate::ChunkPlace;
@@ -47,6 +47,25 @@ pub(super) struct DeadLetter {
     pub(super) target: DeadLetterTarget,
     pub(super) message: Message,
     pub(super) death: Death,
+    pub(super) remains: Remains,
+}
+
+/// What its queue still has of a dead letter.
+#[derive(Debug)]
+pub(super) enum Remains {
+    /// Nothing.
+    Nothing,
+    /// Its place in the log.
+    Place(Entry),
+    /// All of it, until every queue has taken it (DX-11).
+    All {
+        /// Its number.
+        seq: u64,
+        /// Queues that have it already.
+        taken: Vec<QueueId>,
+        /// An exchange has it that holds it back.
+        is_held: bool,
+    },
 }
 
 /// The sink of one lane.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::effects::ConnKey;
 use super::event::{ChannelKey, Outcome, Reply};
 use super::mailbox::Mailbox;
+use super::receipts::Post;
 use crate::replicate::Position;
 
 /// A publish in confirm mode.
@@ -45,6 +46,8 @@ pub(super) enum Answering {
     Commit { conn: ConnKey, countdown: Arc<Countdown> },
     /// A request that changed what is durable.
     Done { conn: ConnKey, reply: Reply, outcome: Box<Outcome> },
+    /// A dead letter of another lane's.
+    Receipt { to: u16, receipt: Post },
     /// The connection may send more.
     Worked { from: Arc<Mailbox>, bytes: usize },
 }
@@ -79,7 +82,7 @@ impl Held {
             Answering::Confirm { conn, .. } | Answering::Commit { conn, .. } | Answering::Done { conn, .. } => {
                 *conn != gone
             }
-            Answering::Worked { .. } => true,
+            Answering::Receipt { .. } | Answering::Worked { .. } => true,
         });
     }
 }

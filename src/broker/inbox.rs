@@ -12,6 +12,7 @@ use super::inspect::Inspection;
 use super::mailbox::Mailbox;
 use super::message::Message;
 use super::queue::{Load, Loaded, Meter, Queue, QueueSettings, Subscription};
+use super::receipts::Post;
 use super::vhost::QueueHandle;
 use crate::replicate::{OnDurable, Written};
 
@@ -29,6 +30,8 @@ pub(super) enum Op {
         message: Message,
         confirm: Option<ConfirmTo>,
     },
+    /// Of a dead letter.
+    Post(Post),
     /// A message that an exchange holds back.
     Hold {
         hold: Box<Hold>,

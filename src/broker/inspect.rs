@@ -104,6 +104,32 @@ pub struct ConnectionSummary {
     pub connected_at: SystemTime,
 }
 
+/// How an open connection stands with publishing (FL-4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ConnectionState {
+    /// It may.
+    #[default]
+    Running,
+    /// It is slowed, for it is ahead of its queues (FL-3).
+    Flow,
+    /// An alarm is on, which it has not noticed, since it does not publish.
+    Blocking,
+    /// It published during the alarm, and is not read until that is over (FL-1).
+    Blocked,
+}
+
+impl ConnectionState {
+    /// RabbitMQ's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Flow => "flow",
+            Self::Blocking => "blocking",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
 /// What only a connection itself knows.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionReport {
@@ -115,8 +141,8 @@ pub struct ConnectionReport {
     pub sent_bytes: u64,
     /// Writes.
     pub writes: u64,
-    /// Not read because of an alarm.
-    pub is_blocked: bool,
+    /// How it stands with publishing.
+    pub state: ConnectionState,
     /// Its channels, by number.
     pub channels: Vec<ChannelReport>,
 }

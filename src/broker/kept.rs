@@ -16,7 +16,7 @@ const DIED: u8 = 2;
 pub(super) fn hidden<'a>(message: &Message, room: &'a mut Vec<u8>) -> &'a [u8] {
     room.clear();
     let Facts { is_numbered, has_died, .. } = message.facts();
-    room.push(u8::from(is_numbered) * NUMBERED | u8::from(has_died) * DIED);
+    room.push((u8::from(is_numbered) * NUMBERED) | (u8::from(has_died) * DIED));
     room.extend_from_slice(message.bcc_bytes());
     room
 }

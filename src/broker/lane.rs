@@ -176,8 +176,8 @@ impl Lane {
         self.ring(now_ms);
         let has_more = self.go_on_with_checkpoint() | self.page_out();
         self.replicator.flush(!self.held.is_empty());
-        self.hand_over();
         self.give_what_is_durable();
+        self.hand_over();
         self.fx.flush();
         if closed {
             return Turn::Ended;
@@ -232,6 +232,7 @@ impl Lane {
                 let accepted = self.publish_many(&queues, &message, now_ms);
                 self.confirm(conn, confirm, accepted);
             }
+            Op::Post(post) => self.take_post(post, now_ms),
             Op::Hold { hold, message, confirm } => {
                 self.hold(&hold, message, now_ms);
                 self.confirm(conn, confirm, true);
@@ -337,7 +338,7 @@ impl Lane {
     }
 
     /// Answers for what was appended so far: now if it is durable, else when it is.
-    fn answer(&mut self, answering: Answering) {
+    pub(super) fn answer(&mut self, answering: Answering) {
         if self.appended <= self.replicator.durable() {
             self.give(answering);
         } else {
@@ -350,6 +351,7 @@ impl Lane {
             Answering::Confirm { conn, to, accepted } => self.fx.confirm(conn, to.channel, to.sequence, accepted),
             Answering::Done { conn, reply, outcome } => self.fx.done(conn, reply, Ok(*outcome)),
             Answering::Worked { from, bytes } => from.worked(bytes),
+            Answering::Receipt { to, receipt } => self.pass_operation(to, Op::Post(receipt), 0),
             Answering::Commit { conn, countdown } => {
                 if countdown.finished()
                     && let Some(reply) = countdown.reply
@@ -589,7 +591,7 @@ impl Lane {
         }
         while !self.fx.dead.is_empty() {
             for dead in std::mem::take(&mut self.fx.dead) {
-                self.bury(&dead, now_ms);
+                self.bury(dead, now_ms);
             }
         }
         for (conn, id, owner) in self.fx.freed.drain(..) {

@@ -22,55 +22,42 @@ impl Lane {
     /// A queue that is gone has no say: the message counts as accepted (PC-6).
     #[inline]
     pub(super) fn publish(&mut self, id: QueueId, message: Message, now_ms: u64) -> bool {
-        let is_kept = self.fx.changes.are_kept && message.facts().persistent;
-        if !is_kept {
-            return self.put_into(id, message, now_ms) != Published::Refused;
+        let Some(queue) = self.queues.get_mut(&id) else { return true };
+        if !(self.fx.changes.are_kept && queue.keeps(&message)) {
+            return queue.publish(message, now_ms, &mut self.fx) != Published::Refused;
         }
-        let accepted = self.put_and_note(id, message.clone(), now_ms);
+        let published = queue.publish(message.clone(), now_ms, &mut self.fx);
+        self.note_place(id, published);
         self.write_message(&message);
-        accepted
+        published != Published::Refused
     }
 
     /// Every queue gets it, whatever the others say. The log gets it once.
     pub(super) fn publish_many(&mut self, queues: &[QueueId], message: &Message, now_ms: u64) -> bool {
-        let is_kept = self.fx.changes.are_kept && message.facts().persistent;
         let mut accepted = true;
-        for queue in queues {
-            accepted &= match is_kept {
-                true => self.put_and_note(*queue, message.clone(), now_ms),
-                false => self.put_into(*queue, message.clone(), now_ms) != Published::Refused,
-            };
+        for id in queues {
+            let Some(queue) = self.queues.get_mut(id) else { continue };
+            let is_kept = self.fx.changes.are_kept && queue.keeps(message);
+            let published = queue.publish(message.clone(), now_ms, &mut self.fx);
+            if is_kept {
+                self.note_place(*id, published);
+            }
+            accepted &= published != Published::Refused;
         }
-        if is_kept {
-            self.write_message(message);
-        }
+        self.write_message(message);
         accepted
     }
 
-    #[inline]
-    fn put_into(&mut self, id: QueueId, message: Message, now_ms: u64) -> Published {
-        match self.queues.get_mut(&id) {
-            Some(queue) => queue.publish(message, now_ms, &mut self.fx),
-            None => Published::Repeated,
+    /// Notes where a message was put, if it is there still.
+    fn note_place(&mut self, id: QueueId, published: Published) {
+        if let Published::Taken { seq, expires_ms } = published
+            && !self.fx.changes.was_removed(id, seq)
+        {
+            self.places.push(Place { queue: id.0, seq, expires_ms });
         }
     }
 
-    /// Publishes a persistent message, and notes its place if the queue is durable and has it still.
-    fn put_and_note(&mut self, id: QueueId, message: Message, now_ms: u64) -> bool {
-        let Some(queue) = self.queues.get_mut(&id) else {
-            return true;
-        };
-        let is_durable = queue.handle().options.durable;
-        match queue.publish(message, now_ms, &mut self.fx) {
-            Published::Refused => return false,
-            Published::Taken { seq, expires_ms } if is_durable && !self.fx.changes.was_removed(id, seq) => {
-                self.places.push(Place { queue: id.0, seq, expires_ms });
-            }
-            Published::Taken { .. } | Published::Repeated => {}
-        }
-        true
-    }
-
+    /// At the places that were noted.
     fn write_message(&mut self, message: &Message) {
         if !self.places.is_empty() {
             let (address, properties, body) = (message.address(), message.properties(), message.body());

@@ -38,6 +38,7 @@ mod parameter;
 mod policy;
 mod publish;
 mod queue;
+mod receipts;
 mod recent_history;
 mod recover;
 mod refusal;
@@ -75,8 +76,8 @@ pub use self::event::{
     Source,
 };
 pub use self::inspect::{
-    BrokerTotals, ChannelReport, ConnectionReport, ConnectionSummary, ConsumerPlace, ConsumerReport, Counters,
-    Handshake, Inquiry, QueueReport,
+    BrokerTotals, ChannelReport, ConnectionReport, ConnectionState, ConnectionSummary, ConsumerPlace, ConsumerReport,
+    Counters, Handshake, Inquiry, QueueReport,
 };
 pub use self::json::{json_of_table, table_of_json};
 pub use self::lane::{Lane, Turn};
@@ -86,7 +87,7 @@ pub use self::message::{Body, Facts, LARGE_BODY_MIN, Message};
 pub use self::parameter::{GlobalParameter, Parameter, ParameterCheck, ParameterError};
 pub use self::policy::{ApplyTo, Definition, InForce, Policy, PolicyError, PolicyKind, PolicySpec};
 pub use self::publish::Publish;
-pub use self::queue::{DeadLetterTarget, Overflow, QueueOptions, QueueSettings, QueueType};
+pub use self::queue::{DeadLetterTarget, DelayedRetry, Overflow, QueueOptions, QueueSettings, QueueType, Retried};
 pub use self::recover::{RecoverError, message_of};
 pub use self::refusal::{Named, Refusal};
 pub use self::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};

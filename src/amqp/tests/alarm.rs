@@ -1,7 +1,10 @@
 //! Resource alarms and connection.blocked.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+
 use super::*;
-use crate::broker::Alarm;
+use crate::broker::{Alarm, ConnectionState};
 
 /// FEATURES FL-1, FL-2, trap 23: only who publishes, once, and then nothing is heard until the alarm is over.
 #[test]
@@ -87,4 +90,47 @@ fn silence_of_the_blocked_means_nothing() {
     assert_eq!(world.ended(blocked), None);
     world.pass(2.2);
     assert_eq!(world.ended(blocked), Some(&Ended::HeartbeatTimeout));
+}
+
+/// What the connection says of itself.
+async fn state(world: &mut World, id: Id) -> ConnectionState {
+    let broker = world.broker.clone();
+    let connections: Vec<_> = broker.connections().iter().map(|connection| connection.id).collect();
+    let mut reports = pin!(broker.inspect_connections(&connections, Duration::from_secs(10)));
+    assert!(poll_fn(|cx| Poll::Ready(reports.as_mut().poll(cx).is_pending())).await, "nobody has answered");
+    for id in 0..world.clients.len() {
+        world.take_events(id);
+    }
+    let reports = reports.await;
+    assert_eq!(reports.len(), connections.len());
+    reports[&connections[id]].state
+}
+
+/// FEATURES FL-3, FL-4: who is ahead of its queues is slowed, and is told apart from those that an alarm keeps waiting.
+#[tokio::test]
+async fn states_tell_of_publishing() {
+    let mut world = World::new();
+    let (publisher, other) = (world.connect_channel(), world.connect_channel());
+    world.declare(publisher, 1, "q");
+    assert_eq!(state(&mut world, publisher).await, ConnectionState::Running);
+    let congests = 1 << 20;
+    let body = vec![b'm'; 100_000];
+    for _ in 0..congests / body.len() {
+        world.publish(publisher, 1, "", "q", &body);
+    }
+    assert_eq!(state(&mut world, publisher).await, ConnectionState::Running, "just below");
+    world.publish(publisher, 1, "", "q", &body);
+    assert_eq!(state(&mut world, publisher).await, ConnectionState::Flow);
+    assert_eq!(state(&mut world, other).await, ConnectionState::Running);
+    world.run();
+    assert_eq!(state(&mut world, publisher).await, ConnectionState::Running);
+    world.broker.set_alarm(Alarm::Memory, true);
+    world.run();
+    world.publish(publisher, 1, "", "q", b"m");
+    assert_eq!(state(&mut world, publisher).await, ConnectionState::Blocked);
+    assert_eq!(state(&mut world, other).await, ConnectionState::Blocking);
+    world.broker.set_alarm(Alarm::Memory, false);
+    world.run();
+    assert_eq!(state(&mut world, publisher).await, ConnectionState::Running);
+    assert_eq!(state(&mut world, other).await, ConnectionState::Running);
 }

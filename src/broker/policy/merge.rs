@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::Definition;
-use crate::broker::queue::{DeadLetterTarget, Overflow, QueueOptions, QueueSettings, QueueType, TTL_MS_MAX};
+use crate::broker::queue::{
+    AT_LEAST_ONCE, DeadLetterTarget, DelayedRetry, Overflow, QueueOptions, QueueSettings, QueueType, TTL_MS_MAX,
+};
 
 /// Of these the smallest of all counts.
 const SMALLEST: [&str; 6] =
@@ -69,6 +71,8 @@ pub(super) fn settings(options: &QueueOptions, definition: &Definition) -> Queue
         length_bytes_max: smallest(own.length_bytes_max, number("max-length-bytes")),
         overflow: overflow(options, definition),
         dead_letter: dead_letter(options, definition),
+        dead_letters_at_least_once: at_least_once(options, definition),
+        delayed_retry: delayed_retry(options, definition),
         delivery_limit: delivery_limit(options, definition),
         consumer_timeout_ms: smallest(own.consumer_timeout_ms, milliseconds("consumer-timeout")),
     }
@@ -100,6 +104,32 @@ fn dead_letter(options: &QueueOptions, definition: &Definition) -> Option<DeadLe
         exchange: exchange.or_else(|| text("dead-letter-exchange"))?,
         routing_key: routing_key.or_else(|| text("dead-letter-routing-key")),
     })
+}
+
+/// The argument wins. It has an effect only on a queue that does not drop from its head (DX-11).
+fn at_least_once(options: &QueueOptions, definition: &Definition) -> bool {
+    let argument = options.arguments.get("x-dead-letter-strategy").and_then(crate::wire::Value::as_str);
+    let strategy = argument.or_else(|| definition.get("dead-letter-strategy").and_then(Json::as_str));
+    options.queue_type == QueueType::Quorum
+        && strategy == Some(AT_LEAST_ONCE)
+        && overflow(options, definition) == Overflow::RejectPublish
+        && dead_letter(options, definition).is_some()
+}
+
+/// QQ-8: the policy says which messages wait, and the shorter times count.
+fn delayed_retry(options: &QueueOptions, definition: &Definition) -> Option<DelayedRetry> {
+    if options.queue_type != QueueType::Quorum {
+        return None;
+    }
+    let argument = |key: &str| options.arguments.get(key);
+    let what = definition.get("delayed-retry-type").and_then(Json::as_str);
+    let what = what.or_else(|| argument("x-delayed-retry-type").and_then(crate::wire::Value::as_str));
+    let shorter = |key: &str, own: &str| {
+        let own = argument(own).and_then(crate::wire::Value::as_integer);
+        own.into_iter().chain(definition.get(key).and_then(Json::as_i64)).min()
+    };
+    let min_ms = shorter("delayed-retry-min", "x-delayed-retry-min");
+    DelayedRetry::new(what, min_ms, shorter("delayed-retry-max", "x-delayed-retry-max"))
 }
 
 /// The stricter counts. A queue with no limit of its own has RabbitMQ's default only if no policy names one.

@@ -3,13 +3,16 @@
 //! never look at another queue or at a socket. Start reading at [`Queue::publish`] and [`Queue::dispatch`].
 
 mod active;
+mod aside;
 mod counted;
 mod entry;
+mod letters;
 mod level;
 mod options;
 mod paging;
 mod ready;
 mod report;
+mod retry;
 mod settings;
 mod stored;
 mod timeout;
@@ -21,7 +24,8 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use self::entry::{Entry, NEVER};
+use self::aside::Aside;
+use self::entry::NEVER;
 use self::paging::FormerLife;
 use self::ready::{Order, Ready};
 use self::stored::Stored;
@@ -30,7 +34,7 @@ use self::turns::Turns;
 use self::unacked::Unacked;
 use super::changes::Back;
 use super::dedup::Duplicates;
-use super::effects::{ConnKey, DeadLetter, Effects};
+use super::effects::{ConnKey, Effects, Remains};
 use super::event::{ChannelKey, Delivery, Got, OwnerKey, QueueId, Settlement, Source};
 use super::inspect::Counters;
 use super::limiter::{Limiter, Permit};
@@ -38,36 +42,14 @@ use super::message::Message;
 use super::refusal::Refusal;
 use super::vhost::QueueHandle;
 
+pub(in crate::broker) use self::entry::Entry;
+pub(in crate::broker) use self::letters::Death;
+pub(in crate::broker) use self::options::{AT_LEAST_ONCE, TTL_MS_MAX, check_same_argument, check_same_flag};
 pub use self::options::{QueueOptions, QueueType};
-pub(in crate::broker) use self::options::{TTL_MS_MAX, check_same_argument, check_same_flag};
 pub(in crate::broker) use self::paging::{Load, Loaded};
 pub(in crate::broker) use self::ready::Meter;
+pub use self::retry::{DelayedRetry, Retried};
 pub use self::settings::{DeadLetterTarget, Overflow, QueueSettings};
-
-/// Why a message left its queue without being acked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::broker) enum Death {
-    /// basic.reject or basic.nack without requeue.
-    Rejected,
-    /// Its time to live ran out.
-    Expired,
-    /// The queue was full.
-    MaxLength,
-    /// Returned too often.
-    DeliveryLimit,
-}
-
-impl Death {
-    /// The reason in `x-death`.
-    pub(in crate::broker) fn reason(self) -> &'static str {
-        match self {
-            Self::Rejected => "rejected",
-            Self::Expired => "expired",
-            Self::MaxLength => "maxlen",
-            Self::DeliveryLimit => "delivery_limit",
-        }
-    }
-}
 
 /// What became of a publish.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +60,34 @@ pub(in crate::broker) enum Published {
     Repeated,
     /// To be nacked.
     Refused,
+}
+
+/// Which messages of a queue the log keeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kept {
+    None,
+    Persistent,
+    /// QQ-1: all of a quorum queue.
+    All,
+}
+
+impl Kept {
+    fn of(options: &QueueOptions) -> Self {
+        match options.queue_type {
+            _ if !options.durable => Self::None,
+            QueueType::Classic => Self::Persistent,
+            QueueType::Quorum => Self::All,
+        }
+    }
+
+    #[inline]
+    fn has(self, message: &Message) -> bool {
+        match self {
+            Self::None => false,
+            Self::Persistent => message.facts().persistent,
+            Self::All => true,
+        }
+    }
 }
 
 /// What a consumer asked for.
@@ -123,14 +133,14 @@ enum Role {
 #[derive(Debug)]
 pub(in crate::broker) struct Queue {
     handle: Arc<QueueHandle>,
-    /// Its persistent messages are kept in the log.
-    durable: bool,
+    kept: Kept,
     stored: Stored,
     former_life: Option<Box<FormerLife>>,
     /// Messages before this number were delivered.
     delivered_before: u64,
     settings: QueueSettings,
     default_timeout_ms: u64,
+    aside: Option<Box<Aside>>,
     ready: Ready,
     owners: Slab<Owner>,
     turns: Turns,
@@ -157,6 +167,7 @@ impl Queue {
     pub(in crate::broker) fn new(handle: Arc<QueueHandle>, timeout_ms: u64, now_ms: u64, meter: Meter) -> Self {
         Self {
             default_timeout_ms: timeout_ms,
+            aside: None,
             ready: Ready::new(
                 match handle.options.queue_type {
                     QueueType::Classic => Order::classic(handle.options.priority_max),
@@ -166,7 +177,7 @@ impl Queue {
             ),
             duplicates: Duplicates::new(handle.options.deduplicates),
             settings: handle.settings(),
-            durable: handle.options.durable,
+            kept: Kept::of(&handle.options),
             stored: Stored::default(),
             former_life: None,
             delivered_before: 0,
@@ -210,7 +221,7 @@ impl Queue {
     /// The log keeps this message.
     #[inline]
     pub(in crate::broker) fn keeps(&self, message: &Message) -> bool {
-        self.durable && message.facts().persistent
+        self.kept.has(message)
     }
 
     /// Takes a message in, and on to a consumer if one is waiting.
@@ -221,7 +232,7 @@ impl Queue {
         if self.settings.overflow != Overflow::DropHead && self.would_overflow(&message) {
             if self.settings.overflow == Overflow::RejectPublishDlx {
                 self.duplicates.remove(&message);
-                self.bury(message, Death::MaxLength, fx);
+                self.bury(message, Death::MaxLength, Remains::Nothing, fx);
             }
             return Published::Refused;
         }
@@ -248,8 +259,8 @@ impl Queue {
 
     /// For reject-publish: this message would be one, or its body some bytes, too many.
     fn would_overflow(&self, message: &Message) -> bool {
-        let bytes = self.ready.body_bytes() + message.body().len() as u64;
-        self.settings.length_max.is_some_and(|max| self.ready.len() as u64 >= max)
+        let bytes = self.length_bytes() + message.body().len() as u64;
+        self.settings.length_max.is_some_and(|max| self.length() >= max)
             || self.settings.length_bytes_max.is_some_and(|max| bytes > max)
     }
 
@@ -260,8 +271,8 @@ impl Queue {
         if self.settings.overflow != Overflow::DropHead {
             return;
         }
-        while self.settings.length_max.is_some_and(|max| self.ready.len() as u64 > max)
-            || self.settings.length_bytes_max.is_some_and(|max| self.ready.body_bytes() > max)
+        while self.settings.length_max.is_some_and(|max| self.length() > max)
+            || self.settings.length_bytes_max.is_some_and(|max| self.length_bytes() > max)
         {
             let Some(entry) = self.ready.pop() else {
                 // It goes on when the head is read.
@@ -276,20 +287,15 @@ impl Queue {
     #[inline]
     fn forget(&mut self, entry: &Entry, fx: &mut Effects) {
         self.duplicates.remove(&entry.message);
+        self.gone(entry, fx);
+    }
+
+    /// The log need not keep it any longer.
+    #[inline]
+    fn gone(&mut self, entry: &Entry, fx: &mut Effects) {
         if self.keeps(&entry.message) {
             fx.changes.removed(self.id(), entry.seq);
             fx.given_up.extend(self.stored.remove(self.ready.level_of(&entry.message), entry.seq));
-        }
-    }
-
-    fn dead_letter(&mut self, entry: Entry, death: Death, fx: &mut Effects) {
-        self.forget(&entry, fx);
-        self.bury(entry.message, death, fx);
-    }
-
-    fn bury(&self, message: Message, death: Death, fx: &mut Effects) {
-        if let Some(target) = &self.settings.dead_letter {
-            fx.dead.push(DeadLetter { queue: self.handle.clone(), target: target.clone(), message, death });
         }
     }
 
@@ -364,13 +370,13 @@ impl Queue {
         if subscription.no_ack {
             self.counters.deliver_no_ack += 1;
             self.duplicates.remove(&entry.message);
-            if self.durable && entry.message.facts().persistent {
+            if self.kept.has(&entry.message) {
                 fx.changes.removed(self.handle.key.id, entry.seq);
                 fx.given_up.extend(self.stored.remove(self.ready.level_of(&entry.message), entry.seq));
             }
         } else {
             self.counters.deliver += 1;
-            if self.durable && entry.message.facts().persistent {
+            if self.kept.has(&entry.message) {
                 note_delivery(self.handle.key.id, &entry, self.ready.is_in_order(), &mut self.delivered_before, fx);
             }
             entry.deliveries += 1;
@@ -459,7 +465,7 @@ impl Queue {
             return;
         };
         let (mut returned, mut rejected) = (Vec::new(), Vec::new());
-        let (id, durable) = (self.handle.key.id, self.durable);
+        let (id, kept) = (self.handle.key.id, self.kept);
         for number in numbers {
             let Some(entry) = owner.unacked.remove(number) else {
                 continue;
@@ -468,7 +474,7 @@ impl Queue {
                 Settlement::Ack => {
                     self.counters.ack += 1;
                     self.duplicates.remove(&entry.message);
-                    if durable && entry.message.facts().persistent {
+                    if kept.has(&entry.message) {
                         fx.changes.removed(id, entry.seq);
                         fx.given_up.extend(self.stored.remove(self.ready.level_of(&entry.message), entry.seq));
                     }
@@ -488,7 +494,7 @@ impl Queue {
             // QQ-4: a nack says nothing of the message, a reject does.
             let is_failure = matches!(how, Settlement::Reject { .. });
             for entry in returned {
-                self.put_back(entry, is_failure, fx);
+                self.put_back(entry, is_failure, now_ms, fx);
             }
             self.after_return(now_ms, fx);
         } else {
@@ -496,8 +502,8 @@ impl Queue {
         }
     }
 
-    /// Back to its place, unless it failed once too often (QQ-3).
-    fn put_back(&mut self, mut entry: Entry, is_failure: bool, fx: &mut Effects) {
+    /// Back to its place, at once or later (QQ-8), unless it failed once too often (QQ-3).
+    fn put_back(&mut self, mut entry: Entry, is_failure: bool, now_ms: u64, fx: &mut Effects) {
         if is_failure {
             entry.failures += 1;
             if self.settings.delivery_limit.is_some_and(|limit| entry.failures > limit) {
@@ -509,7 +515,9 @@ impl Queue {
             let Entry { seq, deliveries, failures, .. } = entry;
             fx.changes.returned(Back { queue: self.id(), seq, deliveries, failures });
         }
-        self.ready.put_back(entry);
+        if let Some(entry) = self.delay(entry, is_failure, now_ms) {
+            self.ready.put_back(entry);
+        }
     }
 
     fn after_return(&mut self, now_ms: u64, fx: &mut Effects) {
@@ -642,7 +650,7 @@ impl Queue {
             self.getters.remove(&(owner.conn, owner.channel));
         }
         for entry in owner.unacked.drain() {
-            self.put_back(entry, true, fx);
+            self.put_back(entry, true, now_ms, fx);
         }
     }
 
@@ -661,6 +669,7 @@ impl Queue {
         if self.settings.expires_ms != settings.expires_ms {
             self.used_ms = now_ms;
         }
+        self.letters_change(&settings, now_ms, fx);
         self.settings = settings;
         self.dispatch(now_ms, fx);
         self.enforce_length(fx);
@@ -676,7 +685,7 @@ impl Queue {
 
     /// Removes the ready messages; they are not dead-lettered (DX-1). Gives their number.
     pub(in crate::broker) fn purge(&mut self, fx: &mut Effects) -> u32 {
-        self.drop_all(fx)
+        self.drop_all(fx).saturating_add(self.drop_aside(fx))
     }
 
     /// queue.delete's conditions (EH-14, EC-23).
@@ -721,6 +730,8 @@ impl Queue {
             return;
         }
         self.time_out(now_ms, fx);
+        self.release_delayed(now_ms);
+        self.send_letters_again(now_ms, fx);
         self.dispatch(now_ms, fx);
     }
 
@@ -735,7 +746,8 @@ impl Queue {
     /// Asks to be woken for the next thing that time brings. Timers are never taken back: one that rings early finds
     /// nothing to do and asks anew, so a queue that is used all the time has one timer, not one for each use.
     pub(in crate::broker) fn set_timer(&mut self, fx: &mut Effects) {
-        let next_ms = self.ready.next_expiry_ms().min(self.expires_at_ms()).min(self.check_ms);
+        let next_ms =
+            self.ready.next_expiry_ms().min(self.expires_at_ms()).min(self.check_ms).min(self.aside_next_ms());
         if next_ms < self.timer_ms {
             self.timer_ms = next_ms;
             fx.timers.push((next_ms, self.id()));

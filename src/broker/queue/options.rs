@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::retry::DelayedRetry;
 use super::settings::{DeadLetterTarget, Overflow, QueueSettings};
 use crate::broker::mailbox::ConnectionId;
 use crate::broker::refusal::{Named, Refusal};
@@ -106,6 +107,9 @@ const CONSUMER_ARGUMENTS_OF_OTHERS: [(&str, &[QueueType]); 4] = [
     ("x-stream-match-unfiltered", &[]),
 ];
 
+/// `x-dead-letter-strategy` of dead letters that stay until they have arrived (DX-11).
+pub(in crate::broker) const AT_LEAST_ONCE: &str = "at-least-once";
+
 /// RabbitMQ's cap on x-message-ttl, x-expires and expiration: ten years, in ms.
 pub(in crate::broker) const TTL_MS_MAX: i64 = 315_360_000_000;
 
@@ -137,6 +141,7 @@ impl QueueOptions {
         let deduplicates = checked.boolean("x-message-deduplication")?;
         checked.queue_version()?;
         checked.leader_locator()?;
+        let strategy = checked.dead_letter_strategy()?;
         let delivery_limit = checked.delivery_limit(queue_type);
         let consumer_timeout_ms = checked.non_negative("x-consumer-timeout")?;
         checked.quorum_sizes()?;
@@ -150,6 +155,8 @@ impl QueueOptions {
                 return Err(Refusal::InvalidProperty { property, queue: name.clone() });
             }
         }
+        let at_least_once =
+            strategy == Some(AT_LEAST_ONCE) && dead_letter.is_some() && overflow == Overflow::RejectPublish;
         Ok(Self {
             queue_type,
             durable,
@@ -167,6 +174,8 @@ impl QueueOptions {
                 dead_letter,
                 delivery_limit,
                 consumer_timeout_ms,
+                dead_letters_at_least_once: at_least_once,
+                delayed_retry: checked.delayed_retry(),
             },
             arguments,
         })
@@ -392,6 +401,26 @@ impl Checked<'_> {
             }
             None => Err(self.invalid(argument, format!("{{unacceptable_type,{}}}", value.type_name()))),
         }
+    }
+
+    /// Its value, if it is given; only quorum queues may have it.
+    fn dead_letter_strategy(&self) -> Result<Option<&str>, Refusal> {
+        let argument = "x-dead-letter-strategy";
+        let Some(value) = self.table.get(argument) else {
+            return Ok(None);
+        };
+        match value.as_str() {
+            Some(strategy) if ["at-most-once", AT_LEAST_ONCE].contains(&strategy) => Ok(Some(strategy)),
+            Some(_) => Err(self.invalid(argument, "invalid_dlx_strategy")),
+            None => Err(self.invalid(argument, format!("{{unacceptable_type,{}}}", value.type_name()))),
+        }
+    }
+
+    /// As in RabbitMQ, what makes no sense counts as not given.
+    fn delayed_retry(&self) -> Option<DelayedRetry> {
+        let integer = |argument| self.table.get(argument).and_then(Value::as_integer);
+        let what = self.table.get("x-delayed-retry-type").and_then(Value::as_str);
+        DelayedRetry::new(what, integer("x-delayed-retry-min"), integer("x-delayed-retry-max"))
     }
 
     fn boolean(&self, argument: &str) -> Result<bool, Refusal> {

@@ -175,7 +175,7 @@ impl Queue {
             }
         }
         self.ready.unpage(load.level, fresh);
-        returned.into_iter().for_each(|entry| self.ready.put_back(entry));
+        returned.into_iter().for_each(|entry| self.recover_entry(entry, now_ms));
         for (first, last) in missing.iter() {
             for seq in first..=last {
                 fx.changes.removed(load.queue, seq);
@@ -208,7 +208,7 @@ impl Queue {
             // What could not be read was told when it was.
             if let Some(message) = message {
                 self.duplicates.add(&message);
-                self.ready.recover(Entry { message, expires_ms, seq, deliveries, failures });
+                self.recover_entry(Entry { message, expires_ms, seq, deliveries, failures }, self.used_ms);
             }
         }
         for Chunk { place, members, body_bytes, level, expires } in paged {
@@ -217,7 +217,7 @@ impl Queue {
         for RecoveredMessage { seq, expires_ms, deliveries, failures, message } in content.take_messages() {
             if let Some(message) = message {
                 self.duplicates.add(&message);
-                self.ready.recover(Entry { message, expires_ms, seq, deliveries, failures });
+                self.recover_entry(Entry { message, expires_ms, seq, deliveries, failures }, self.used_ms);
             }
         }
         let former = FormerLife { delivered_before: content.delivered_before, counts: content.take_counts() };

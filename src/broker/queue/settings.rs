@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::retry::DelayedRetry;
+
 /// What happens to a publish beyond the length limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Overflow {
@@ -38,8 +40,13 @@ pub struct QueueSettings {
     pub overflow: Overflow,
     /// Where dead letters go.
     pub dead_letter: Option<DeadLetterTarget>,
+    /// A dead letter stays until every queue it goes to has taken it (`x-dead-letter-strategy`): of a quorum queue that
+    /// rejects publishes when it is full.
+    pub dead_letters_at_least_once: bool,
     /// How often a message may come back; `None`: without limit.
     pub delivery_limit: Option<u32>,
     /// How long a delivery may go unsettled, ms; `None`: as long as the broker says.
     pub consumer_timeout_ms: Option<u64>,
+    /// How long messages that come back wait; `None`: not at all.
+    pub delayed_retry: Option<DelayedRetry>,
 }

@@ -79,7 +79,8 @@ impl Queue {
     fn say_counts(&self, records: &mut Records) {
         let queue = self.id().0;
         let unacked = self.owners.iter().flat_map(|(_, owner)| owner.unacked.iter());
-        for entry in unacked.chain(self.ready.returned()).filter(|entry| self.keeps(&entry.message)) {
+        let back = self.ready.returned().chain(self.set_aside());
+        for entry in unacked.chain(back).filter(|entry| self.keeps(&entry.message)) {
             let Entry { seq, deliveries, failures, .. } = *entry;
             let is_implied = failures == 0 && deliveries == 1 && seq < self.delivered_before;
             if !is_implied {
@@ -102,7 +103,10 @@ impl Queue {
         let mut groups: Vec<Old<'_>> = Vec::new();
         let unacked = self.owners.iter().flat_map(|(_, owner): (usize, &Owner)| owner.unacked.iter());
         groups.extend(
-            unacked.chain(self.ready.returned()).map(|entry| self.old(&entry.message, entry.expires_ms, entry.seq)),
+            unacked
+                .chain(self.ready.returned())
+                .chain(self.set_aside())
+                .map(|entry| self.old(&entry.message, entry.expires_ms, entry.seq)),
         );
         groups.extend(
             self.ready.fresh_between(from, to).map(|(message, expires_ms, seq)| self.old(message, expires_ms, seq)),

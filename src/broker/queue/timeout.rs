@@ -90,7 +90,7 @@ impl Queue {
                 self.take_turn_again(key, fx);
                 for entry in held {
                     // QQ-4: no failure.
-                    self.put_back(entry, false, fx);
+                    self.put_back(entry, false, now_ms, fx);
                 }
                 self.enforce_length(fx);
             }

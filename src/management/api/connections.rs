@@ -125,7 +125,7 @@ fn connection_record(
     let (peer, local) = (ends(handshake.peer), ends(handshake.local));
     let is_tls = handshake.local.is_some_and(|local| management.is_tls(local));
     let since = connection.connected_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let silent = ConnectionReport { is_blocked: true, ..ConnectionReport::default() };
+    let silent = ConnectionReport::default();
     let report_or = report.unwrap_or(&silent);
     let mut record = json!({
         "name": connection.info.name,
@@ -135,7 +135,7 @@ fn connection_record(
         "node": management.node(),
         "type": "network",
         "protocol": "AMQP 0-9-1",
-        "state": if report_or.is_blocked { "blocked" } else { "running" },
+        "state": report_or.state.as_str(),
         "auth_mechanism": handshake.auth_mechanism,
         "client_properties": arguments(&handshake.client_properties),
         "channel_max": handshake.channel_max,

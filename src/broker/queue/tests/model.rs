@@ -51,6 +51,8 @@ pub(super) struct Setup {
     pub(super) bytes_max: Option<u64>,
     pub(super) reject: bool,
     pub(super) limit: u32,
+    /// Of quorum queues: what comes back later, and the least and the longest time.
+    pub(super) retry: Option<(&'static str, u64, u64)>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -75,6 +77,8 @@ struct Owner {
 struct Model {
     setup: Setup,
     returns: Vec<Held>,
+    /// When they come back.
+    delayed: Vec<(u64, Held)>,
     /// In order of delivery.
     waiting: Vec<Held>,
     owners: BTreeMap<u32, Owner>,
@@ -88,10 +92,26 @@ impl Model {
         self.waiting.insert(at.unwrap_or(self.waiting.len()), held);
     }
 
-    fn put_back(&mut self, mut held: Held, failed: bool) {
+    /// QQ-8.
+    fn delay_ms(&self, held: &Held, failed: bool) -> Option<u64> {
+        let (what, min_ms, max_ms) = self.setup.retry.filter(|_| self.setup.quorum)?;
+        let waits = what == "all" || (what == "failed") == failed;
+        waits.then_some((min_ms * u64::from(held.failures.max(1))).min(max_ms))
+    }
+
+    fn come_back(&mut self, now_ms: u64) {
+        self.delayed.sort_by_key(|(at_ms, held)| (*at_ms, held.position));
+        let due = self.delayed.partition_point(|(at_ms, _)| *at_ms <= now_ms);
+        self.returns.extend(self.delayed.drain(..due).map(|(_, held)| held));
+    }
+
+    fn put_back(&mut self, mut held: Held, failed: bool, now_ms: u64) {
         held.failures += u32::from(failed);
         if self.setup.quorum && held.failures > self.setup.limit {
             self.dead.push((held.body, "delivery_limit"));
+        } else if let Some(delay_ms) = self.delay_ms(&held, failed) {
+            // A started millisecond counts as none, so that nothing comes too early.
+            self.delayed.push((now_ms + delay_ms + 1, held));
         } else if self.setup.quorum {
             self.returns.push(held);
         } else {
@@ -108,8 +128,10 @@ impl Model {
     }
 
     fn over(&self, more: u64, bytes: u64) -> bool {
-        self.setup.length_max.is_some_and(|max| self.len() as u64 + more > max)
-            || self.setup.bytes_max.is_some_and(|max| self.bytes() + bytes > max)
+        let delayed_bytes: u64 = self.delayed.iter().map(|(_, held)| held.body.len() as u64).sum();
+        let length = (self.len() + self.delayed.len()) as u64 + more;
+        self.setup.length_max.is_some_and(|max| length > max)
+            || self.setup.bytes_max.is_some_and(|max| self.bytes() + delayed_bytes + bytes > max)
     }
 
     fn pop(&mut self) -> Option<Held> {
@@ -232,6 +254,11 @@ impl World {
         if setup.quorum {
             arguments.insert("x-queue-type", "quorum".into());
             arguments.insert("x-delivery-limit", integer(setup.limit.into()));
+            if let Some((what, min_ms, max_ms)) = setup.retry {
+                arguments.insert("x-delayed-retry-type", what.into());
+                arguments.insert("x-delayed-retry-min", integer(min_ms));
+                arguments.insert("x-delayed-retry-max", integer(max_ms));
+            }
         } else {
             arguments.insert("x-max-priority", integer(setup.priority_max.into()));
         }
@@ -245,8 +272,8 @@ impl World {
         let mailbox = Arc::new(Mailbox::new(ConnectionId(1), "me".into()));
         let mut fx = Effects::new(0);
         let conn = fx.attach(mailbox.clone());
-        let (returns, waiting, dead) = (Vec::new(), Vec::new(), Vec::new());
-        let model = Model { setup, returns, waiting, owners: BTreeMap::new(), active: None, dead };
+        let (returns, delayed, waiting, dead) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let model = Model { setup, returns, delayed, waiting, owners: BTreeMap::new(), active: None, dead };
         Self {
             queue: Queue::new(handle, 30 * 60 * 1000, 0, Meter::default()),
             fx,
@@ -270,10 +297,12 @@ impl World {
             Step::Pass(ms) => {
                 self.now_ms += ms;
                 self.queue.on_timer(self.now_ms, &mut self.fx);
+                self.model.come_back(self.now_ms);
                 self.follow();
             }
             Step::Purge => {
-                assert_eq!(self.queue.purge(&mut self.fx) as usize, self.model.len());
+                assert_eq!(self.queue.purge(&mut self.fx) as usize, self.model.len() + self.model.delayed.len());
+                self.model.delayed.clear();
                 self.model.returns.clear();
                 self.model.waiting.clear();
             }
@@ -352,7 +381,7 @@ impl World {
         let returned = matches!(how, Settlement::Nack { requeue: true } | Settlement::Reject { requeue: true });
         match how {
             Settlement::Ack => {}
-            _ if returned => self.model.put_back(held, matches!(how, Settlement::Reject { .. })),
+            _ if returned => self.model.put_back(held, matches!(how, Settlement::Reject { .. }), self.now_ms),
             _ => self.model.dead.push((held.body, "rejected")),
         }
         self.follow();
@@ -367,7 +396,7 @@ impl World {
         for key in &gone {
             self.queue.owner_gone(OwnerKey(*key), self.now_ms, &mut self.fx);
             for held in self.model.owners.remove(key).unwrap().held.into_values() {
-                self.model.put_back(held, true);
+                self.model.put_back(held, true, self.now_ms);
             }
             self.model.choose_active();
         }
@@ -433,9 +462,11 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn setup() -> impl Strategy<Value = Setup> {
     let some = |range: std::ops::Range<u64>| prop_oneof![Just(None), range.prop_map(Some)];
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let what = prop_oneof![Just("all"), Just("failed"), Just("returned")];
+    let retry = prop_oneof![2 => Just(None), 1 => (what, 1u64..20, 1u64..40).prop_map(Some)];
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), retry);
     (flags, 0u8..6, some(0..20), some(0..6), some(0..60), 0u32..3).prop_map(
-        |((quorum, single_active, reject), priority_max, ttl_ms, length_max, bytes_max, limit)| Setup {
+        |((quorum, single_active, reject, retry), priority_max, ttl_ms, length_max, bytes_max, limit)| Setup {
             quorum,
             priority_max,
             single_active,
@@ -444,12 +475,13 @@ fn setup() -> impl Strategy<Value = Setup> {
             bytes_max,
             reject,
             limit,
+            retry,
         },
     )
 }
 
 proptest! {
-    /// FEATURES TL-1 to TL-9, PQ-1 to PQ-3, SC-1, SC-3, QQ-2 to QQ-5: order, counts, deliveries and dead letters.
+    /// FEATURES TL-1 to TL-9, PQ-1 to PQ-3, SC-1, SC-3, QQ-2 to QQ-5, QQ-8: order, counts, deliveries and dead letters.
     #[test]
     fn a_queue_does_as_the_model(setup in setup(), steps in vec(step(), 1..80)) {
         let mut world = World::new(setup);

@@ -9,7 +9,17 @@ const MINUTE_MS: u64 = 60_000;
 
 fn setup(quorum: bool) -> Setup {
     let (ttl_ms, length_max, bytes_max) = (None, None, None);
-    Setup { quorum, priority_max: 0, single_active: false, ttl_ms, length_max, bytes_max, reject: false, limit: 20 }
+    Setup {
+        quorum,
+        priority_max: 0,
+        single_active: false,
+        ttl_ms,
+        length_max,
+        bytes_max,
+        reject: false,
+        limit: 20,
+        retry: None,
+    }
 }
 
 /// Lets minutes pass, with the queue's timers ringing, until it gives somebody up: when, and whether a consumer.
