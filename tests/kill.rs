@@ -152,3 +152,69 @@ async fn what_was_confirmed_survives_being_killed() {
     drop(broker);
     std::fs::remove_dir_all(directory).expect("removed");
 }
+
+/// How many messages the transactions of one broker's life move from one queue to another, one each.
+async fn move_all(client: &Client, moved: &mut u64) -> Result<(), lapin::Error> {
+    let properties = BasicProperties::default().with_delivery_mode(2);
+    client.channel.tx_select().await?;
+    while let Some(got) = client.channel.basic_get("from".into(), Default::default()).await? {
+        let (data, publish) = (got.data.clone(), Default::default());
+        client.channel.basic_publish("".into(), "to".into(), publish, &data, properties.clone()).await?;
+        got.ack(BasicAckOptions::default()).await?;
+        client.channel.tx_commit().await?;
+        *moved += 1;
+    }
+    Ok(())
+}
+
+/// FEATURES TX-4, and more: a transaction over queues of several lanes is there whole or not at all, whenever the process is
+/// killed: moved in transactions, every message is in exactly one queue exactly once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_are_whole() {
+    const MESSAGES: u64 = 2000;
+    let directory = std::env::temp_dir().join(format!("lepus-kill-{:x}", rand::random::<u64>()));
+    let path = directory.to_str().expect("a path").to_owned();
+    let broker = start(&path);
+    let client = open(&broker).await;
+    client.confirms().await;
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    for queue in ["from", "to"] {
+        client.declare(queue, durable, FieldTable::default()).await.expect("queue.declare-ok");
+    }
+    let persistent = BasicProperties::default().with_delivery_mode(2);
+    let mut confirms = Vec::new();
+    for number in 0..MESSAGES {
+        confirms.push(client.publish_with("", "from", &number.to_le_bytes(), persistent.clone()).await);
+    }
+    for confirm in confirms {
+        confirm.await.expect("confirmed");
+    }
+    broker.signal(Signal::KILL);
+    broker.wait();
+    let (mut moved, mut lives) = (0, 0);
+    loop {
+        let broker = start(&path);
+        let client = open(&broker).await;
+        let left = Duration::from_millis(20 + rand::random_range(0..60));
+        let end = tokio::time::timeout(left, move_all(&client, &mut moved)).await;
+        if let Ok(result) = end {
+            result.expect("the broker lives");
+            break;
+        }
+        lives += 1;
+        broker.signal(Signal::KILL);
+        broker.wait();
+    }
+    let broker = start(&path);
+    let client = open(&broker).await;
+    assert_eq!(client.count("from").await, (0, 0));
+    let mut numbers = Vec::new();
+    while let Some(got) = client.get("to").await {
+        numbers.push(number(&got.data));
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..MESSAGES).collect::<Vec<_>>(), "after {lives} lives");
+    assert!(lives > 5 && moved <= MESSAGES, "{moved} moved in {lives} lives");
+    drop(broker);
+    std::fs::remove_dir_all(directory).expect("removed");
+}

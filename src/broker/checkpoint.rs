@@ -25,7 +25,9 @@ impl Broker {
     /// # Errors
     /// The disk's; the checkpoint before stands then.
     pub fn checkpoint(&self, log: &LocalLog) -> io::Result<()> {
-        let begun = log.begin_checkpoint();
+        // Before the log is looked at: whatever is whole by now lies before.
+        let commits = &self.0.commits;
+        let begun = log.begin_checkpoint(commits.underway());
         let gathering = Arc::new(Gathering::default());
         gathering.said().lanes_left = self.lanes().len();
         for lane in self.lanes() {
@@ -42,7 +44,10 @@ impl Broker {
         let mut records = std::mem::take(&mut said.records);
         drop(said);
         self.say_definitions(&mut |key, value| records.put(&Record::Put { key, value }));
-        log.finish_checkpoint(begun, &records)
+        if !commits.wait_for(&commits.underway(), STOPPED_LOOK, || !self.is_stopped()) {
+            return Err(io::Error::other("the broker is stopped"));
+        }
+        log.finish_checkpoint(begun, records)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::commits::Underway;
 use super::effects::ConnKey;
 use super::event::{ChannelKey, Outcome, Reply};
 use super::mailbox::Mailbox;
@@ -24,11 +25,20 @@ pub(super) struct Countdown {
     pub(super) lanes_left: AtomicUsize,
     /// Some queue refused a message of the transaction.
     pub(super) refused: AtomicBool,
+    /// The transaction is on its way as long as somebody has this.
+    pub(super) underway: Option<Underway>,
+    /// So many lanes at first.
+    pub(super) lanes: usize,
 }
 
 impl Countdown {
     pub(super) fn new(reply: Option<Reply>, lanes: usize) -> Arc<Self> {
-        Arc::new(Self { reply, lanes_left: AtomicUsize::new(lanes), refused: AtomicBool::new(false) })
+        Self::of_transaction(reply, lanes, None)
+    }
+
+    pub(super) fn of_transaction(reply: Option<Reply>, lanes: usize, underway: Option<Underway>) -> Arc<Self> {
+        let (lanes_left, refused) = (AtomicUsize::new(lanes), AtomicBool::new(false));
+        Arc::new(Self { reply, lanes_left, refused, underway, lanes })
     }
 
     /// True for the last lane.
@@ -42,8 +52,8 @@ impl Countdown {
 pub(super) enum Answering {
     /// A publish in confirm mode.
     Confirm { conn: ConnKey, to: ConfirmTo, accepted: bool },
-    /// The lane's part of a transaction.
-    Commit { conn: ConnKey, countdown: Arc<Countdown> },
+    /// The lane's part of a transaction; its connection may be gone.
+    Commit { conn: Option<ConnKey>, countdown: Arc<Countdown> },
     /// A request that changed what is durable.
     Done { conn: ConnKey, reply: Reply, outcome: Box<Outcome> },
     /// A dead letter of another lane's.
@@ -78,9 +88,11 @@ impl Held {
 
     /// A connection is gone, and its key may be given to another.
     pub(super) fn forget(&mut self, gone: ConnKey) {
-        self.waiting.retain(|(_, answering)| match answering {
-            Answering::Confirm { conn, .. } | Answering::Commit { conn, .. } | Answering::Done { conn, .. } => {
-                *conn != gone
+        self.waiting.retain_mut(|(_, answering)| match answering {
+            Answering::Confirm { conn, .. } | Answering::Done { conn, .. } => *conn != gone,
+            Answering::Commit { conn, .. } => {
+                *conn = conn.filter(|conn| *conn != gone);
+                true
             }
             Answering::Receipt { .. } | Answering::Worked { .. } => true,
         });

@@ -25,7 +25,7 @@ use super::refusal::Refusal;
 use super::timers::Wheel;
 use super::vhost::QueueHandle;
 use super::{Broker, Options};
-use crate::replicate::{Place, Position, Replicator};
+use crate::replicate::{Place, Position, Record, Replicator};
 
 /// A turn hands events out after this many operations, so that a long inbox delays nobody.
 const OPERATIONS_A_FLUSH: usize = 1024;
@@ -354,7 +354,7 @@ impl Lane {
             Answering::Receipt { to, receipt } => self.pass_operation(to, Op::Post(receipt), 0),
             Answering::Commit { conn, countdown } => {
                 if countdown.finished()
-                    && let Some(reply) = countdown.reply
+                    && let (Some(conn), Some(reply)) = (conn, countdown.reply)
                 {
                     let all_accepted = !countdown.refused.load(Ordering::Acquire);
                     self.fx.done(conn, reply, Ok(Outcome::Committed { all_accepted }));
@@ -551,6 +551,15 @@ impl Lane {
     }
 
     fn commit(&mut self, conn: ConnKey, operations: Vec<Op>, countdown: Arc<Countdown>, now_ms: u64) {
+        let is_kept = self.fx.changes.are_kept && (countdown.lanes > 1 || self.keeps_of(&operations));
+        if is_kept {
+            let transaction = match &countdown.underway {
+                Some(underway) => underway.transaction,
+                None => self.broker.0.commits.number(),
+            };
+            // There are less than 2^16 lanes.
+            self.replicator.append(Record::Part { transaction, parts: countdown.lanes as u16 });
+        }
         for operation in operations {
             let accepted = match operation {
                 Op::Publish { queue, message, .. } => self.publish(queue, message, now_ms),
@@ -572,7 +581,12 @@ impl Lane {
                 countdown.refused.store(true, Ordering::Release);
             }
         }
-        self.answer(Answering::Commit { conn, countdown });
+        if is_kept {
+            self.follow_up(now_ms);
+            self.write_changes();
+            self.appended = self.replicator.append(Record::PartEnd);
+        }
+        self.answer(Answering::Commit { conn: Some(conn), countdown });
     }
 
     /// What queues asked for beyond themselves: deleting some, dead-lettering, timers.

@@ -3,6 +3,7 @@
 
 use super::changes::Back;
 use super::event::QueueId;
+use super::inbox::Op;
 use super::kept;
 use super::lane::{Lane, WaitingGet};
 use super::message::Message;
@@ -46,6 +47,17 @@ impl Lane {
         }
         self.write_message(message);
         accepted
+    }
+
+    /// The log is to know of some of this.
+    pub(super) fn keeps_of(&self, operations: &[Op]) -> bool {
+        let keeps = |id: &QueueId, message| self.queues.get(id).is_some_and(|queue| queue.keeps(message));
+        operations.iter().any(|operation| match operation {
+            Op::Publish { queue, message, .. } => keeps(queue, message),
+            Op::PublishMany { queues, message, .. } => queues.iter().any(|queue| keeps(queue, message)),
+            Op::Settle { queue, .. } => self.queues.get(queue).is_some_and(|queue| queue.handle().options.durable),
+            _ => false,
+        })
     }
 
     /// Notes where a message was put, if it is there still.

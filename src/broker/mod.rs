@@ -8,6 +8,7 @@ mod backlog;
 mod changes;
 mod checkpoint;
 mod client;
+mod commits;
 mod dead_letter;
 mod dedup;
 mod definitions;
@@ -58,6 +59,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use dashmap::DashMap;
 
 use self::client::OPERATION_BYTES;
+use self::commits::Commits;
 use self::events::{Events, INTERNAL};
 use self::inbox::{LaneHandle, Op};
 use self::inspect::Totals;
@@ -151,6 +153,7 @@ struct Shared {
     parameters: parameter::Registry,
     events: Arc<Events>,
     keeper: Arc<Keeper>,
+    commits: Arc<Commits>,
     /// There is one if there is a disk.
     loader: OnceLock<Loader>,
     stopped: AtomicBool,
@@ -192,6 +195,7 @@ impl Broker {
             parameters: parameter::Registry::default(),
             events: Arc::default(),
             keeper: Arc::default(),
+            commits: Arc::new(Commits::new(unix_ms())),
             loader: OnceLock::new(),
             stopped: AtomicBool::new(false),
             totals: Totals::default(),

@@ -75,6 +75,8 @@ pub(super) struct Checkpoints {
     pub(super) number: u32,
     /// The next one says that the log is to be read from here: it is where the last one began.
     pub(super) replay_from: store::Position,
+    /// Transactions some of whose parts may lie before.
+    pub(super) whole: Vec<u64>,
     /// The first file of the log that is there.
     pub(super) first_file: u32,
     pub(super) write: Write,
@@ -84,6 +86,8 @@ pub(super) struct Checkpoints {
 #[derive(Debug)]
 pub struct BegunCheckpoint {
     pub(super) at: store::Position,
+    /// Transactions that were underway.
+    pub(super) underway: Vec<u64>,
     /// Segment files that it will not speak of.
     pub(super) unwanted: Vec<u32>,
 }

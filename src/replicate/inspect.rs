@@ -227,7 +227,10 @@ fn writer(kind: FileKind, source: u32) -> String {
 }
 
 fn kind_name(kind: u8) -> &'static str {
-    const NAMES: [&str; 8] = ["enqueue", "remove", "return", "deliver", "put", "delete", "forget", "queue"];
+    const NAMES: [&str; 12] = [
+        "enqueue", "remove", "return", "deliver", "put", "delete", "forget", "queue", "part", "part-end", "whole",
+        "start",
+    ];
     kind.checked_sub(1).and_then(|kind| NAMES.get(usize::from(kind))).copied().unwrap_or("unknown")
 }
 
@@ -263,6 +266,9 @@ fn describe(kind: u8, payload: &[u8], bodies: bool) -> String {
         }
         Record::Delete { key } => format!("{name} key=\"{}\"", key.escape_ascii()),
         Record::Forget { queue } => format!("{name} queue={queue}"),
+        Record::Part { transaction, parts } => format!("{name} transaction={transaction} parts={parts}"),
+        Record::Whole { transaction } => format!("{name} transaction={transaction}"),
+        Record::PartEnd | Record::Start => name.to_owned(),
     }
 }
 
@@ -328,6 +334,10 @@ mod tests {
             (Record::Remove { queue: 1, first: 2, last: 3 }, "remove queue=1 messages=2..=3"),
             (Record::Put { key: b"q\0", value: b"\"" }, "put key=\"q\\x00\" value=\"\\\"\""),
             (Record::Forget { queue: 9 }, "forget queue=9"),
+            (Record::Part { transaction: 7, parts: 2 }, "part transaction=7 parts=2"),
+            (Record::PartEnd, "part-end"),
+            (Record::Whole { transaction: 7 }, "whole transaction=7"),
+            (Record::Start, "start"),
         ] {
             assert_eq!(words(&record, false), expected);
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::checkpoint::{BegunCheckpoint, Checkpoints, Records};
-use super::journal::{Journal, Written};
+use super::journal::{JOURNAL, Journal, Written};
 use super::recovery::{self, Opened, Recovered};
 use super::segments::Segments;
 use super::{MessageBytes, Position, Record, Replicator};
@@ -75,10 +75,14 @@ impl LocalLog {
         // What was recovered lies before.
         let replay_from = log.end();
         let (writer, thread) = Writer::start(log, options.sync, failed).map_err(io_error)?;
+        let mut first = writer.block(JOURNAL);
+        first.record(Record::Start.kind(), |out| Record::Start.encode(out));
+        writer.submit(first, false);
         let node = options.node;
         let write =
             Box::new(move |number, replay_from, records: &Records| records.write(&*disk, number, node, replay_from));
-        let checkpoints = Mutex::new(Checkpoints { number: checkpoint, replay_from, first_file, write });
+        let checkpoints =
+            Mutex::new(Checkpoints { number: checkpoint, replay_from, whole: Vec::new(), first_file, write });
         let threads = vec![thread, segments_thread];
         Ok((Self { writer, segments, checkpoints, _lock: lock, threads }, recovered))
     }
@@ -107,27 +111,32 @@ impl LocalLog {
     }
 
     /// Begins a checkpoint. From here on every lane is to move what it held when the last one began from the log to
-    /// segments, and to say what it has.
-    pub fn begin_checkpoint(&self) -> BegunCheckpoint {
-        BegunCheckpoint { at: self.writer.end(), unwanted: self.segments.unwanted() }
+    /// segments, and to say what it has. `underway` are the transactions that were not whole a moment before.
+    pub fn begin_checkpoint(&self, underway: Vec<u64>) -> BegunCheckpoint {
+        BegunCheckpoint { at: self.writer.end(), underway, unwanted: self.segments.unwanted() }
     }
 
-    /// Finishes it with what everybody said: the log before the checkpoint before this one is not needed any more.
+    /// Finishes it with what everybody said: the log before the checkpoint before this one is not needed any more. Every
+    /// transaction of which a part was taken into account is in the lanes' logs as a whole.
     ///
     /// # Errors
     /// The disk's; the checkpoint before stands then.
-    pub fn finish_checkpoint(&self, begun: BegunCheckpoint, records: &Records) -> io::Result<()> {
+    pub fn finish_checkpoint(&self, begun: BegunCheckpoint, mut records: Records) -> io::Result<()> {
         self.segments.sync()?;
         // It may speak of removals whose reason is still on its way: a dead letter, say.
         self.writer.sync_all()?;
         let mut checkpoints = self.checkpoints();
         let number = checkpoints.number + 1;
         let replay_from = checkpoints.replay_from;
-        (checkpoints.write)(number, replay_from, records)?;
+        for transaction in &checkpoints.whole {
+            records.put(&Record::Whole { transaction: *transaction });
+        }
+        (checkpoints.write)(number, replay_from, &records)?;
         checkpoints.number = number;
         self.writer.retire((checkpoints.first_file..replay_from.file()).collect());
         checkpoints.first_file = replay_from.file();
         checkpoints.replay_from = begun.at;
+        checkpoints.whole = begun.underway;
         self.segments.remove(&begun.unwanted);
         Ok(())
     }
@@ -217,10 +226,14 @@ impl Replicator for Local {
     }
 
     fn append(&mut self, record: Record<'_>) -> Position {
-        if let Record::Remove { queue, first, last } = record {
-            self.remove(queue, first, last);
-        } else {
-            self.write(record);
+        match record {
+            Record::Remove { queue, first, last } => self.remove(queue, first, last),
+            // What was removed before stands before, and what is removed in the part stands in it.
+            Record::Part { .. } | Record::PartEnd => {
+                self.close_runs();
+                self.write(record);
+            }
+            _ => self.write(record),
         }
         let position = Position(self.current);
         if self.block.len() >= BLOCK_BYTES {

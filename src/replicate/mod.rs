@@ -11,6 +11,7 @@ mod record;
 mod recovery;
 mod runs;
 mod segments;
+mod transactions;
 
 pub use self::checkpoint::{BegunCheckpoint, Records};
 pub use self::in_memory::InMemory;

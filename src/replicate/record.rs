@@ -82,6 +82,22 @@ pub enum Record<'a> {
         /// The queue's number.
         queue: u64,
     },
+    /// What follows, up to [`Record::PartEnd`], is one of `parts` parts of a transaction: it counts if all are there.
+    Part {
+        /// A number that no other transaction has.
+        transaction: u64,
+        /// Each in a log of its own.
+        parts: u16,
+    },
+    /// The part is over.
+    PartEnd,
+    /// A transaction is whole: what is read of it counts, and its other parts need not be found. In checkpoints only.
+    Whole {
+        /// Its number.
+        transaction: u64,
+    },
+    /// A process begins to write: parts that are not over will never be.
+    Start,
 }
 
 /// What a checkpoint says of a queue.
@@ -148,6 +164,10 @@ const DELIVER: u8 = 4;
 const PUT: u8 = 5;
 const DELETE: u8 = 6;
 const FORGET: u8 = 7;
+const PART: u8 = 9;
+const PART_END: u8 = 10;
+const WHOLE: u8 = 11;
+const START: u8 = 12;
 
 impl<'a> Record<'a> {
     /// What kind of record it is, in the log.
@@ -160,6 +180,10 @@ impl<'a> Record<'a> {
             Self::Put { .. } => PUT,
             Self::Delete { .. } => DELETE,
             Self::Forget { .. } => FORGET,
+            Self::Part { .. } => PART,
+            Self::PartEnd => PART_END,
+            Self::Whole { .. } => WHOLE,
+            Self::Start => START,
         }
     }
 
@@ -200,6 +224,12 @@ impl<'a> Record<'a> {
             }
             Self::Delete { key } => out.extend_from_slice(key),
             Self::Forget { queue } => put(out, queue),
+            Self::Part { transaction, parts } => {
+                put(out, transaction);
+                out.extend_from_slice(&parts.to_le_bytes());
+            }
+            Self::Whole { transaction } => put(out, transaction),
+            Self::PartEnd | Self::Start => {}
         }
     }
 
@@ -228,6 +258,10 @@ impl<'a> Record<'a> {
             }
             DELETE => return Some(Self::Delete { key: payload }),
             FORGET => Self::Forget { queue: from.u64()? },
+            PART => Self::Part { transaction: from.u64()?, parts: from.u16()? },
+            PART_END => Self::PartEnd,
+            WHOLE => Self::Whole { transaction: from.u64()? },
+            START => Self::Start,
             _ => return None,
         };
         from.0.is_empty().then_some(record)
@@ -328,13 +362,17 @@ mod tests {
             Record::Put { key: b"key", value: b"value" },
             Record::Delete { key: b"key" },
             Record::Forget { queue: 9 },
+            Record::Part { transaction: u64::MAX, parts: 2 },
+            Record::PartEnd,
+            Record::Whole { transaction: 7 },
+            Record::Start,
         ];
         let mut room = Vec::new();
         for record in records {
             let mut bytes = Vec::new();
             record.encode(&mut bytes);
             assert_eq!(Record::decode(record.kind(), &bytes, &mut room), Some(record));
-            if !matches!(record, Record::Delete { .. }) {
+            if !bytes.is_empty() && !matches!(record, Record::Delete { .. }) {
                 assert_eq!(Record::decode(record.kind(), &bytes[..1], &mut room), None);
             }
         }

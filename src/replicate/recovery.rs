@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::record::{MessageBytes, Place, QUEUE, QueueState, Record};
 use super::runs::Runs;
 use super::segments::{ChunkPlace, Chunks, SEGMENT};
+use super::transactions::{Removed, Transactions};
 use crate::store::{self, CHECKPOINT, Damage, Disk, Log, LogError, LogOptions, read_checkpoint};
 
 /// A message of a queue.
@@ -122,16 +123,25 @@ pub struct Recovered<M> {
     pub damages: Vec<Damage>,
     /// Messages that were in files which are not there any more: a queue's number, and theirs.
     pub lost: Vec<(u64, Runs)>,
+    transactions: Transactions,
 }
 
 impl<M: Clone> Recovered<M> {
-    fn new() -> Self {
-        Self { definitions: BTreeMap::new(), queues: HashMap::new(), damages: Vec::new(), lost: Vec::new() }
+    pub(super) fn new() -> Self {
+        Self {
+            definitions: BTreeMap::new(),
+            queues: HashMap::new(),
+            damages: Vec::new(),
+            lost: Vec::new(),
+            transactions: Transactions::default(),
+        }
     }
 
-    fn apply(&mut self, record: Record<'_>, make: &mut impl FnMut(MessageBytes<'_>) -> M) {
+    /// `source` is who wrote it.
+    pub(super) fn apply(&mut self, source: u32, record: Record<'_>, make: &mut impl FnMut(MessageBytes<'_>) -> M) {
         match record {
             Record::Enqueue { places, message } => {
+                self.transactions.placed(source, places);
                 let message = make(message);
                 for &Place { queue, seq, expires_ms } in places {
                     let (deliveries, failures, message) = (0, 0, message.clone());
@@ -139,7 +149,11 @@ impl<M: Clone> Recovered<M> {
                     self.queues.entry(queue).or_default().add(message);
                 }
             }
-            Record::Remove { queue, first, last } => self.queues.entry(queue).or_default().remove(first, last),
+            Record::Remove { queue, first, last } => {
+                if self.transactions.removes(source, (queue, first, last)) {
+                    self.remove((queue, first, last));
+                }
+            }
             Record::Return { queue, seq, deliveries, failures } => {
                 self.queues.entry(queue).or_default().returned(seq, deliveries, failures);
             }
@@ -156,6 +170,23 @@ impl<M: Clone> Recovered<M> {
             Record::Forget { queue } => {
                 self.queues.remove(&queue);
             }
+            Record::Part { transaction, parts } => self.transactions.begin(source, transaction, parts),
+            Record::PartEnd => self.transactions.end(source).into_iter().for_each(|removed| self.remove(removed)),
+            Record::Whole { transaction } => self.transactions.is_whole(transaction),
+            Record::Start => self.transactions.started(),
+        }
+    }
+
+    fn remove(&mut self, (queue, first, last): Removed) {
+        self.queues.entry(queue).or_default().remove(first, last);
+    }
+
+    /// Takes back the messages of transactions that were never committed. Where something is damaged, the part that is
+    /// missing may be the damage, and a message too many is better than one too few.
+    pub(super) fn roll_back(&mut self, is_damaged: bool) {
+        let transactions = std::mem::take(&mut self.transactions);
+        if !is_damaged {
+            transactions.never_committed().for_each(|(queue, seq)| self.remove((queue, seq, seq)));
         }
     }
 
@@ -224,7 +255,7 @@ pub(super) fn recover<D: Disk, M: Clone>(
             return;
         }
         match Record::decode(record.kind, record.payload, &mut places) {
-            Some(known) => recovered.apply(known, &mut make),
+            Some(known) => recovered.apply(record.source, known, &mut make),
             None => unknown = Some((CHECKPOINT, record.position)),
         }
     })?;
@@ -235,13 +266,14 @@ pub(super) fn recover<D: Disk, M: Clone>(
     let (log, damages) = Log::open(disk.clone(), options, checkpoint.replay_from, |record| {
         let mut places = Vec::new();
         match Record::decode(record.kind, record.payload, &mut places) {
-            Some(known) => recovered.apply(known, &mut make),
+            Some(known) => recovered.apply(record.source, known, &mut make),
             None => unknown = Some(("log", record.position)),
         }
     })?;
     if let Some((log, position)) = unknown {
         return Err(LogError::Unknown { file: store::file_name(log, position.file()), offset: position.offset() });
     }
+    recovered.roll_back(!damages.is_empty());
     recovered.damages = damages;
     let wanted: HashSet<u32> = recovered.chunks().map(|place| place.position.file()).collect();
     for file in &wanted {

@@ -165,7 +165,9 @@ impl Client {
         if lanes == 0 {
             return Answer::Now(Outcome::Committed { all_accepted: true });
         }
-        let countdown = Countdown::new(Some(reply), lanes);
+        let is_spread = lanes > 1 && self.broker.0.keeper.keeps();
+        let underway = is_spread.then(|| self.broker.0.commits.begin());
+        let countdown = Countdown::of_transaction(Some(reply), lanes, underway);
         for batch in self.batches.iter_mut().filter(|batch| !batch.operations.is_empty()) {
             let operations = std::mem::take(&mut batch.operations);
             batch.operations.push(Op::Commit { operations, countdown: countdown.clone() });
