@@ -100,9 +100,10 @@ impl<'a> Consumer<'a> {
                 continue;
             }
             let meter = self.meter;
-            let mut latency = meter.latency();
+            let mut latency = None;
             connection.read_frames(|frame| {
-                self.frame(frame, &mut acks, &mut latency)?;
+                let histogram = latency.get_or_insert_with(|| meter.latency());
+                self.frame(frame, &mut acks, histogram)?;
                 Ok(!done(self) && self.received < allowed)
             })?;
             drop(latency);

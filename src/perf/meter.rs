@@ -33,6 +33,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    /// Not to be held while waiting for the broker: the report wants it, too.
     pub(super) fn latency(&self) -> MutexGuard<'_, Option<Histogram<u64>>> {
         self.latency.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -235,9 +235,10 @@ impl<'a> Producer<'a> {
     fn read_confirms(&mut self, connection: &mut Connection, at_most: Duration) -> Result<(), PerfError> {
         connection.set_read_timeout(at_most)?;
         let (shared, meter, unconfirmed) = (self.shared, self.meter, &mut self.unconfirmed);
-        let mut latency = meter.latency();
+        let mut latency = None;
         connection.read_frames(|frame| {
-            confirm(frame, unconfirmed, meter, |sent_ns| Meter::record(&mut latency, shared.now_ns() - sent_ns))?;
+            let histogram = latency.get_or_insert_with(|| meter.latency());
+            confirm(frame, unconfirmed, meter, |sent_ns| Meter::record(histogram, shared.now_ns() - sent_ns))?;
             Ok(true)
         })?;
         Ok(())
