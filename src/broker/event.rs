@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::inspect::Inquiry;
 use super::message::Message;
 use super::refusal::Refusal;
+use super::reports::Inquiry;
 
 /// Names a channel of one connection. `epoch` differs each time a number is opened anew, so that what was meant for
 /// a closed channel is recognised and dropped.

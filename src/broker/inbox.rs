@@ -8,11 +8,11 @@ use super::backlog::Hold;
 use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, Reply, Settlement};
 use super::gathering::Gathering;
 use super::held::{ConfirmTo, Countdown};
-use super::inspect::Inspection;
 use super::mailbox::Mailbox;
 use super::message::Message;
 use super::queue::{Load, Loaded, Meter, Queue, QueueSettings, Subscription};
 use super::receipts::Post;
+use super::reports::Inspection;
 use super::vhost::QueueHandle;
 use crate::replicate::{OnDurable, Written};
 

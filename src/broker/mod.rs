@@ -45,6 +45,7 @@ mod recover;
 mod refusal;
 mod replay;
 mod reply_to;
+mod reports;
 mod request;
 mod route;
 mod timers;
@@ -77,10 +78,7 @@ pub use self::event::{
     Alarm, Alarms, Answer, ChannelKey, Delivery, Event, Got, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement,
     Source,
 };
-pub use self::inspect::{
-    BrokerTotals, ChannelReport, ConnectionReport, ConnectionState, ConnectionSummary, ConsumerPlace, ConsumerReport,
-    Counters, Handshake, Inquiry, QueueReport,
-};
+pub use self::inspect::BrokerTotals;
 pub use self::json::{json_of_table, table_of_json};
 pub use self::lane::{Lane, Turn};
 pub use self::limiter::Limiter;
@@ -92,6 +90,10 @@ pub use self::publish::Publish;
 pub use self::queue::{DeadLetterTarget, DelayedRetry, Overflow, QueueOptions, QueueSettings, QueueType, Retried};
 pub use self::recover::{RecoverError, message_of};
 pub use self::refusal::{Named, Refusal};
+pub use self::reports::{
+    ChannelReport, ConnectionReport, ConnectionState, ConnectionSummary, ConsumerPlace, ConsumerReport, Counters,
+    Handshake, Inquiry, QueueReport,
+};
 pub use self::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
 pub use self::vhost::{DeleteVhostError, Destination, Exchange, QueueHandle, Vhost, VhostSettings};
 

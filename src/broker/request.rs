@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::event::ChannelKey;
-use super::inspect::Handshake;
 use super::limiter::Limiter;
 use super::message::Message;
+use super::reports::Handshake;
 use super::route::Targets;
 use crate::wire::Table;
 

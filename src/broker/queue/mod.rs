@@ -36,10 +36,10 @@ use super::changes::Back;
 use super::dedup::Duplicates;
 use super::effects::{ConnKey, Effects, Remains};
 use super::event::{ChannelKey, Delivery, Got, OwnerKey, QueueId, Settlement, Source};
-use super::inspect::Counters;
 use super::limiter::{Limiter, Permit};
 use super::message::Message;
 use super::refusal::Refusal;
+use super::reports::Counters;
 use super::vhost::QueueHandle;
 
 pub(in crate::broker) use self::entry::Entry;

@@ -3,8 +3,8 @@
 use super::{Queue, Role, has_credit};
 use crate::broker::effects::ConnKey;
 use crate::broker::event::OwnerKey;
-use crate::broker::inspect::{ConsumerPlace, Counters, QueueReport};
 use crate::broker::mailbox::ConnectionId;
+use crate::broker::reports::{ConsumerPlace, Counters, QueueReport};
 
 impl Queue {
     /// `connection` says whose an owner is. Costs as much as there are owners.
