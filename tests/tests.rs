@@ -36,6 +36,7 @@ mod perf;
 mod permission;
 mod policy;
 mod priority;
+mod prometheus;
 mod proxy_protocol;
 mod publish;
 mod qos;

@@ -120,8 +120,8 @@ impl Confirms {
     }
 
     /// Writes what is answered, as RabbitMQ does (PC-4): acks below every open publish and every nack go as one with
-    /// multiple, the rest one by one; then nacks by the same rule. A lone ack never has multiple, a lone nack may.
-    pub(super) fn write(&mut self, channel: u16, out: &mut Vec<u8>) {
+    /// multiple, the rest one by one; then nacks by the same rule. A lone ack never has multiple, a lone nack may. Gives the number of acks.
+    pub(super) fn write(&mut self, channel: u16, out: &mut Vec<u8>) -> u64 {
         let (acked, nacked) = (self.acked.sorted(), self.nacked.sorted());
         let open = if self.open.is_empty() { u64::MAX } else { self.open_first };
         let before = |others: &[Run]| others.first().map_or(open, |run| run.first.min(open));
@@ -131,6 +131,7 @@ impl Confirms {
         }
         // The requeue bit means nothing here; RabbitMQ leaves it at its default.
         write_runs(&nacked, before(&acked), |tag, multiple| write_nack(out, channel, tag, multiple, true));
+        acked.iter().map(|run| run.last - run.first + 1).sum()
     }
 }
 

@@ -321,7 +321,7 @@ impl Running {
 
     fn leave_channel(&mut self, number: u16, out: &mut Outbound) {
         if let Some(Slot::Open(mut channel)) = self.channels.remove(&number) {
-            channel.write_confirms(out);
+            self.client.count_confirmed(channel.write_confirms(out));
             channel.tell_consumers_gone(&self.client);
             self.client.channel_closed(channel.key());
         }
@@ -483,7 +483,7 @@ impl Running {
     pub(super) fn flush(&mut self, out: &mut Outbound) {
         for number in self.confirming.drain(..) {
             if let Some(Slot::Open(channel)) = self.channels.get_mut(&number) {
-                channel.write_confirms(out);
+                self.client.count_confirmed(channel.write_confirms(out));
             }
         }
         self.client.flush();

@@ -11,6 +11,7 @@ use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
 use super::queue::{DeadLetterTarget, Death, Entry, Load};
 use super::refusal::Refusal;
+use super::reports::Deaths;
 use super::vhost::QueueHandle;
 use crate::replicate::ChunkPlace;
 
@@ -87,6 +88,8 @@ pub(super) struct Effects {
     pub(super) loads: Vec<Load>,
     /// Chunks that nobody wants any more.
     pub(super) given_up: Vec<ChunkPlace>,
+    /// Messages that queues gave up.
+    pub(super) deaths: Option<Box<Deaths>>,
 }
 
 impl Effects {
@@ -102,6 +105,7 @@ impl Effects {
             changes: Changes::default(),
             loads: Vec::new(),
             given_up: Vec::new(),
+            deaths: None,
         }
     }
 

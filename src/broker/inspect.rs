@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::event::{Event, QueueId};
 use super::inbox::Op;
 use super::mailbox::ConnectionId;
-use super::reports::{ConnectionReport, ConnectionSummary, Counters, Inquiry, Inspection, QueueReport};
+use super::queue::QueueType;
+use super::reports::{ConnectionReport, ConnectionSummary, Counters, Deaths, Inquiry, Inspection, QueueReport};
 use super::vhost::QueueHandle;
 use super::{Broker, Connected};
 
@@ -23,6 +24,9 @@ const QUEUES_AN_OPERATION: usize = 128;
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) publish: AtomicU64,
+    pub(super) confirmable: AtomicU64,
+    pub(super) confirmed: AtomicU64,
+    pub(super) routed: AtomicU64,
     pub(super) returned: AtomicU64,
     pub(super) dropped: AtomicU64,
     pub(super) connections_created: AtomicU64,
@@ -34,8 +38,10 @@ pub(super) struct Totals {
     pub(super) queues_deleted: AtomicU64,
     pub(super) logins: AtomicU64,
     pub(super) logins_refused: AtomicU64,
-    /// Of queues that are deleted.
-    pub(super) gone: Mutex<Counters>,
+    /// Of queues that are deleted, by type.
+    pub(super) gone: Mutex<[Counters; QueueType::COUNT]>,
+    /// Of all queues, those included that are deleted.
+    pub(super) deaths: Mutex<Deaths>,
 }
 
 /// [`Broker::totals`].
@@ -43,6 +49,12 @@ pub(super) struct Totals {
 pub struct BrokerTotals {
     /// Publishes, of all clients.
     pub publish: u64,
+    /// Those that wanted a confirm.
+    pub confirmable: u64,
+    /// Those that were told ack.
+    pub confirmed: u64,
+    /// Queues that publishes went to.
+    pub routed: u64,
     /// Those that were routed nowhere and returned.
     pub return_unroutable: u64,
     /// Those that were routed nowhere and dropped.
@@ -67,12 +79,19 @@ pub struct BrokerTotals {
     pub logins_refused: u64,
     /// What happened to messages of queues that are gone.
     pub gone: Counters,
+    /// Of those, of quorum queues.
+    pub gone_quorum: Counters,
+    /// Messages that queues gave up.
+    pub deaths: Deaths,
 }
 
 /// A client's publishes since it last told of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Published {
     pub(super) all: u32,
+    pub(super) confirmable: u32,
+    pub(super) confirmed: u32,
+    pub(super) routed: u32,
     pub(super) returned: u32,
     pub(super) dropped: u32,
 }
@@ -84,13 +103,27 @@ impl Totals {
 
     /// Once for each batch, not for each message.
     pub(super) fn published(&self, published: Published) {
-        self.publish.fetch_add(published.all.into(), Ordering::Relaxed);
-        if published.returned > 0 {
-            self.returned.fetch_add(published.returned.into(), Ordering::Relaxed);
+        let Published { all, confirmable, confirmed, routed, returned, dropped } = published;
+        let counts = [
+            (&self.publish, all),
+            (&self.confirmable, confirmable),
+            (&self.confirmed, confirmed),
+            (&self.routed, routed),
+            (&self.returned, returned),
+            (&self.dropped, dropped),
+        ];
+        for (total, count) in counts {
+            if count > 0 {
+                total.fetch_add(count.into(), Ordering::Relaxed);
+            }
         }
-        if published.dropped > 0 {
-            self.dropped.fetch_add(published.dropped.into(), Ordering::Relaxed);
-        }
+    }
+}
+
+impl Totals {
+    /// Once a turn of a lane in which something died.
+    pub(super) fn died(&self, deaths: &Deaths) {
+        self.deaths.lock().unwrap_or_else(PoisonError::into_inner).add(deaths);
     }
 }
 
@@ -99,8 +132,14 @@ impl Broker {
     pub fn totals(&self) -> BrokerTotals {
         let totals = &self.0.totals;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let of_type = *totals.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = Counters::default();
+        of_type.iter().for_each(|counters| gone.add(counters));
         BrokerTotals {
             publish: read(&totals.publish),
+            confirmable: read(&totals.confirmable),
+            confirmed: read(&totals.confirmed),
+            routed: read(&totals.routed),
             return_unroutable: read(&totals.returned),
             drop_unroutable: read(&totals.dropped),
             connection_created: read(&totals.connections_created),
@@ -112,7 +151,9 @@ impl Broker {
             queue_deleted: read(&totals.queues_deleted),
             logins: read(&totals.logins),
             logins_refused: read(&totals.logins_refused),
-            gone: *totals.gone.lock().unwrap_or_else(PoisonError::into_inner),
+            gone,
+            gone_quorum: of_type[QueueType::Quorum as usize],
+            deaths: *totals.deaths.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 

@@ -179,6 +179,9 @@ impl Lane {
         self.give_what_is_durable();
         self.hand_over();
         self.fx.flush();
+        if let Some(deaths) = self.fx.deaths.take() {
+            self.broker.0.totals.died(&deaths);
+        }
         if closed {
             return Turn::Ended;
         }

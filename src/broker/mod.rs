@@ -87,12 +87,14 @@ pub use self::message::{Body, Facts, LARGE_BODY_MIN, Message};
 pub use self::parameter::{GlobalParameter, Parameter, ParameterCheck, ParameterError};
 pub use self::policy::{ApplyTo, Definition, InForce, Policy, PolicyError, PolicyKind, PolicySpec};
 pub use self::publish::Publish;
-pub use self::queue::{DeadLetterTarget, DelayedRetry, Overflow, QueueOptions, QueueSettings, QueueType, Retried};
+pub use self::queue::{
+    DeadLetterTarget, Death, DelayedRetry, Overflow, QueueOptions, QueueSettings, QueueType, Retried,
+};
 pub use self::recover::{RecoverError, message_of};
 pub use self::refusal::{Named, Refusal};
 pub use self::reports::{
     ChannelReport, ConnectionReport, ConnectionState, ConnectionSummary, ConsumerPlace, ConsumerReport, Counters,
-    Handshake, Inquiry, QueueReport,
+    DeathStrategy, Deaths, Handshake, Inquiry, QueueReport,
 };
 pub use self::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
 pub use self::vhost::{DeleteVhostError, Destination, Exchange, QueueHandle, Vhost, VhostSettings};
@@ -379,7 +381,9 @@ impl Broker {
     /// A lane has deleted a queue.
     fn queue_deleted(&self, queue: &Arc<QueueHandle>, counters: &Counters, by: &str) {
         Totals::count(&self.0.totals.queues_deleted);
-        self.0.totals.gone.lock().unwrap_or_else(PoisonError::into_inner).add(counters);
+        let mut gone = self.0.totals.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        gone[queue.options.queue_type as usize].add(counters);
+        drop(gone);
         if let Some(vhost) = self.vhost(&queue.vhost) {
             vhost.remove_queue(queue, by);
         }

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::event::{ChannelKey, OwnerKey, QueueId, QueueKey};
 use super::mailbox::ConnectionId;
+use super::queue::{Death, QueueType};
 use super::vhost::Vhost;
 use crate::wire::Table;
 
@@ -43,6 +44,50 @@ impl Counters {
         self.get_empty += other.get_empty;
         self.redeliver += other.redeliver;
         self.ack += other.ack;
+    }
+}
+
+/// Messages that queues gave up, since the broker started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Deaths {
+    /// By type of the queue, strategy and reason.
+    counts: [[[u64; Death::COUNT]; DeathStrategy::COUNT]; QueueType::COUNT],
+    /// Dead letters that arrived where they were to arrive at least once.
+    pub confirmed: u64,
+}
+
+/// What a queue does with messages that it gives up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeathStrategy {
+    /// It drops them.
+    Disabled,
+    /// It sends them off.
+    AtMostOnce,
+    /// It has them until they have arrived.
+    AtLeastOnce,
+}
+
+impl DeathStrategy {
+    pub(super) const COUNT: usize = 3;
+}
+
+impl Deaths {
+    pub(super) fn count(&mut self, queue_type: QueueType, strategy: DeathStrategy, death: Death) {
+        self.counts[queue_type as usize][strategy as usize][death as usize] += 1;
+    }
+
+    /// How many messages of such queues died in this way.
+    pub fn of(&self, queue_type: QueueType, strategy: DeathStrategy, death: Death) -> u64 {
+        self.counts[queue_type as usize][strategy as usize][death as usize]
+    }
+
+    /// Adds another's numbers.
+    pub(super) fn add(&mut self, other: &Self) {
+        let own = self.counts.as_flattened_mut().as_flattened_mut();
+        for (own, other) in own.iter_mut().zip(other.counts.as_flattened().as_flattened()) {
+            *own += other;
+        }
+        self.confirmed += other.confirmed;
     }
 }
 

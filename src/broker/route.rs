@@ -58,6 +58,17 @@ impl Targets {
         }
     }
 
+    /// Queues that it goes to; a requester counts as one.
+    pub(super) fn count(&self) -> u32 {
+        match self {
+            Self::Nowhere => 0,
+            Self::One(_) | Self::Reply(_) => 1,
+            // A vhost never has 2^32 queues.
+            Self::Many(lanes) => lanes.iter().map(|targets| targets.queues.len() as u32).sum(),
+            Self::Detour(detour) => detour.queues.count(),
+        }
+    }
+
     /// It goes somewhere, be it to a requester that is gone (DR-6). What is only held back counts as routed nowhere
     /// (XT-10).
     pub(super) fn is_routed(&self) -> bool {

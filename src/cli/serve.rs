@@ -71,6 +71,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS")]
     http_listen: Vec<String>,
 
+    /// Tell metrics to Prometheus, on /metrics; may be repeated [default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    prometheus_listen: Vec<String>,
+
     /// A rabbitmq.conf, or a directory of such [default: $RABBITMQ_CONFIG_FILE, else /etc/rabbitmq/rabbitmq.conf and
     /// /etc/rabbitmq/conf.d if they are there]
     #[arg(long, value_name = "PATH")]
@@ -180,6 +184,9 @@ fn serve(options: Options, lines: Option<Receiver<log::Line>>) -> Result<ExitCod
         for address in server.http_addrs() {
             info!(%address, "listening for the management API");
         }
+        for address in server.prometheus_addrs() {
+            info!(%address, "telling metrics to Prometheus");
+        }
         match storage {
             Some(Storage::Directory(path)) => match sync {
                 SyncMode::Always => info!(directory = %path.display(), "confirmed means on disk"),
@@ -254,6 +261,7 @@ impl Args {
         }
         options.amqps.extend(self.amqps_listen);
         options.http.extend(self.http_listen);
+        options.prometheus.extend(self.prometheus_listen);
         if self.tls_cert.is_some() || self.tls_key.is_some() || self.tls_client_ca.is_some() {
             let tls = options.tls.get_or_insert_default();
             set(&mut tls.certificates, self.tls_cert);

@@ -69,6 +69,10 @@ const KEYS: &[&str] = &[
     "management.load_definitions",
     "management.tcp.ip",
     "management.tcp.port",
+    "prometheus.path",
+    "prometheus.return_per_object_metrics",
+    "prometheus.tcp.ip",
+    "prometheus.tcp.port",
     "definitions.import_backend",
     "definitions.local.path",
     "log.console.level",
@@ -199,6 +203,7 @@ pub fn apply(options: &mut Options, settings: &[Setting]) -> Result<Applied, Err
     let settings = Settings(latest);
     listeners(options, &settings)?;
     management(options, &settings)?;
+    prometheus(options, &settings)?;
     tls(options, &settings)?;
     limits(options, &settings)?;
     users(options, &settings)?;
@@ -295,17 +300,32 @@ fn addresses(settings: &Settings<'_>, prefix: &'static str) -> Result<Vec<String
 /// comes with its plugin.
 fn management(options: &mut Options, settings: &Settings<'_>) -> Result<(), Error> {
     for listener in ["management.tcp", "management.listener"] {
-        let port: Option<u16> = settings.number(&format!("{listener}.port"), "a port")?;
-        let Some(port) = port else { continue };
-        let address = match settings.get(&format!("{listener}.ip")) {
-            None => port.to_string(),
-            Some(ip) if ip.value.contains(':') && !ip.value.starts_with('[') => format!("[{}]:{port}", ip.value),
-            Some(ip) => format!("{}:{port}", ip.value),
-        };
-        options.http.push(address);
+        options.http.extend(http_address(settings, listener)?);
     }
     options.http_cors_origins.extend(settings.below("management.cors.allow_origins.").map(|(_, s)| s.value.clone()));
     set(&mut options.http_body_size_max, settings.bytes("management.http.max_body_size")?);
+    Ok(())
+}
+
+fn http_address(settings: &Settings<'_>, listener: &str) -> Result<Option<String>, Error> {
+    let port: Option<u16> = settings.number(&format!("{listener}.port"), "a port")?;
+    let Some(port) = port else { return Ok(None) };
+    Ok(Some(match settings.get(&format!("{listener}.ip")) {
+        None => port.to_string(),
+        Some(ip) if ip.value.contains(':') && !ip.value.starts_with('[') => format!("[{}]:{port}", ip.value),
+        Some(ip) => format!("{}:{port}", ip.value),
+    }))
+}
+
+/// As the management API's: without a port nothing is told.
+fn prometheus(options: &mut Options, settings: &Settings<'_>) -> Result<(), Error> {
+    options.prometheus.extend(http_address(settings, "prometheus.tcp")?);
+    if let Some(path) = settings.get("prometheus.path") {
+        options.prometheus_path = path.value.clone();
+    }
+    if let Some(setting) = settings.get("prometheus.return_per_object_metrics") {
+        options.prometheus_per_object = flag(setting)?;
+    }
     Ok(())
 }
 
@@ -524,6 +544,17 @@ mod tests {
         assert_eq!(options.http, ["[::1]:15672", "15673"]);
         assert_eq!((options.http_cors_origins, options.http_body_size_max), (vec!["http://a".to_owned()], 1000));
         assert!(apply_text("").unwrap().0.http.is_empty());
+    }
+
+    /// FEATURES 4.6.
+    #[test]
+    fn metrics_are_told_where_it_is_said() {
+        let text = "prometheus.tcp.port = 15692\nprometheus.tcp.ip = 127.0.0.1\nprometheus.path = /m\n\
+                    prometheus.return_per_object_metrics = true";
+        let (options, applied) = apply_text(text).unwrap();
+        assert_eq!((&options.prometheus[..], applied.warnings.len()), (&["127.0.0.1:15692".to_owned()][..], 0));
+        assert_eq!((options.prometheus_path.as_str(), options.prometheus_per_object), ("/m", true));
+        assert!(apply_text("").unwrap().0.prometheus.is_empty());
     }
 
     /// FEATURES 4.6, 5.9.

@@ -34,13 +34,27 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const LONG_LIST: usize = 256;
 
 /// Serves one connection to its end, or until `stop` turns true.
-pub async fn serve<S>(stream: S, peer: SocketAddr, management: Management, mut stop: watch::Receiver<bool>)
+pub async fn serve<S>(stream: S, peer: SocketAddr, management: Management, stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(|request| {
+    let answer = |request| {
         let management = management.clone();
-        async move { Ok::<_, Infallible>(respond(request, peer, &management).await) }
+        async move { respond(request, peer, &management).await }
+    };
+    speak(stream, stop, answer).await;
+}
+
+/// Reads requests and writes what `answer` makes of them, until the end or until `stop` turns true.
+pub(super) async fn speak<S, A, F>(stream: S, mut stop: watch::Receiver<bool>, answer: A)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<Full<Bytes>>>,
+{
+    let service = service_fn(|request| {
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
@@ -204,20 +218,20 @@ fn options(request: &HeaderMap, methods: &'static str) -> Response<Full<Bytes>> 
     response
 }
 
-fn allow(response: &mut Response<Full<Bytes>>, methods: &'static str) {
+pub(super) fn allow(response: &mut Response<Full<Bytes>>, methods: &'static str) {
     let text = format!("HEAD, {}, OPTIONS", methods.replace(' ', ", "));
     if let Ok(value) = HeaderValue::from_str(&text) {
         response.headers_mut().insert(header::ALLOW, value);
     }
 }
 
-fn empty(status: StatusCode) -> Response<Full<Bytes>> {
+pub(super) fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = status;
     response
 }
 
-fn with_body(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+pub(super) fn with_body(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -248,7 +262,7 @@ fn located(mut response: Response<Full<Bytes>>, location: Option<String>) -> Res
     response
 }
 
-fn refusal(refused: &Refused) -> Response<Full<Bytes>> {
+pub(super) fn refusal(refused: &Refused) -> Response<Full<Bytes>> {
     // Without any credentials RabbitMQ only asks for them.
     let asks = refused.status == StatusCode::UNAUTHORIZED && refused.reason == "";
     let mut response = if asks {

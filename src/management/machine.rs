@@ -1,6 +1,7 @@
 //! What the operating system tells of the process, for `/api/nodes`. Zero where it cannot be known.
 
 use std::fs;
+use std::path::Path;
 
 /// See the module's documentation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,19 +12,19 @@ pub(super) struct Machine {
     pub(super) descriptors: u64,
     /// And as many as there may be.
     pub(super) descriptors_max: u64,
-    /// Of the file system that the process works in.
+    /// Of the file system of the data directory.
     pub(super) disk_free_bytes: u64,
 }
 
 impl Machine {
-    pub(super) fn look() -> Self {
+    pub(super) fn look(data_dir: &Path) -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         Self {
             resident_bytes: number_after(&status, "VmRSS:").unwrap_or_default() * 1024,
             descriptors: fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
             descriptors_max: number_after(&limits, "Max open files").unwrap_or_default(),
-            disk_free_bytes: rustix::fs::statvfs(".").map_or(0, |disk| disk.f_bavail * disk.f_frsize),
+            disk_free_bytes: rustix::fs::statvfs(data_dir).map_or(0, |disk| disk.f_bavail * disk.f_frsize),
         }
     }
 }

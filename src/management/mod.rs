@@ -11,6 +11,7 @@ mod http;
 mod list;
 mod machine;
 mod names;
+mod prometheus;
 mod rates;
 mod reply;
 mod routes;
@@ -19,13 +20,17 @@ mod tests;
 mod visit;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use tokio::sync::Semaphore;
+
 use crate::broker::Broker;
 
 pub use self::http::serve;
+pub use self::prometheus::serve as serve_metrics;
 
 /// How the API behaves.
 #[derive(Clone, Debug)]
@@ -40,8 +45,18 @@ pub struct Options {
     pub cors_origins: Vec<String>,
     /// Resident memory above which publishers are blocked, in bytes; 0: unknown.
     pub memory_limit_bytes: u64,
+    /// Free disk space below which publishers are blocked, in bytes; 0: they are not.
+    pub disk_free_limit_bytes: Arc<AtomicU64>,
+    /// Where messages are kept; `None`: in memory only.
+    pub data_dir: Option<PathBuf>,
+    /// When a message is confirmed: `always`, `interval:MS`, `never`, or `in-memory` (`--sync`).
+    pub sync: String,
     /// Who listens where; what clients can reach.
     pub listeners: Vec<Listener>,
+    /// `/metrics`: where metrics are found (`prometheus.path`).
+    pub metrics_path: String,
+    /// There they are told of each object (`prometheus.return_per_object_metrics`).
+    pub metrics_per_object: bool,
 }
 
 impl Default for Options {
@@ -52,10 +67,18 @@ impl Default for Options {
             body_size_max: BODY_SIZE_MAX,
             cors_origins: Vec::new(),
             memory_limit_bytes: 0,
+            disk_free_limit_bytes: Arc::default(),
+            data_dir: None,
+            sync: "in-memory".to_owned(),
             listeners: Vec::new(),
+            metrics_path: METRICS_PATH.to_owned(),
+            metrics_per_object: false,
         }
     }
 }
+
+/// RabbitMQ's default.
+const METRICS_PATH: &str = "/metrics";
 
 /// RabbitMQ's default, in bytes.
 const BODY_SIZE_MAX: usize = 20 << 20;
@@ -63,7 +86,7 @@ const BODY_SIZE_MAX: usize = 20 << 20;
 /// A listening socket, as `/api/overview` shows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Listener {
-    /// `amqp`, `amqp/ssl` or `http`.
+    /// `amqp`, `amqp/ssl`, `http` or `http/prometheus`.
     pub protocol: &'static str,
     /// Where.
     pub address: SocketAddr,
@@ -82,6 +105,8 @@ struct Shared {
     /// Requests with credentials, and those of them that were refused.
     logins: AtomicU64,
     logins_refused: AtomicU64,
+    /// One scrape at a time.
+    scrape: Semaphore,
 }
 
 impl Management {
@@ -94,6 +119,7 @@ impl Management {
             rates: rates::Rates::default(),
             logins: AtomicU64::new(0),
             logins_refused: AtomicU64::new(0),
+            scrape: Semaphore::new(1),
         }))
     }
 
@@ -113,6 +139,15 @@ impl Management {
     fn is_tls(&self, local: SocketAddr) -> bool {
         let listeners = &self.0.options.listeners;
         listeners.iter().any(|own| own.protocol == "amqp/ssl" && own.address.port() == local.port())
+    }
+
+    /// Free disk space below which publishers are blocked, in bytes.
+    fn disk_free_limit(&self) -> u64 {
+        self.options().disk_free_limit_bytes.load(Ordering::Relaxed)
+    }
+
+    fn machine(&self) -> machine::Machine {
+        machine::Machine::look(self.options().data_dir.as_deref().unwrap_or(Path::new(".")))
     }
 
     fn count_login(&self, succeeded: bool) {

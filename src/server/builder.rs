@@ -72,6 +72,25 @@ impl ServerBuilder {
         self
     }
 
+    /// Tells metrics in Prometheus's text format on `/metrics` there; RabbitMQ's port is 15692. Told by
+    /// [`Server::prometheus_addrs`].
+    pub fn prometheus(mut self, address: impl Into<String>) -> Self {
+        self.options.prometheus.push(address.into());
+        self
+    }
+
+    /// Metrics are found on another path than `/metrics`.
+    pub fn prometheus_path(mut self, path: impl Into<String>) -> Self {
+        self.options.prometheus_path = path.into();
+        self
+    }
+
+    /// `/metrics` tells of each queue, channel and connection, as `/metrics/per-object` does.
+    pub fn prometheus_per_object(mut self) -> Self {
+        self.options.prometheus_per_object = true;
+        self
+    }
+
     /// Bodies of requests to the management API of up to `bytes`.
     pub fn http_body_size_max(mut self, bytes: usize) -> Self {
         self.options.http_body_size_max = bytes;

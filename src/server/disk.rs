@@ -25,7 +25,7 @@ const FILLED_BYTES_PER_MS: u64 = 250_000;
 
 /// The limit in bytes: a fraction is one of memory, as RabbitMQ's `disk_free_limit.relative`. `None` where the memory
 /// cannot be known.
-fn limit_bytes(limit: Watermark) -> Option<u64> {
+pub(super) fn limit_bytes(limit: Watermark) -> Option<u64> {
     memory::watermark_bytes(limit)
 }
 

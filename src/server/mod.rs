@@ -18,6 +18,8 @@ mod storage;
 mod tls;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -61,6 +63,7 @@ pub struct Server {
     amqp_addrs: Vec<SocketAddr>,
     amqps_addrs: Vec<SocketAddr>,
     http_addrs: Vec<SocketAddr>,
+    prometheus_addrs: Vec<SocketAddr>,
     /// User, password and vhost of [`Server::amqp_uri`], percent-encoded.
     uri_parts: (String, String),
     stop: watch::Sender<bool>,
@@ -70,8 +73,10 @@ pub struct Server {
     /// What looks at memory and disk.
     watchers: JoinSet<()>,
     disk_free_limit: watch::Sender<Watermark>,
+    /// The same, for the management API to show; 0 without a data directory.
+    disk_free_limit_bytes: Arc<AtomicU64>,
     storage: Option<storage::Store>,
-    /// Listeners of the management API, and its sampling.
+    /// Listeners of the management API and of metrics, and the sampling.
     http: JoinSet<()>,
     shutdown_timeout: Duration,
 }
@@ -107,6 +112,11 @@ impl Server {
         self.http_addrs.first().copied().map(listener::reachable)
     }
 
+    /// The addresses where metrics are told, in the order they were given.
+    pub fn prometheus_addrs(&self) -> &[SocketAddr] {
+        &self.prometheus_addrs
+    }
+
     /// An address for clients on this machine: the first one, with the loopback in place of all interfaces.
     ///
     /// # Panics
@@ -134,6 +144,9 @@ impl Server {
     /// Blocks publishers from now on while less than this is free where the data directory lies.
     pub fn set_disk_free_limit(&self, limit: Watermark) {
         self.disk_free_limit.send_replace(limit);
+        if self.storage.is_some() {
+            self.disk_free_limit_bytes.store(disk::limit_bytes(limit).unwrap_or_default(), Ordering::Relaxed);
+        }
     }
 
     /// Waits for a failure that makes the server useless: the end of a lane, or a disk that does not write. Never

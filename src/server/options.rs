@@ -33,6 +33,12 @@ pub struct Options {
     pub http_body_size_max: usize,
     /// Origins whose scripts may use it, `*` for all. Default none (`management.cors.allow_origins`).
     pub http_cors_origins: Vec<String>,
+    /// Addresses to tell metrics on, in Prometheus's text format.
+    pub prometheus: Vec<String>,
+    /// Where they are found there. Default `/metrics` (`prometheus.path`).
+    pub prometheus_path: String,
+    /// There they are told of each object. Default false: of all together (`prometheus.return_per_object_metrics`).
+    pub prometheus_per_object: bool,
     /// Every connection begins with a header of the PROXY protocol, version 1 or 2 (`proxy_protocol`).
     pub proxy_protocol: bool,
     /// Users to create. Empty, and no definitions given: `guest` with password `guest`, as RabbitMQ does (US-8).
@@ -91,6 +97,9 @@ impl Default for Options {
             http: Vec::new(),
             http_body_size_max: 20 << 20,
             http_cors_origins: Vec::new(),
+            prometheus: Vec::new(),
+            prometheus_path: "/metrics".to_owned(),
+            prometheus_per_object: false,
             tls: None,
             proxy_protocol: false,
             users: Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -18,6 +19,7 @@ use crate::amqp;
 use crate::auth::{Auth, AuthError, Pattern, Secret};
 use crate::broker::{self, Broker};
 use crate::management::{self, Management};
+use crate::store::SyncMode;
 
 /// RabbitMQ's least frame_max, below which nobody may go.
 const FRAME_SIZE_MIN: u32 = 4096;
@@ -48,6 +50,10 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
     for address in &options.http {
         http.extend(listener::bind(address).await?);
     }
+    let mut metrics = Vec::new();
+    for address in &options.prometheus {
+        metrics.extend(listener::bind(address).await?);
+    }
     let (broker, broker_lanes, storage, is_new) = broker(&options).await?;
     let mut lanes = JoinSet::new();
     for lane in broker_lanes {
@@ -74,14 +80,33 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
     let (amqps, amqp): (Vec<_>, Vec<_>) = listeners.iter().partition(|(_, tls)| tls.is_some());
     let addrs = |listeners: Vec<&Listener>| listeners.iter().filter_map(|(l, _)| l.local_addr().ok()).collect();
     let (amqp_addrs, amqps_addrs) = (addrs(amqp), addrs(amqps));
-    let http_addrs: Vec<_> = http.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let told = [("amqp", &amqp_addrs), ("amqp/ssl", &amqps_addrs), ("http", &http_addrs)];
+    let plain = |listeners: &[TcpListener]| listeners.iter().filter_map(|l| l.local_addr().ok()).collect::<Vec<_>>();
+    let (http_addrs, prometheus_addrs) = (plain(&http), plain(&metrics));
+    let told = [
+        ("amqp", &amqp_addrs),
+        ("amqp/ssl", &amqps_addrs),
+        ("http", &http_addrs),
+        ("http/prometheus", &prometheus_addrs),
+    ];
+    let data_dir = match &options.storage {
+        Some(Storage::Directory(path)) => Some(path.clone()),
+        _ => None,
+    };
+    let disk_free_limit_bytes = Arc::new(AtomicU64::new(0));
+    if data_dir.is_some() {
+        disk_free_limit_bytes.store(disk::limit_bytes(options.disk_free_limit).unwrap_or_default(), Ordering::Relaxed);
+    }
     let management = management::Options {
         node: node_name(),
         cluster_name: options.cluster_name.clone().unwrap_or_else(node_name),
         body_size_max: options.http_body_size_max,
         cors_origins: options.http_cors_origins.clone(),
         memory_limit_bytes: memory::watermark_bytes(options.memory_high_watermark).unwrap_or_default(),
+        disk_free_limit_bytes: disk_free_limit_bytes.clone(),
+        sync: sync_name(data_dir.is_some().then_some(options.sync)),
+        data_dir,
+        metrics_path: options.prometheus_path.clone(),
+        metrics_per_object: options.prometheus_per_object,
         listeners: told
             .into_iter()
             .flat_map(|(protocol, addrs)| {
@@ -90,8 +115,10 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
             .collect(),
     };
     Ok(Server {
-        http: super::http::serve(http, Management::new(broker.clone(), management), &stop),
+        http: super::http::serve(http, metrics, &Management::new(broker.clone(), management), &stop),
         http_addrs,
+        prometheus_addrs,
+        disk_free_limit_bytes,
         listeners: accept(listeners, &options, &broker, &stop),
         broker,
         amqp_addrs,
@@ -104,6 +131,16 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         storage,
         shutdown_timeout: options.shutdown_timeout,
     })
+}
+
+/// As `--sync` has it.
+fn sync_name(sync: Option<SyncMode>) -> String {
+    match sync {
+        None => "in-memory".to_owned(),
+        Some(SyncMode::Always) => "always".to_owned(),
+        Some(SyncMode::Never) => "never".to_owned(),
+        Some(SyncMode::Interval(interval)) => format!("interval:{}", interval.as_millis()),
+    }
 }
 
 fn check(options: &Options) -> Result<(), Error> {

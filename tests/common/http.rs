@@ -86,12 +86,21 @@ impl Http {
             head += &format!("Origin: {origin}\r\n");
         }
         head += &format!("Content-Length: {}\r\n\r\n", body.len());
-        let mut stream = within(TcpStream::connect(self.address)).await.expect("it listens");
-        within(stream.write_all(format!("{head}{body}").as_bytes())).await.expect("it reads");
-        let mut answer = Vec::new();
-        within(stream.read_to_end(&mut answer)).await.expect("it answers");
-        parse(&String::from_utf8(answer).expect("text"))
+        exchange(self.address, &format!("{head}{body}")).await
     }
+}
+
+/// A request without a login to any path.
+pub(crate) async fn fetch(address: SocketAddr, method: &str, path: &str) -> Response {
+    exchange(address, &format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")).await
+}
+
+async fn exchange(address: SocketAddr, request: &str) -> Response {
+    let mut stream = within(TcpStream::connect(address)).await.expect("it listens");
+    within(stream.write_all(request.as_bytes())).await.expect("it reads");
+    let mut answer = Vec::new();
+    within(stream.read_to_end(&mut answer)).await.expect("it answers");
+    parse(&String::from_utf8(answer).expect("text"))
 }
 
 fn parse(answer: &str) -> Response {

@@ -230,11 +230,10 @@ impl Channel {
         matches!(&self.state.mode, Mode::Confirm(confirms) if confirms.is_pending())
     }
 
-    /// Tells the confirms that have come together.
-    pub(super) fn write_confirms(&mut self, out: &mut Outbound) {
-        if let Mode::Confirm(confirms) = &mut self.state.mode {
-            out.frames(|out| confirms.write(self.state.key.number, out));
-        }
+    /// Tells the confirms that have come together. Gives how many publishes are told ack.
+    pub(super) fn write_confirms(&mut self, out: &mut Outbound) -> u64 {
+        let Mode::Confirm(confirms) = &mut self.state.mode else { return 0 };
+        out.frames(|out| confirms.write(self.state.key.number, out))
     }
 }
 

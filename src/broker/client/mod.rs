@@ -591,9 +591,15 @@ impl Client {
         }
     }
 
+    /// Publishes were told ack; counted with the next [`Self::flush`].
+    pub fn count_confirmed(&mut self, count: u64) {
+        // Of one round of a connection: far from 2^32.
+        self.published.confirmed += count as u32;
+    }
+
     /// Hands each lane its batch.
     pub fn flush(&mut self) {
-        if self.published.all > 0 {
+        if self.published.all > 0 || self.published.confirmed > 0 {
             self.broker.0.totals.published(std::mem::take(&mut self.published));
         }
         for (lane, batch) in (0u16..).zip(self.batches.iter_mut()) {

@@ -23,6 +23,8 @@ impl Client {
         let Prepared { targets, message } = self.prepare(publish)?;
         let is_routed = targets.is_routed();
         self.published.all += 1;
+        self.published.confirmable += u32::from(confirm.is_some());
+        self.published.routed += targets.count();
         if !is_routed {
             self.published.returned += u32::from(mandatory);
             self.published.dropped += u32::from(!mandatory);
@@ -155,6 +157,7 @@ impl Client {
         // A transaction is far from 2^32 publishes.
         self.published.all += publishes.len() as u32;
         for Prepared { targets, message } in publishes {
+            self.published.routed += targets.count();
             self.push_publish(targets, message, None);
         }
         for (source, how) in settlements {

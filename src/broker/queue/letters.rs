@@ -10,6 +10,7 @@ use crate::broker::effects::{DeadLetter, Effects, Remains};
 use crate::broker::event::QueueId;
 use crate::broker::message::Message;
 use crate::broker::receipts::{Reception, Sent};
+use crate::broker::reports::DeathStrategy;
 
 /// At least once: so many are on their way at a time, as in RabbitMQ.
 const ON_THE_WAY_MAX: usize = 32;
@@ -22,7 +23,7 @@ const AGAIN_MS_MAX: u64 = 180_000;
 
 /// Why a message left its queue without being acked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::broker) enum Death {
+pub enum Death {
     /// basic.reject or basic.nack without requeue.
     Rejected,
     /// Its time to live ran out.
@@ -34,8 +35,10 @@ pub(in crate::broker) enum Death {
 }
 
 impl Death {
+    pub(in crate::broker) const COUNT: usize = 4;
+
     /// The reason in `x-death`.
-    pub(in crate::broker) fn reason(self) -> &'static str {
+    pub fn reason(self) -> &'static str {
         match self {
             Self::Rejected => "rejected",
             Self::Expired => "expired",
@@ -112,6 +115,7 @@ impl Queue {
     /// A message is given up, for the dead-letter exchange if there is one.
     pub(super) fn dead_letter(&mut self, entry: Entry, death: Death, fx: &mut Effects) {
         self.duplicates.remove(&entry.message);
+        self.count_death(death, fx);
         if self.settings.dead_letter.is_none() {
             self.gone(&entry, fx);
         } else if self.settings.dead_letters_at_least_once {
@@ -124,6 +128,22 @@ impl Queue {
             let is_kept = fx.changes.are_kept && self.keeps(&message);
             self.bury(message, death, if is_kept { Remains::Place(entry) } else { Remains::Nothing }, fx);
         }
+    }
+
+    fn count_death(&self, death: Death, fx: &mut Effects) {
+        let strategy = match &self.settings.dead_letter {
+            None => DeathStrategy::Disabled,
+            Some(_) if self.settings.dead_letters_at_least_once => DeathStrategy::AtLeastOnce,
+            Some(_) => DeathStrategy::AtMostOnce,
+        };
+        fx.deaths.get_or_insert_default().count(self.options().queue_type, strategy, death);
+    }
+
+    /// A publish is refused, and goes to the dead-letter exchange.
+    pub(super) fn bury_refused(&mut self, message: Message, fx: &mut Effects) {
+        self.duplicates.remove(&message);
+        self.count_death(Death::MaxLength, fx);
+        self.bury(message, Death::MaxLength, Remains::Nothing, fx);
     }
 
     /// The message goes to the dead-letter exchange when the operation is done.
@@ -238,6 +258,7 @@ impl Queue {
         }
         if let Some(letter) = letters.on_the_way.remove(&seq) {
             letters.body_bytes -= letter.entry.message.body().len() as u64;
+            fx.deaths.get_or_insert_default().confirmed += 1;
             self.gone(&letter.entry, fx);
         }
         self.send_letters(fx);

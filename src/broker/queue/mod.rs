@@ -34,7 +34,7 @@ use self::turns::Turns;
 use self::unacked::Unacked;
 use super::changes::Back;
 use super::dedup::Duplicates;
-use super::effects::{ConnKey, Effects, Remains};
+use super::effects::{ConnKey, Effects};
 use super::event::{ChannelKey, Delivery, Got, OwnerKey, QueueId, Settlement, Source};
 use super::limiter::{Limiter, Permit};
 use super::message::Message;
@@ -43,7 +43,7 @@ use super::reports::Counters;
 use super::vhost::QueueHandle;
 
 pub(in crate::broker) use self::entry::Entry;
-pub(in crate::broker) use self::letters::Death;
+pub use self::letters::Death;
 pub(in crate::broker) use self::options::{AT_LEAST_ONCE, TTL_MS_MAX, check_same_argument, check_same_flag};
 pub use self::options::{QueueOptions, QueueType};
 pub(in crate::broker) use self::paging::{Load, Loaded};
@@ -231,8 +231,7 @@ impl Queue {
         }
         if self.settings.overflow != Overflow::DropHead && self.would_overflow(&message) {
             if self.settings.overflow == Overflow::RejectPublishDlx {
-                self.duplicates.remove(&message);
-                self.bury(message, Death::MaxLength, Remains::Nothing, fx);
+                self.bury_refused(message, fx);
             }
             return Published::Refused;
         }

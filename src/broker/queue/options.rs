@@ -18,6 +18,9 @@ pub enum QueueType {
 }
 
 impl QueueType {
+    /// How many there are.
+    pub(in crate::broker) const COUNT: usize = 2;
+
     /// The name that `x-queue-type` has for it.
     pub const fn as_str(self) -> &'static str {
         match self {

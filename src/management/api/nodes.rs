@@ -6,11 +6,11 @@ use super::queues::merge;
 use crate::auth::Mechanism;
 use crate::broker::RABBITMQ_VERSION;
 use crate::broker::exchange::ExchangeType;
+use crate::management::Management;
 use crate::management::access::Level;
 use crate::management::call::Call;
 use crate::management::rates::counts;
 use crate::management::reply::{Outcome, Refused, Reply};
-use crate::management::{Management, machine};
 
 /// There is no Erlang; tools show these texts, and some cannot do without.
 pub(in crate::management) const ERLANG_VERSION: &str = "27.0";
@@ -110,11 +110,11 @@ pub(in crate::management) fn listeners(management: &Management) -> Vec<Json> {
 }
 
 pub(in crate::management) fn contexts(management: &Management) -> Vec<Json> {
-    let http = management.options().listeners.iter().filter(|listener| listener.protocol == "http");
+    let http = management.options().listeners.iter().filter(|listener| listener.protocol.starts_with("http"));
     let record = |listener: &crate::management::Listener| {
         json!({
             "node": management.node(),
-            "description": "RabbitMQ Management",
+            "description": if listener.protocol == "http" { "RabbitMQ Management" } else { "RabbitMQ Prometheus" },
             "path": "/",
             "ip": listener.address.ip().to_string(),
             "port": listener.address.port().to_string(),
@@ -127,7 +127,7 @@ pub(in crate::management) fn contexts(management: &Management) -> Vec<Json> {
 
 fn node(management: &Management) -> Json {
     let broker = management.broker();
-    let (machine, alarms) = (machine::Machine::look(), broker.alarms());
+    let (machine, alarms) = (management.machine(), broker.alarms());
     let mut node = json!({
         "name": management.node(),
         "type": "disc",
@@ -147,13 +147,14 @@ fn node(management: &Management) -> Json {
         "enabled_plugins": ["rabbitmq_management"],
         "log_files": ["<stdout>"],
         "config_files": [],
-        "db_dir": "",
+        "db_dir": management.options().data_dir.as_deref().map(|path| path.display().to_string()).unwrap_or_default(),
+        "lepus_sync": management.options().sync,
     });
     let more = json!({
         "mem_calculation_strategy": "rss",
         "mem_limit": management.options().memory_limit_bytes,
         "mem_alarm": alarms.memory(),
-        "disk_free_limit": 0,
+        "disk_free_limit": management.disk_free_limit(),
         "disk_free_alarm": alarms.disk(),
         "fd_total": machine.descriptors_max,
         "sockets_total": 0,
@@ -206,8 +207,8 @@ fn auth_mechanisms() -> Vec<Json> {
 }
 
 /// The process knows the sum only.
-fn memory(_: &Management) -> Json {
-    let resident = machine::Machine::look().resident_bytes;
+fn memory(management: &Management) -> Json {
+    let resident = management.machine().resident_bytes;
     json!({
         "strategy": "rss",
         "other_system": resident,

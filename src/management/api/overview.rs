@@ -52,6 +52,7 @@ pub(in crate::management) async fn overview(call: &Call, management: &Management
         "statistics_db_event_queue": 0,
     });
     if call.is_monitor() {
+        overview["lepus_sync"] = management.options().sync.as_str().into();
         overview["node"] = management.node().into();
         overview["listeners"] = nodes::listeners(management).into();
         overview["contexts"] = nodes::contexts(management).into();

@@ -15,8 +15,8 @@ use crate::management::reply::{Outcome, Refused, Reply};
 use crate::management::visit::Visit;
 
 /// What a queue without messages takes, and a message beside its body, in bytes: for `memory`, which is an estimate.
-const QUEUE_BYTES: u64 = 1024;
-const MESSAGE_BYTES: u64 = 128;
+pub(in crate::management) const QUEUE_BYTES: u64 = 1024;
+pub(in crate::management) const MESSAGE_BYTES: u64 = 128;
 
 /// A queue that nobody used for less than this is not idle, in ms.
 const IDLE_MS_MIN: u64 = 10_000;

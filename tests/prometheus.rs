@@ -1,0 +1,131 @@
+//! Metrics, from outside: what Prometheus would read.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use lapin::options::{BasicRejectOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::AMQPValue;
+
+use crate::common::http::fetch;
+use crate::common::{ChannelExt, builder, connect, eventually, table};
+
+/// Samples by name and labels, and the types of families.
+struct Metrics {
+    samples: BTreeMap<String, f64>,
+    types: BTreeMap<String, String>,
+}
+
+impl Metrics {
+    async fn of(address: SocketAddr, path: &str) -> Self {
+        let answer = fetch(address, "GET", path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.header("content-type").as_deref(), Some("text/plain; version=0.0.4"));
+        let (mut samples, mut types) = (BTreeMap::new(), BTreeMap::new());
+        for line in answer.text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').expect("a type");
+                assert!(types.insert(name.to_owned(), kind.to_owned()).is_none(), "{name} comes twice");
+            } else if !line.starts_with('#') {
+                let (name, value) = line.rsplit_once(' ').expect("a value");
+                let value = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
+                assert!(samples.insert(name.to_owned(), value).is_none(), "{name} comes twice");
+            }
+        }
+        for name in samples.keys() {
+            let family = name.split('{').next().expect("a name");
+            assert!(types.contains_key(family), "{family} has no type");
+        }
+        Self { samples, types }
+    }
+
+    fn get(&self, name: &str) -> Option<f64> {
+        self.samples.get(name).copied()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.samples.keys().any(|own| own.split('{').next() == Some(name))
+    }
+}
+
+/// FEATURES section 4.5: the names that RabbitMQ's overview dashboard asks for.
+#[tokio::test]
+async fn the_overview_dashboard_finds_its_names() {
+    let server = builder().prometheus("127.0.0.1:0").start().await.expect("the broker starts");
+    let metrics = Metrics::of(server.prometheus_addrs()[0], "/metrics").await;
+    let names = include_str!("../compat/prometheus/overview_names.txt");
+    let missing: Vec<&str> = names.lines().filter(|name| !metrics.has(name)).collect();
+    assert_eq!(missing, Vec::<&str>::new());
+    assert_eq!(metrics.types["rabbitmq_queue_messages"], "gauge");
+    assert_eq!(metrics.types["rabbitmq_global_messages_received_total"], "counter");
+}
+
+/// FEATURES section 4.5: sums, the global counters, and that those outlive their queues.
+#[tokio::test]
+async fn what_happens_is_counted() {
+    let server = builder().prometheus("127.0.0.1:0").start().await.expect("the broker starts");
+    let address = server.prometheus_addrs()[0];
+    let channel = connect(&server).await;
+    channel.confirms().await;
+    let to_dead = [
+        ("x-dead-letter-exchange", AMQPValue::LongString("".into())),
+        ("x-dead-letter-routing-key", AMQPValue::LongString("dead".into())),
+    ];
+    channel.queue_declare("live".into(), QueueDeclareOptions::default(), table(to_dead)).await.expect("it is declared");
+    channel.queue("dead").await;
+    for _ in 0..3 {
+        channel.publish_confirmed("", "live", b"abc").await;
+    }
+    channel.publish_confirmed("", "nowhere", b"abc").await;
+    let got = channel.get("live").await.expect("a message");
+    got.acker.reject(BasicRejectOptions { requeue: false }).await.expect("rejected");
+
+    let of = |name: &str| format!("rabbitmq_global_messages_{name}_total{{protocol=\"amqp091\"}}");
+    let dead = "rabbitmq_global_messages_dead_lettered_rejected_total\
+                {queue_type=\"rabbit_classic_queue\",dead_letter_strategy=\"at_most_once\"}";
+    let got = "rabbitmq_global_messages_delivered_get_manual_ack_total\
+               {protocol=\"amqp091\",queue_type=\"rabbit_classic_queue\"}";
+    eventually("all is counted", async || {
+        let metrics = Metrics::of(address, "/metrics").await;
+        let told = ["received", "received_confirm", "confirmed", "routed", "unroutable_dropped"];
+        let told = told.map(|name| metrics.get(&of(name)));
+        let is_all = told == [Some(4.0), Some(4.0), Some(4.0), Some(3.0), Some(1.0)]
+            && metrics.get(dead) == Some(1.0)
+            && metrics.get("rabbitmq_queue_messages_ready") == Some(3.0)
+            && metrics.get("rabbitmq_channel_messages_confirmed_total") == Some(4.0);
+        is_all.then_some(())
+    })
+    .await;
+    channel.queue_delete("live".into(), QueueDeleteOptions::default()).await.expect("it is deleted");
+    let metrics = Metrics::of(address, "/metrics").await;
+    assert_eq!((metrics.get(got), metrics.get(dead)), (Some(1.0), Some(1.0)));
+    assert_eq!(metrics.get("rabbitmq_queues"), Some(1.0));
+    assert_eq!(metrics.get("rabbitmq_connections"), Some(1.0));
+}
+
+/// FEATURES section 4.5: of each object, and only what is asked for.
+#[tokio::test]
+async fn objects_are_told_of_one_by_one() {
+    let server =
+        builder().prometheus("127.0.0.1:0").vhost("/").vhost("other").start().await.expect("the broker starts");
+    let address = server.prometheus_addrs()[0];
+    let channel = connect(&server).await;
+    channel.queue("a\"b").await;
+    channel.queue("c").await;
+    let metrics = Metrics::of(address, "/metrics/per-object").await;
+    assert_eq!(metrics.get("rabbitmq_queue_messages{vhost=\"/\",queue=\"a\\\"b\"}"), Some(0.0));
+    assert!(metrics.has("rabbitmq_connection_channels") && metrics.has("rabbitmq_auth_attempts_total"));
+    assert!(!metrics.has("rabbitmq_queue_messages_acked_total"), "nothing ever happened there");
+
+    let path = "/metrics/detailed?family=queue_coarse_metrics&family=exchange_bindings&vhost=%2F&queue=c";
+    let metrics = Metrics::of(address, path).await;
+    assert_eq!(metrics.get("rabbitmq_detailed_queue_messages{vhost=\"/\",queue=\"c\"}"), Some(0.0));
+    let queues = metrics.samples.keys().filter(|name| name.starts_with("rabbitmq_detailed_queue_messages{")).count();
+    assert_eq!(queues, 1);
+    assert!(metrics.has("rabbitmq_cluster_exchange_bindings") && !metrics.has("rabbitmq_detailed_queue_consumers"));
+    let metrics = Metrics::of(address, "/metrics/detailed?family=queue_coarse_metrics&vhost=other").await;
+    assert!(!metrics.has("rabbitmq_detailed_queue_messages") && metrics.has("rabbitmq_identity_info"));
+
+    assert_eq!(fetch(address, "GET", "/").await.status, 404);
+    assert_eq!(fetch(address, "POST", "/metrics").await.status, 405);
+    assert_eq!(fetch(address, "HEAD", "/metrics").await.text, "");
+}
