@@ -134,6 +134,31 @@ async fn a_paged_backlog_survives() {
     server.shutdown().await;
 }
 
+/// The head of a paged queue is in memory and in the log, the rest in segments when the checkpoint is made: neither a
+/// crash behind it nor the clean stop of the life that follows loses the head or puts it behind the rest.
+#[tokio::test]
+async fn the_head_of_a_paged_backlog_survives_a_crash_and_a_clean_stop() {
+    let place = Place::new();
+    let (server, client) = start(&place).await;
+    declare(&client, "q", true, FieldTable::default()).await;
+    declare(&client, "filler", true, FieldTable::default()).await;
+    publish(&client, "q", 0..1500, persistent).await;
+    while place.files("checkpoint-").is_empty() {
+        publish(&client, "filler", 0..500, persistent).await;
+        client.channel.queue_purge("filler".into(), QueuePurgeOptions::default()).await.expect("queue.purge-ok");
+    }
+    drop(client);
+    drop(server);
+    let (server, client) = start(&place).await;
+    assert_eq!(consume(&client, "q", 10).await, Vec::from_iter(0..10));
+    publish(&client, "q", 1500..2000, persistent).await;
+    drop(client);
+    server.shutdown().await;
+    let (server, client) = start(&place).await;
+    assert_eq!(consume(&client, "q", 1990).await, Vec::from_iter(10..2000));
+    server.shutdown().await;
+}
+
 /// FEATURES PQ-1, TL-2, TL-4, M-14: priorities, expiry, limits and purges see no difference.
 #[tokio::test]
 async fn paged_messages_have_priorities_limits_and_ends() {

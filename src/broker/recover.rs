@@ -21,7 +21,7 @@ use super::message::Message;
 use super::queue::QueueOptions;
 use super::refusal::Refusal;
 use super::vhost::{Destination, ExchangeDefinition, QueueHandle, Vhost};
-use crate::replicate::{Chunk, Chunks, LocalLog, MessageBytes, Recovered, RecoveredQueue, Segments};
+use crate::replicate::{LocalLog, MessageBytes, Recovered, RecoveredQueue, Segments};
 use crate::wire::Table;
 
 /// What was kept cannot be taken up again.
@@ -65,21 +65,6 @@ impl<'a> Parts<'a> {
     fn table(self) -> Option<Table> {
         Table::parse(self.0).ok()
     }
-}
-
-/// Which chunks are to be read at once, and which wait on disk. Those wait that do not overlap, so that reading one
-/// after the other gives all messages in order.
-fn split(chunks: &Chunks, all_at_once: bool) -> (Vec<Chunk>, Vec<Chunk>) {
-    let chunks: Vec<Chunk> = chunks.iter().cloned().collect();
-    let (mut at_once, mut paged) = (Vec::new(), Vec::new());
-    for of_level in chunks.chunk_by(|a, b| a.level == b.level) {
-        let overlap = |pair: &[Chunk]| pair[0].members.last() >= pair[1].members.first();
-        let from = of_level.windows(2).rposition(overlap).map_or(0, |at| at + 2);
-        let from = if all_at_once { of_level.len() } else { from };
-        at_once.extend_from_slice(&of_level[..from]);
-        paged.extend_from_slice(&of_level[from..]);
-    }
-    (at_once, paged)
 }
 
 /// A message from the log; what cannot be read there was damaged before it was written.
@@ -188,7 +173,7 @@ impl Broker {
             let vhost = vhost.name().clone();
             let handle = Arc::new(QueueHandle::new(key, name.into(), vhost, Arc::new(options), in_force));
             let mut queue = self.new_queue(handle.clone());
-            let (at_once, paged) = split(&content.chunks, handle.options.deduplicates);
+            let (at_once, paged) = queue.split(&content);
             paged.iter().for_each(|chunk| segments.want_again(chunk.place));
             let mut read = Vec::new();
             for chunk in &at_once {
@@ -201,7 +186,6 @@ impl Broker {
                     tracing::error!(queue = name, %error, "messages cannot be read: they are lost");
                 }
             }
-            read.sort_unstable_by_key(|message| message.seq);
             queue.recover(content, read, paged);
             let operation = Op::Create { queue: Box::new(queue), written: None };
             self.lane(key.lane).send(self.system_mailbox(), vec![operation], OPERATION_BYTES);

@@ -59,6 +59,15 @@ impl<M> RecoveredQueue<M> {
         })
     }
 
+    /// Its messages that are in no chunk, as [`Self::take_messages`] would give them: number, whether it was delivered.
+    pub fn messages(&self) -> impl DoubleEndedIterator<Item = (u64, bool, &M)> {
+        let messages = self.messages.iter().filter_map(|(_, message)| message.as_ref());
+        messages.map(|message| {
+            let was_delivered = message.deliveries > 0 || message.seq < self.delivered_before;
+            (message.seq, was_delivered, &message.message)
+        })
+    }
+
     /// A message of a chunk, with what is known of it.
     pub fn with_counts(&self, seq: u64, expires_ms: u64, message: M) -> RecoveredMessage<M> {
         let (deliveries, failures) = self.counts(seq);

@@ -1,7 +1,7 @@
 //! Paging: a backlog lies on disk, in chunks of messages in order; what is next for consumers is read ahead of them.
 //! The lane says when memory is short, and has chunks read beside its own work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Queue;
 use super::entry::{Entry, NEVER};
@@ -82,6 +82,7 @@ impl Queue {
                 });
                 let keep = keep.count();
                 level.tail = level.head.split_off(keep);
+                level.head.shrink_to_fit();
             }
             while left > 0 && !self.ready.levels[index].tail.is_empty() {
                 left = left.saturating_sub(self.page_chunk(index, segments, fx));
@@ -89,6 +90,9 @@ impl Queue {
             let level = &mut self.ready.levels[index];
             if level.paged.is_empty() {
                 level.head.append(&mut level.tail);
+            }
+            if level.tail.is_empty() {
+                level.tail = VecDeque::new();
             }
             if left == 0 {
                 return true;
@@ -194,35 +198,69 @@ impl Queue {
         (deliveries.max((seq < former.delivered_before).into()), failures)
     }
 
+    /// Of its chunks those to be read at once, and those that wait on disk: one after the other they give all messages
+    /// between their first and their last in order.
+    pub(in crate::broker) fn split(&self, content: &RecoveredQueue<Option<Message>>) -> (Vec<Chunk>, Vec<Chunk>) {
+        let chunks: Vec<Chunk> = content.chunks.iter().cloned().collect();
+        if self.duplicates.by_id() {
+            return (chunks, Vec::new());
+        }
+        let (mut at_once, mut paged) = (Vec::new(), Vec::new());
+        for of_level in chunks.chunk_by(|a, b| a.level == b.level) {
+            let overlap = |pair: &[Chunk]| pair[0].members.last() >= pair[1].members.first();
+            let in_order_from = of_level.windows(2).rposition(overlap).map_or(0, |at| at + 2);
+            let level = of_level.first().map_or(0, |chunk| usize::from(chunk.level));
+            let end = of_level.last().and_then(|chunk| chunk.members.last());
+            let is_between = |(seq, was_delivered, message): &(u64, bool, &Option<Message>)| {
+                let is_of_level = message.as_ref().is_some_and(|message| self.ready.level_of(message) == level);
+                Some(*seq) < end && !was_delivered && is_of_level
+            };
+            let last_between = content.messages().rev().find(is_between).map(|(seq, ..)| seq);
+            let undivided_from = of_level.partition_point(|chunk| chunk.members.first() < last_between);
+            let (read, waits) = of_level.split_at(in_order_from.max(undivided_from));
+            at_once.extend_from_slice(read);
+            paged.extend_from_slice(waits);
+        }
+        (at_once, paged)
+    }
+
     /// Takes up what the log has kept of it; to be called before anything else. `read` are messages of chunks that are
-    /// to be in memory.
+    /// to be in memory, `paged` the chunks that are not, see [`Self::split`].
     pub(in crate::broker) fn recover(
         &mut self,
         mut content: RecoveredQueue<Option<Message>>,
-        read: Vec<RecoveredMessage<Option<Message>>>,
+        mut read: Vec<RecoveredMessage<Option<Message>>>,
         paged: Vec<Chunk>,
     ) {
         self.ready.next_seq = content.next_seq;
         self.delivered_before = content.delivered_before;
-        for RecoveredMessage { seq, expires_ms, deliveries, failures, message } in read {
+        let in_log = content.messages().next().map(|(seq, ..)| seq);
+        read.extend(content.take_messages());
+        read.sort_unstable_by_key(|message| message.seq);
+        let is_before_pages = |message: &RecoveredMessage<Option<Message>>| {
+            let level = message.message.as_ref().map(|message| level_number(self.ready.level_of(message)));
+            let mut pages = paged.iter().filter(|page| Some(page.level) == level);
+            pages.next().is_some_and(|page| Some(message.seq) < page.members.first())
+        };
+        let (before, behind): (Vec<_>, Vec<_>) = read.into_iter().partition(is_before_pages);
+        self.recover_messages(before);
+        for Chunk { place, members, body_bytes, level, expires } in paged {
+            self.ready.recover_page(level.into(), Paged { place, members, body_bytes, expires });
+        }
+        self.recover_messages(behind);
+        let former = FormerLife { delivered_before: content.delivered_before, counts: content.take_counts() };
+        self.former_life = Some(Box::new(former));
+        self.stored.recover(content.chunks, in_log, content.next_seq);
+    }
+
+    fn recover_messages(&mut self, messages: Vec<RecoveredMessage<Option<Message>>>) {
+        for RecoveredMessage { seq, expires_ms, deliveries, failures, message } in messages {
             // What could not be read was told when it was.
             if let Some(message) = message {
                 self.duplicates.add(&message);
                 self.recover_entry(Entry { message, expires_ms, seq, deliveries, failures }, self.used_ms);
             }
         }
-        for Chunk { place, members, body_bytes, level, expires } in paged {
-            self.ready.recover_page(level.into(), Paged { place, members, body_bytes, expires });
-        }
-        for RecoveredMessage { seq, expires_ms, deliveries, failures, message } in content.take_messages() {
-            if let Some(message) = message {
-                self.duplicates.add(&message);
-                self.recover_entry(Entry { message, expires_ms, seq, deliveries, failures }, self.used_ms);
-            }
-        }
-        let former = FormerLife { delivered_before: content.delivered_before, counts: content.take_counts() };
-        self.former_life = Some(Box::new(former));
-        self.stored.recover(content.chunks, content.next_seq);
     }
 
     /// Removes all waiting messages. Gives their number.

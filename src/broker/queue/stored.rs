@@ -39,11 +39,13 @@ impl Stored {
         self.chunks.add(chunk);
     }
 
-    /// Takes up what the log has kept; `next_seq` is the number of the next message.
-    pub(super) fn recover(&mut self, chunks: Chunks, next_seq: u64) {
-        self.below = chunks.iter().filter_map(|chunk| chunk.members.last()).max().map_or(0, |last| last + 1);
+    /// Takes up what the log has kept: chunks, and the messages from number `in_log` on that are in none; `next_seq` is
+    /// the number of the next message.
+    pub(super) fn recover(&mut self, chunks: Chunks, in_log: Option<u64>, next_seq: u64) {
+        self.end = chunks.iter().filter_map(|chunk| chunk.members.last()).max().map_or(0, |last| last + 1);
+        // What is paged out goes to chunks before what is older and stays in memory.
+        self.below = in_log.map_or(self.end, |first| first.min(self.end));
         self.mark = next_seq;
-        self.end = self.below;
         self.chunks = chunks;
     }
 
