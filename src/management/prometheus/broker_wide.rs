@@ -173,6 +173,9 @@ pub(super) fn global(page: &mut Page, snapshot: &Snapshot) {
     deaths(page, snapshot);
 }
 
+/// Takes one figure of a queue's.
+type Count = fn(&Counters) -> u64;
+
 /// Of queues that are, and of those that are gone, so that none ever falls.
 fn deliveries(page: &mut Page, snapshot: &Snapshot) {
     let gone = &snapshot.totals.gone;
@@ -185,7 +188,7 @@ fn deliveries(page: &mut Page, snapshot: &Snapshot) {
             quorum.add(&queue.report.counters);
         }
     }
-    let told: [(&str, &str, fn(&Counters) -> u64); 8] = [
+    let told: [(&str, &str, Count); 8] = [
         ("delivered", "Messages delivered or got", |c| c.deliver + c.deliver_no_ack + c.get + c.get_no_ack),
         ("delivered_consume_auto_ack", "Messages delivered without acknowledgement", |c| c.deliver_no_ack),
         ("delivered_consume_manual_ack", "Messages delivered, to be acknowledged", |c| c.deliver),
