@@ -1,10 +1,11 @@
 //! No duplicates: exchanges and queues that drop equal ids, and queues that know how far a producer has come.
 
 use lapin::options::QueueDeclareOptions;
-use lapin::types::AMQPValue;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, ExchangeKind};
 
 use crate::common::client::{Broken, refused, returned};
+use crate::common::place::Place;
 use crate::common::{ChannelExt, connect, eventually, start_client, table, within};
 use crate::exchange_plugins::{declare, headers, text};
 
@@ -272,4 +273,46 @@ async fn any_value_is_an_id() {
     }
     let expected = ["deep", "as deep", "7", "7 as text", "long", "no id", "no id either"];
     assert_eq!(client.drain("q").await, expected);
+}
+
+/// What was confirmed in one life is a resend in the next, though it has long been consumed, whether that life ended
+/// well or not; what never arrived, in a transaction that was not committed, or in memory only, is not.
+#[tokio::test]
+async fn sequences_survive_a_restart() {
+    let place = Place::new();
+    let mut server = place.start().await;
+    let persistent = |sequence: i64| numbered("p", sequence).with_delivery_mode(2);
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let client = connect(&server).await;
+    client.declare("q", durable, FieldTable::default()).await.expect("queue.declare-ok");
+    for life in 0..4 {
+        let client = connect(&server).await;
+        client.confirms().await;
+        let first = 10 * life;
+        for sequence in 0..first + 3 {
+            confirmed(&client, "", "q", &sequence.to_string(), persistent(sequence)).await;
+        }
+        confirmed(&client, "", "q", "transient", numbered("t", life)).await;
+        let expected = [first, first + 1, first + 2].map(|sequence| sequence.to_string());
+        assert_eq!(client.drain("q").await, [&expected[..], &["transient".to_owned()]].concat());
+        let transaction = client.another_channel().await;
+        transaction.tx_select().await.expect("tx.select-ok");
+        transaction.publish_with("", "q", b"never", persistent(first + 8)).await;
+        drop(transaction);
+        // Far enough to be where the next life begins.
+        confirmed(&client, "", "q", "last", persistent(first + 9)).await;
+        assert_eq!(client.drain("q").await, ["last"]);
+        if life % 2 == 0 {
+            drop(client);
+            drop(server);
+        } else {
+            server.shutdown().await;
+        }
+        server = place.start().await;
+    }
+    let client = connect(&server).await;
+    client.confirms().await;
+    confirmed(&client, "", "q", "again", numbered("t", 3)).await;
+    assert_eq!(client.drain("q").await, ["again"], "nothing is lost of what was in memory only");
+    server.shutdown().await;
 }

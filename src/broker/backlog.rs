@@ -84,7 +84,7 @@ impl Backlog {
         if self.producers.is_resend(&message) {
             return;
         }
-        self.producers.took(&message);
+        self.producers.took(&message, false);
         // The clock's current millisecond has begun already, so without one more it would be too early.
         self.waiting.add(now_ms + hold.delay_ms + 1, Waiting { message, keys: hold.keys.clone() });
         self.exchange.messages_delayed.fetch_add(1, Ordering::Relaxed);

@@ -19,6 +19,9 @@ pub(super) const PRODUCER_HEADER: &[u8] = b"x-producer-id";
 /// The header with the number of a message among those of its producer.
 pub(super) const SEQUENCE_HEADER: &[u8] = b"x-producer-sequence";
 
+/// What the key of a note in the log begins with that says how far a producer has come.
+const PRODUCER: u8 = b'p';
+
 /// Ids of at most this many bytes are kept as they are, longer ones by their digest.
 const ID_BYTES_MAX: usize = 64;
 /// The longest name of a producer.
@@ -129,6 +132,8 @@ pub(super) struct Producers {
 #[derive(Debug)]
 struct Progress {
     sequence: i64,
+    /// That of the last message that the log keeps.
+    kept: Option<i64>,
     used: u64,
 }
 
@@ -138,10 +143,12 @@ impl Producers {
         self.by_id.get(id).is_some_and(|progress| sequence <= progress.sequence)
     }
 
-    fn reached(&mut self, id: &[u8], sequence: i64) {
+    fn reached(&mut self, id: &[u8], sequence: i64, is_kept: bool) {
+        let kept = is_kept.then_some(sequence);
         let is_last = self.uses.back().is_some_and(|(_, last)| **last == *id);
         if let Some(progress) = self.by_id.get_mut(id) {
             progress.sequence = progress.sequence.max(sequence);
+            progress.kept = progress.kept.max(kept);
             if is_last {
                 return;
             }
@@ -151,7 +158,7 @@ impl Producers {
             Some((id, _)) => (id.clone(), self.used),
             None => (Arc::from(id), self.used),
         };
-        self.by_id.entry(id.clone()).or_insert(Progress { sequence, used }).used = used;
+        self.by_id.entry(id.clone()).or_insert(Progress { sequence, kept, used }).used = used;
         self.uses.push_back((used, id));
         self.forget_least_used();
     }
@@ -169,16 +176,47 @@ impl Producers {
         }
     }
 
+    /// How far each has come, the least recently used first, as the log notes it: value, key.
+    pub(super) fn notes(&self) -> impl Iterator<Item = (u64, Vec<u8>)> {
+        self.uses.iter().filter_map(|(used, id)| {
+            let progress = self.by_id.get(id).filter(|progress| progress.used == *used)?;
+            Some((noted(progress.kept?), key_of(id)))
+        })
+    }
+
+    /// Takes up what the log noted, if it is of a producer.
+    pub(super) fn recover(&mut self, key: &[u8], noted: u64) {
+        if let Some((&PRODUCER, id)) = key.split_first() {
+            self.reached(id, noted.cast_signed() ^ i64::MIN, true);
+        }
+    }
+
     /// Has this message come before, or one behind it?
     pub(super) fn is_resend(&self, message: &Message) -> bool {
         message.facts().is_numbered && with_number(message, |id, sequence| self.is_past(id, sequence)).unwrap_or(false)
     }
 
-    /// The message is taken.
-    pub(super) fn took(&mut self, message: &Message) {
+    /// The message is taken, and the log keeps it or does not.
+    pub(super) fn took(&mut self, message: &Message, is_kept: bool) {
         if message.facts().is_numbered {
-            with_number(message, |id, sequence| self.reached(id, sequence));
+            with_number(message, |id, sequence| self.reached(id, sequence, is_kept));
         }
+    }
+}
+
+fn key_of(producer: &[u8]) -> Vec<u8> {
+    [&[PRODUCER], producer].concat()
+}
+
+/// A sequence number as a note's value: greater where it is greater.
+fn noted(sequence: i64) -> u64 {
+    (sequence ^ i64::MIN).cast_unsigned()
+}
+
+/// What the log is to note of a message that was taken.
+pub(super) fn note_of(message: &Message, note: impl FnOnce(u64, &[u8])) {
+    if message.facts().is_numbered {
+        with_number(message, |id, sequence| note(noted(sequence), &key_of(id)));
     }
 }
 
@@ -233,16 +271,16 @@ impl Duplicates {
         facts.has_id && self.ids.as_ref().is_some_and(has_equal) || self.producers.is_resend(message)
     }
 
-    /// The queue takes the message.
+    /// The queue takes the message, which the log keeps or does not.
     #[inline]
-    pub(super) fn add(&mut self, message: &Message) {
+    pub(super) fn add(&mut self, message: &Message, is_kept: bool) {
         if message.facts().is_identified() {
-            self.note(message);
+            self.note(message, is_kept);
         }
     }
 
-    fn note(&mut self, message: &Message) {
-        self.producers.took(message);
+    fn note(&mut self, message: &Message, is_kept: bool) {
+        self.producers.took(message, is_kept);
         if message.facts().has_id
             && let Some(ids) = &mut self.ids
         {
@@ -258,6 +296,11 @@ impl Duplicates {
         {
             free(ids, message);
         }
+    }
+
+    /// How far each producer has come.
+    pub(super) fn producers(&mut self) -> &mut Producers {
+        &mut self.producers
     }
 
     /// Must each message that leaves be told?
@@ -331,16 +374,16 @@ mod tests {
         let mut producers = Producers::default();
         let name = |n: usize| n.to_be_bytes();
         for n in 0..PRODUCERS_MAX {
-            producers.reached(&name(n), 5);
+            producers.reached(&name(n), 5, true);
         }
         assert!(producers.is_past(&name(0), 5) && !producers.is_past(&name(0), 6));
-        producers.reached(&name(0), 4);
+        producers.reached(&name(0), 4, true);
         assert!(producers.is_past(&name(0), 5), "a number never falls");
-        producers.reached(b"new", 1);
+        producers.reached(b"new", 1, false);
         assert!(producers.is_past(&name(0), 5));
         assert!(!producers.is_past(&name(1), 5), "the least recently used");
         for round in 0..100_000 {
-            producers.reached(&name(2 + round % 2), round as i64);
+            producers.reached(&name(2 + round % 2), round as i64, true);
         }
         assert!(producers.uses.len() <= 2 * PRODUCERS_MAX && producers.by_id.len() == PRODUCERS_MAX);
         assert!(producers.is_past(b"new", 1));

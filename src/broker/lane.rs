@@ -79,6 +79,8 @@ pub struct Lane {
     pub(super) waiting_gets: Vec<WaitingGet>,
     /// Room for the places of one message.
     pub(super) places: Vec<Place>,
+    /// Queues that took a message with a number of its producer.
+    pub(super) numbered: Vec<u64>,
     pub(super) hidden: Vec<u8>,
     pub(super) replicator: Box<dyn Replicator>,
     /// Where the log ends, as far as this lane appended to it.
@@ -122,6 +124,7 @@ impl Lane {
             memory_max,
             waiting_gets: Vec::new(),
             places: Vec::new(),
+            numbered: Vec::new(),
             hidden: Vec::new(),
             appended: replicator.durable(),
             replicator,

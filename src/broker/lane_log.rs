@@ -2,6 +2,7 @@
 //! between memory and disk.
 
 use super::changes::Back;
+use super::dedup;
 use super::event::QueueId;
 use super::inbox::Op;
 use super::kept;
@@ -28,7 +29,7 @@ impl Lane {
             return queue.publish(message, now_ms, &mut self.fx) != Published::Refused;
         }
         let published = queue.publish(message.clone(), now_ms, &mut self.fx);
-        self.note_place(id, published);
+        self.note_place(id, &message, published);
         self.write_message(&message);
         published != Published::Refused
     }
@@ -41,7 +42,7 @@ impl Lane {
             let is_kept = self.fx.changes.are_kept && queue.keeps(message);
             let published = queue.publish(message.clone(), now_ms, &mut self.fx);
             if is_kept {
-                self.note_place(*id, published);
+                self.note_place(*id, message, published);
             }
             accepted &= published != Published::Refused;
         }
@@ -61,16 +62,36 @@ impl Lane {
     }
 
     /// Notes where a message was put, if it is there still.
-    fn note_place(&mut self, id: QueueId, published: Published) {
-        if let Published::Taken { seq, expires_ms } = published
-            && !self.fx.changes.was_removed(id, seq)
-        {
-            self.places.push(Place { queue: id.0, seq, expires_ms });
+    #[inline]
+    fn note_place(&mut self, id: QueueId, message: &Message, published: Published) {
+        if let Published::Taken { seq, expires_ms } = published {
+            if !self.fx.changes.was_removed(id, seq) {
+                self.places.push(Place { queue: id.0, seq, expires_ms });
+            }
+            if message.facts().is_numbered {
+                self.numbered.push(id.0);
+            }
         }
     }
 
-    /// At the places that were noted.
+    /// At the places that were noted; with how far its producer has come, which is to be known when it is gone.
+    #[inline]
     fn write_message(&mut self, message: &Message) {
+        self.write_places(message);
+        if !self.numbered.is_empty() {
+            self.write_number(message);
+        }
+    }
+
+    fn write_number(&mut self, message: &Message) {
+        dedup::note_of(message, |value, key| {
+            for queue in self.numbered.drain(..) {
+                self.appended = self.replicator.append(Record::Note { queue, parts: 1, value, key });
+            }
+        });
+    }
+
+    fn write_places(&mut self, message: &Message) {
         if !self.places.is_empty() {
             let (address, properties, body) = (message.address(), message.properties(), message.body());
             let message = MessageBytes { address, properties, hidden: kept::hidden(message, &mut self.hidden), body };

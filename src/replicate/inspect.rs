@@ -227,9 +227,9 @@ fn writer(kind: FileKind, source: u32) -> String {
 }
 
 fn kind_name(kind: u8) -> &'static str {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 13] = [
         "enqueue", "remove", "return", "deliver", "put", "delete", "forget", "queue", "part", "part-end", "whole",
-        "start",
+        "start", "note",
     ];
     kind.checked_sub(1).and_then(|kind| NAMES.get(usize::from(kind))).copied().unwrap_or("unknown")
 }
@@ -268,6 +268,9 @@ fn describe(kind: u8, payload: &[u8], bodies: bool) -> String {
         Record::Forget { queue } => format!("{name} queue={queue}"),
         Record::Part { transaction, parts } => format!("{name} transaction={transaction} parts={parts}"),
         Record::Whole { transaction } => format!("{name} transaction={transaction}"),
+        Record::Note { queue, parts, value, key } => {
+            format!("{name} queue={queue} parts={parts} value={value} key=\"{}\"", key.escape_ascii())
+        }
         Record::PartEnd | Record::Start => name.to_owned(),
     }
 }
@@ -338,6 +341,7 @@ mod tests {
             (Record::PartEnd, "part-end"),
             (Record::Whole { transaction: 7 }, "whole transaction=7"),
             (Record::Start, "start"),
+            (Record::Note { queue: 7, parts: 1, value: 2, key: b"k" }, "note queue=7 parts=1 value=2 key=\"k\""),
         ] {
             assert_eq!(words(&record, false), expected);
         }

@@ -7,6 +7,7 @@ mod in_memory;
 mod inspect;
 mod journal;
 mod local;
+mod notes;
 mod record;
 mod recovery;
 mod runs;

@@ -77,6 +77,18 @@ pub enum Record<'a> {
         /// Which one.
         key: &'a [u8],
     },
+    /// A queue, or an exchange with a number of its own, remembers something, with the greatest value it was ever noted
+    /// with.
+    Note {
+        /// The queue's number.
+        queue: u64,
+        /// So many lanes note it; it counts if all have.
+        parts: u16,
+        /// What it says.
+        value: u64,
+        /// Of what.
+        key: &'a [u8],
+    },
     /// Everything of this queue is gone.
     Forget {
         /// The queue's number.
@@ -168,6 +180,7 @@ const PART: u8 = 9;
 const PART_END: u8 = 10;
 const WHOLE: u8 = 11;
 const START: u8 = 12;
+const NOTE: u8 = 13;
 
 impl<'a> Record<'a> {
     /// What kind of record it is, in the log.
@@ -184,6 +197,7 @@ impl<'a> Record<'a> {
             Self::PartEnd => PART_END,
             Self::Whole { .. } => WHOLE,
             Self::Start => START,
+            Self::Note { .. } => NOTE,
         }
     }
 
@@ -223,6 +237,12 @@ impl<'a> Record<'a> {
                 out.extend_from_slice(value);
             }
             Self::Delete { key } => out.extend_from_slice(key),
+            Self::Note { queue, parts, value, key } => {
+                put(out, queue);
+                out.extend_from_slice(&parts.to_le_bytes());
+                put(out, value);
+                out.extend_from_slice(key);
+            }
             Self::Forget { queue } => put(out, queue),
             Self::Part { transaction, parts } => {
                 put(out, transaction);
@@ -262,6 +282,10 @@ impl<'a> Record<'a> {
             PART_END => Self::PartEnd,
             WHOLE => Self::Whole { transaction: from.u64()? },
             START => Self::Start,
+            NOTE => {
+                let (queue, parts, value) = (from.u64()?, from.u16()?, from.u64()?);
+                return Some(Self::Note { queue, parts, value, key: from.0 });
+            }
             _ => return None,
         };
         from.0.is_empty().then_some(record)
@@ -366,6 +390,7 @@ mod tests {
             Record::PartEnd,
             Record::Whole { transaction: 7 },
             Record::Start,
+            Record::Note { queue: 7, parts: 2, value: u64::MAX, key: b"key" },
         ];
         let mut room = Vec::new();
         for record in records {

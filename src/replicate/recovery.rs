@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use super::notes::Notes;
 use super::record::{MessageBytes, Place, QUEUE, QueueState, Record};
 use super::runs::Runs;
 use super::segments::{ChunkPlace, Chunks, SEGMENT};
-use super::transactions::{Removed, Transactions};
+use super::transactions::{Removed, Transactions, Whole};
 use crate::store::{self, CHECKPOINT, Damage, Disk, Log, LogError, LogOptions, read_checkpoint};
 
 /// A message of a queue.
@@ -37,12 +38,13 @@ pub struct RecoveredQueue<M> {
     pub delivered_before: u64,
     /// What is known of messages in chunks: number, deliveries, failures.
     returned: BTreeMap<u64, (u32, u32)>,
+    notes: Notes,
 }
 
 impl<M> Default for RecoveredQueue<M> {
     fn default() -> Self {
         let (chunks, messages, returned) = (Chunks::default(), VecDeque::new(), BTreeMap::new());
-        Self { next_seq: 0, chunks, messages, delivered_before: 0, returned }
+        Self { next_seq: 0, chunks, messages, delivered_before: 0, returned, notes: Notes::default() }
     }
 }
 
@@ -66,6 +68,11 @@ impl<M> RecoveredQueue<M> {
             let was_delivered = message.deliveries > 0 || message.seq < self.delivered_before;
             (message.seq, was_delivered, &message.message)
         })
+    }
+
+    /// What it remembers, in the order in which it was noted first: key, value.
+    pub fn take_notes(&mut self) -> Vec<(Box<[u8]>, u64)> {
+        std::mem::take(&mut self.notes).take()
     }
 
     /// A message of a chunk, with what is known of it.
@@ -170,6 +177,11 @@ impl<M: Clone> Recovered<M> {
                 let delivered = &mut self.queues.entry(queue).or_default().delivered_before;
                 *delivered = (*delivered).max(up_to.saturating_add(1));
             }
+            Record::Note { queue, parts, value, key } => {
+                if self.transactions.notes(source, queue, value, key) {
+                    self.note(queue, parts, value, key);
+                }
+            }
             Record::Put { key, value } => {
                 self.definitions.insert(key.into(), value.into());
             }
@@ -180,10 +192,18 @@ impl<M: Clone> Recovered<M> {
                 self.queues.remove(&queue);
             }
             Record::Part { transaction, parts } => self.transactions.begin(source, transaction, parts),
-            Record::PartEnd => self.transactions.end(source).into_iter().for_each(|removed| self.remove(removed)),
+            Record::PartEnd => {
+                let Whole { removed, noted } = self.transactions.end(source);
+                removed.into_iter().for_each(|removed| self.remove(removed));
+                noted.iter().for_each(|(queue, value, key)| self.note(*queue, 1, *value, key));
+            }
             Record::Whole { transaction } => self.transactions.is_whole(transaction),
             Record::Start => self.transactions.started(),
         }
+    }
+
+    fn note(&mut self, queue: u64, parts: u16, value: u64, key: &[u8]) {
+        self.queues.entry(queue).or_default().notes.add(parts, value, key);
     }
 
     fn remove(&mut self, (queue, first, last): Removed) {

@@ -12,12 +12,22 @@ use super::record::Place;
 /// `queue, first, last` of messages that are gone.
 pub(super) type Removed = (u64, u64, u64);
 
+/// `queue, value, key` of something to be remembered.
+pub(super) type Noted = (u64, u64, Box<[u8]>);
+
+/// What counts now that a transaction is whole.
+#[derive(Debug, Default)]
+pub(super) struct Whole {
+    pub(super) removed: Vec<Removed>,
+    pub(super) noted: Vec<Noted>,
+}
+
 /// A transaction that is not whole as yet.
 #[derive(Debug, Default)]
 struct Unfinished {
     parts_read: u16,
     placed: Vec<(u64, u64)>,
-    removed: Vec<Removed>,
+    whole: Whole,
 }
 
 /// See the module's documentation.
@@ -42,15 +52,15 @@ impl Transactions {
         }
     }
 
-    /// The part is read. Gives what is gone with the transaction, if this was the last part.
-    pub(super) fn end(&mut self, source: u32) -> Vec<Removed> {
-        let Some((transaction, parts)) = self.open.remove(&source) else { return Vec::new() };
+    /// The part is read. Gives what counts with the transaction, if this was the last part.
+    pub(super) fn end(&mut self, source: u32) -> Whole {
+        let Some((transaction, parts)) = self.open.remove(&source) else { return Whole::default() };
         let unfinished = self.unfinished.entry(transaction).or_default();
         unfinished.parts_read += 1;
         if unfinished.parts_read < parts {
-            return Vec::new();
+            return Whole::default();
         }
-        self.unfinished.remove(&transaction).unwrap_or_default().removed
+        self.unfinished.remove(&transaction).unwrap_or_default().whole
     }
 
     /// A process began: what the one before left open is not going on.
@@ -80,7 +90,18 @@ impl Transactions {
         match self.of(source) {
             None => true,
             Some(unfinished) => {
-                unfinished.removed.push(removed);
+                unfinished.whole.removed.push(removed);
+                false
+            }
+        }
+    }
+
+    /// Something is to be remembered; false: not yet.
+    pub(super) fn notes(&mut self, source: u32, queue: u64, value: u64, key: &[u8]) -> bool {
+        match self.of(source) {
+            None => true,
+            Some(unfinished) => {
+                unfinished.whole.noted.push((queue, value, key.into()));
                 false
             }
         }

@@ -235,7 +235,7 @@ impl Queue {
             }
             return Published::Refused;
         }
-        self.duplicates.add(&message);
+        self.duplicates.add(&message, self.keeps(&message));
         self.counters.publish += 1;
         let expires_ms = self.expires_at(&message, now_ms);
         let seq = self.ready.push(message, expires_ms);

@@ -234,6 +234,9 @@ impl Queue {
     ) {
         self.ready.next_seq = content.next_seq;
         self.delivered_before = content.delivered_before;
+        for (key, noted) in content.take_notes() {
+            self.duplicates.producers().recover(&key, noted);
+        }
         let in_log = content.messages().next().map(|(seq, ..)| seq);
         read.extend(content.take_messages());
         read.sort_unstable_by_key(|message| message.seq);
@@ -257,7 +260,7 @@ impl Queue {
         for RecoveredMessage { seq, expires_ms, deliveries, failures, message } in messages {
             // What could not be read was told when it was.
             if let Some(message) = message {
-                self.duplicates.add(&message);
+                self.duplicates.add(&message, true);
                 self.recover_entry(Entry { message, expires_ms, seq, deliveries, failures }, self.used_ms);
             }
         }

@@ -76,6 +76,9 @@ impl Queue {
         let (queue, next_seq) = (self.id().0, self.ready.next_seq);
         records.put_queue(&QueueState { queue, next_seq, delivered_before: self.delivered_before, chunks });
         self.say_counts(records);
+        for (value, key) in self.duplicates.producers().notes() {
+            records.put(&Record::Note { queue, parts: 1, value, key: &key });
+        }
     }
 
     fn say_counts(&self, records: &mut Records) {
