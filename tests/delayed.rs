@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use lapin::options::{BasicPublishOptions, ExchangeDeleteOptions, QueueDeclareOptions};
+use lapin::options::{BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, ExchangeKind};
 
 use crate::common::client::{delivered, next, next_bodies, refused, text as body_of};
-use crate::common::{ChannelExt, Client, eventually, start_client, table, within};
+use crate::common::place::Place;
+use crate::common::{ChannelExt, Client, connect, eventually, start_client, table, within};
 use crate::exchange_plugins::{bind_exchange, declare, headers, text};
 
 async fn delayed(channel: &Channel, name: &str, kind: &str) {
@@ -274,4 +275,82 @@ async fn delays_out_of_all_range_are_none() {
         let headers = got.properties.headers().clone().expect("headers");
         assert_eq!(headers.inner().get("x-delay"), Some(&value));
     }
+}
+
+fn held(server: &lepus::Server, exchange: &str) -> u64 {
+    let exchange = server.broker().vhost("/").expect("a vhost").exchange(exchange).expect("an exchange");
+    exchange.messages_delayed()
+}
+
+/// Exchanges that come to lie in all lanes.
+const EXCHANGES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+/// What a durable exchange holds back is there in the next life, transient messages too, whether this one ended well or
+/// not: what is due meanwhile comes then, what is not waits on, and what has come does not come again.
+#[tokio::test]
+async fn delayed_messages_survive_a_restart() {
+    let place = Place::new();
+    let mut server = place.start().await;
+    let client = connect(&server).await;
+    let durable = || QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    for queue in ["q", "r", "s"] {
+        client.declare(queue, durable(), FieldTable::default()).await.expect("queue.declare-ok");
+    }
+    for exchange in EXCHANGES {
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let (kind, arguments) =
+            (ExchangeKind::Custom("x-delayed-message".into()), [("x-delayed-type", text("direct"))]);
+        within(client.exchange_declare(exchange.into(), kind, options, table(arguments))).await.expect("declare-ok");
+        for queue in ["q", "r", "s"] {
+            client.bind(queue, exchange, "k").await;
+        }
+        // Bound by a key that only BCC names.
+        client.bind("s", exchange, "hidden").await;
+    }
+    let long = 3_600_000;
+    let mut far = 0;
+    for life in 0..4 {
+        let client = connect(&server).await;
+        client.confirms().await;
+        for exchange in EXCHANGES {
+            for number in 0..20 {
+                let mode = 1 + number % 2;
+                confirmed(&client, exchange, "k", "far", delay(long).with_delivery_mode(mode)).await;
+            }
+            let bcc = AMQPValue::FieldArray(vec![text("hidden")].into());
+            let properties = headers([("x-delay", AMQPValue::LongInt(1000)), ("BCC", bcc)]).with_delivery_mode(2);
+            for body in ["1", "2", "3"] {
+                confirmed(&client, exchange, "none", body, properties.clone()).await;
+            }
+        }
+        far += 20;
+        drop(client);
+        if life % 2 == 0 {
+            drop(server);
+        } else {
+            server.shutdown().await;
+        }
+        server = place.start().await;
+        let client = connect(&server).await;
+        let mut came = Vec::new();
+        within(async {
+            while came.len() < 3 * EXCHANGES.len() {
+                came.extend(client.drain("s").await);
+            }
+        })
+        .await;
+        came.sort_unstable();
+        assert_eq!(came, ["1", "2", "3"].map(|body| vec![body; EXCHANGES.len()]).concat());
+        for exchange in EXCHANGES {
+            eventually("the others wait", async || (held(&server, exchange) == far).then_some(())).await;
+        }
+    }
+    // Gone with their exchange.
+    let client = connect(&server).await;
+    within(client.exchange_delete("a".into(), ExchangeDeleteOptions::default())).await.expect("exchange.delete-ok");
+    server.shutdown().await;
+    let server = place.start().await;
+    assert!(server.broker().vhost("/").expect("a vhost").exchange("a").is_none());
+    eventually("the others wait", async || (held(&server, "b") == far).then_some(())).await;
+    server.shutdown().await;
 }

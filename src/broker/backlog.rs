@@ -1,15 +1,22 @@
 //! What an exchange of type `x-delayed-message` holds back (XT-10): which messages, for how long, and as what they are
 //! routed then. The lane's part is in `delayed.rs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::dedup::Producers;
+use super::effects::Effects;
+use super::event::QueueId;
+use super::kept;
 use super::message::{Body, Facts, Message};
 use super::queue::TTL_MS_MAX;
+use super::receipts::Origin;
+use super::stored::{CHUNK_BYTES, Stored};
 use super::timers::Wheel;
 use super::vhost::{Exchange, Vhost};
+use crate::replicate::{Chunk, Place, QueueState, Record, Records, RecoveredMessage, RecoveredQueue, Segments};
 use crate::wire::{Properties, RawTable, RawValue, Value};
 
 /// The header with the delay in ms; negated when the message has been held.
@@ -17,6 +24,8 @@ const DELAY_HEADER: &[u8] = b"x-delay";
 /// A lane looks this often whether the exchanges it holds messages for are still there.
 const CHECK_MS: u64 = 30_000;
 const NEVER: u64 = u64::MAX;
+/// Chunks of held messages know no priorities.
+const LEVEL: u8 = 0;
 
 /// How long an exchange that delays is to hold this message, at most ten years. Of anything but a number above 0 it is
 /// not to be held at all, as the plugin does; the plugin has its limit at 2^32-1 ms.
@@ -50,10 +59,35 @@ pub(super) struct Hold {
 
 /// A message that is held.
 #[derive(Debug)]
-pub(super) struct Waiting {
+struct Waiting {
+    message: Message,
+    /// As in [`Hold`].
+    keys: Option<Arc<[Box<str>]>>,
+    /// Its number in the log, if that keeps it.
+    seq: Option<u64>,
+}
+
+/// A message whose time has come.
+#[derive(Debug)]
+pub(super) struct Released {
+    /// As it is to be routed.
     pub(super) message: Message,
+    /// As it was published.
+    pub(super) original: Message,
     /// As in [`Hold`].
     pub(super) keys: Option<Arc<[Box<str>]>>,
+    /// Its number in the log, if that keeps it.
+    pub(super) seq: Option<u64>,
+}
+
+/// What the log says of an exchange that holds messages back.
+#[derive(Debug)]
+pub(super) struct FormerBacklog {
+    pub(super) vhost: Arc<Vhost>,
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) content: RecoveredQueue<Option<Message>>,
+    /// Messages of its chunks.
+    pub(super) read: Vec<RecoveredMessage<Option<Message>>>,
 }
 
 /// What is held for one exchange.
@@ -66,31 +100,49 @@ pub(super) struct Backlog {
     producers: Producers,
     /// The earliest timer asked for and not yet rung.
     timer_ms: u64,
+    /// The number of the next message that the log keeps.
+    next_seq: u64,
+    /// Which of them it need not keep any longer.
+    stored: Stored,
+    /// Released by number, with how many queues of other lanes have not answered.
+    leaving: BTreeMap<u64, (Message, usize)>,
 }
 
 impl Backlog {
-    fn new(hold: &Hold) -> Self {
+    fn new(vhost: Arc<Vhost>, exchange: Arc<Exchange>) -> Self {
         Self {
-            vhost: hold.vhost.clone(),
-            exchange: hold.exchange.clone(),
+            vhost,
+            exchange,
             waiting: Wheel::default(),
             producers: Producers::default(),
             timer_ms: NEVER,
+            next_seq: 0,
+            stored: Stored::default(),
+            leaving: BTreeMap::new(),
         }
     }
 
-    /// Takes a message, unless it has come before.
-    fn add(&mut self, hold: &Hold, message: Message, now_ms: u64) {
-        if self.producers.is_resend(&message) {
-            return;
+    /// Takes a message, unless it has come before. Gives its place in the log, if it is to have one: a durable exchange
+    /// keeps whatever it holds, as the plugin does.
+    fn add(&mut self, hold: &Hold, message: &Message, keeps: bool, now_ms: u64) -> Option<Place> {
+        if self.producers.is_resend(message) {
+            return None;
         }
-        self.producers.took(&message, false);
         // The clock's current millisecond has begun already, so without one more it would be too early.
-        self.waiting.add(now_ms + hold.delay_ms + 1, Waiting { message, keys: hold.keys.clone() });
+        let due_ms = now_ms + hold.delay_ms + 1;
+        let number = self.exchange.number.filter(|_| keeps);
+        let place = number.map(|number| Place { queue: number.0, seq: self.next_seq, expires_ms: due_ms });
+        self.next_seq += u64::from(place.is_some());
+        self.producers.took(message, place.is_some());
+        self.wait(due_ms, message.clone(), hold.keys.clone(), place.map(|place| place.seq));
+        place
+    }
+
+    fn wait(&mut self, due_ms: u64, message: Message, keys: Option<Arc<[Box<str>]>>, seq: Option<u64>) {
+        self.waiting.add(due_ms, Waiting { message, keys, seq });
         self.exchange.messages_delayed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// As it was published.
     fn pop(&mut self, now_ms: u64) -> Option<Waiting> {
         let waiting = self.waiting.pop(now_ms)?;
         self.exchange.messages_delayed.fetch_sub(1, Ordering::Relaxed);
@@ -106,6 +158,82 @@ impl Backlog {
         self.timer_ms = next_ms;
         Some(next_ms)
     }
+
+    /// The log need not keep it any longer.
+    fn gone(&mut self, seq: u64, fx: &mut Effects) {
+        if let Some(number) = self.exchange.number {
+            fx.changes.removed(number, seq);
+            fx.given_up.extend(self.stored.remove(LEVEL, seq));
+        }
+    }
+
+    fn recover(&mut self, mut content: RecoveredQueue<Option<Message>>, read: Vec<RecoveredMessage<Option<Message>>>) {
+        for (key, noted) in content.take_notes() {
+            self.producers.recover(&key, noted);
+        }
+        let in_log = content.messages().next().map(|(seq, ..)| seq);
+        let mut messages = read;
+        messages.extend(content.take_messages());
+        // Those of one moment come in their order.
+        messages.sort_unstable_by_key(|message| message.seq);
+        for RecoveredMessage { seq, expires_ms, message, .. } in messages {
+            // What could not be read was told when it was.
+            if let Some(message) = message {
+                let keys = all_keys(&message);
+                self.wait(expires_ms, message, keys, Some(seq));
+            }
+        }
+        self.next_seq = content.next_seq;
+        self.stored.recover(content.chunks, in_log, content.next_seq);
+    }
+
+    fn checkpoint(&mut self, queue: u64, segments: &Segments, records: &mut Records) {
+        let old = self.stored.advance(self.next_seq);
+        if !old.is_empty() {
+            self.move_old(queue, &old, segments);
+        }
+        let (next_seq, chunks) = (self.next_seq, self.stored.chunks());
+        records.put_queue(&QueueState { queue, next_seq, delivered_before: 0, chunks });
+        for (value, key) in self.producers.notes() {
+            records.put(&Record::Note { queue, parts: 1, value, key: &key });
+        }
+    }
+
+    /// Moves what has a number in this range to chunks.
+    fn move_old(&mut self, queue: u64, old: &Range<u64>, segments: &Segments) {
+        let waiting =
+            self.waiting.iter().filter_map(|(due_ms, waiting)| Some((waiting.seq?, due_ms, &waiting.message)));
+        // Those are due.
+        let leaving = self.leaving.iter().map(|(seq, (message, _))| (*seq, 0, message));
+        let is_old = |seq: u64| old.contains(&seq) && !self.stored.has(LEVEL, seq);
+        let mut moving: Vec<_> = waiting.chain(leaving).filter(|(seq, ..)| is_old(*seq)).collect();
+        moving.sort_unstable_by_key(|(seq, ..)| *seq);
+        let (mut made, mut room) = (Vec::new(), Vec::new());
+        for group in moving.chunk_by(|(a, ..), (b, ..)| !self.stored.is_between(LEVEL, *a, *b)) {
+            let mut rest = group.iter().peekable();
+            while rest.peek().is_some() {
+                let mut chunk = segments.chunk();
+                while chunk.len() < CHUNK_BYTES
+                    && let Some((seq, expires_ms, message)) = rest.next()
+                {
+                    let place = Place { queue, seq: *seq, expires_ms: *expires_ms };
+                    chunk.add(place, kept::bytes(message, &mut room));
+                }
+                made.push(Chunk { level: LEVEL, expires: true, ..segments.put(chunk) });
+            }
+        }
+        made.into_iter().for_each(|chunk| self.stored.add(chunk));
+    }
+}
+
+/// All routing keys, if there are more than the message's own.
+fn all_keys(message: &Message) -> Option<Arc<[Box<str>]>> {
+    let properties = Properties::decode(message.properties()).ok()?;
+    let more = properties.headers.and_then(|headers| headers.get(b"CC")).and_then(|value| value.array());
+    let more = more.into_iter().flatten().filter_map(|key| Some(String::from_utf8_lossy(key.longstr()?).into_owned()));
+    let mut keys = vec![Box::from(&*message.routing_key())];
+    keys.extend(more.chain(message.bcc()).map(String::into_boxed_str));
+    (keys.len() > 1).then(|| keys.into())
 }
 
 /// Tells the exchanges of one lane apart: where the exchange lies in memory, which is its own as long as the backlog
@@ -113,40 +241,112 @@ impl Backlog {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct BacklogKey(usize);
 
+impl BacklogKey {
+    fn of(exchange: &Arc<Exchange>) -> Self {
+        Self(Arc::as_ptr(exchange).addr())
+    }
+}
+
 /// All that a lane holds.
 #[derive(Debug, Default)]
 pub(super) struct Backlogs {
     by_key: HashMap<BacklogKey, Backlog, foldhash::fast::RandomState>,
+    /// Those that the log knows.
+    by_number: HashMap<QueueId, BacklogKey, foldhash::fast::RandomState>,
     scratch: Scratch,
 }
 
 impl Backlogs {
-    /// Takes a message for the time it is to be held.
-    pub(super) fn add(&mut self, hold: &Hold, message: Message, now_ms: u64) -> BacklogKey {
-        let key = BacklogKey(Arc::as_ptr(&hold.exchange).addr());
-        self.by_key.entry(key).or_insert_with(|| Backlog::new(hold)).add(hold, message, now_ms);
+    /// Takes a message for the time it is to be held. Gives its place in the log, if that is to keep it.
+    pub(super) fn add(
+        &mut self,
+        hold: &Hold,
+        message: &Message,
+        keeps: bool,
+        now_ms: u64,
+    ) -> (BacklogKey, Option<Place>) {
+        let (key, backlog) = self.of(&hold.vhost, &hold.exchange);
+        (key, backlog.add(hold, message, keeps, now_ms))
+    }
+
+    fn of(&mut self, vhost: &Arc<Vhost>, exchange: &Arc<Exchange>) -> (BacklogKey, &mut Backlog) {
+        let key = BacklogKey::of(exchange);
+        let backlog = self.by_key.entry(key).or_insert_with(|| {
+            self.by_number.extend(exchange.number.map(|number| (number, key)));
+            Backlog::new(vhost.clone(), exchange.clone())
+        });
+        (key, backlog)
+    }
+
+    /// Takes up what the log says.
+    pub(super) fn recover(&mut self, former: FormerBacklog) -> BacklogKey {
+        let FormerBacklog { vhost, exchange, content, read } = former;
+        let (key, backlog) = self.of(&vhost, &exchange);
+        backlog.recover(content, read);
         key
     }
 
     /// A timer has rung. `None` if the exchange is gone, and with it what was held.
-    pub(super) fn ring(&mut self, key: BacklogKey) -> Option<&Backlog> {
-        if !self.by_key.get(&key)?.exchange.is_alive() {
-            self.by_key.remove(&key);
+    pub(super) fn ring(&mut self, key: BacklogKey, fx: &mut Effects) -> Option<&Backlog> {
+        let is_alive = self.by_key.get(&key)?.exchange.is_alive();
+        if !is_alive && let Some(gone) = self.by_key.remove(&key) {
+            fx.given_up.extend(gone.stored.places());
+            self.by_number.retain(|_, of| *of != key);
         }
         let backlog = self.by_key.get_mut(&key)?;
         backlog.timer_ms = NEVER;
         Some(backlog)
     }
 
-    /// The next message whose time has come, as it is to be routed.
-    pub(super) fn pop(&mut self, key: BacklogKey, now_ms: u64) -> Option<Waiting> {
+    /// The next message whose time has come.
+    pub(super) fn pop(&mut self, key: BacklogKey, now_ms: u64, fx: &mut Effects) -> Option<Released> {
         let backlog = self.by_key.get_mut(&key)?;
         loop {
-            let Waiting { message, keys } = backlog.pop(now_ms)?;
+            let Waiting { message: original, keys, seq } = backlog.pop(now_ms)?;
             // What cannot be read was never held, and must not stop what is behind it.
-            if let Some(message) = with_negated_delay(&message, &mut self.scratch) {
-                return Some(Waiting { message, keys });
+            match with_negated_delay(&original, &mut self.scratch) {
+                Some(message) => return Some(Released { message, original, keys, seq }),
+                None => seq.into_iter().for_each(|seq| backlog.gone(seq, fx)),
             }
+        }
+    }
+
+    /// A message that the log keeps was routed, and so many queues of other lanes will answer.
+    pub(super) fn sent(&mut self, of: Origin, original: &Message, awaited: usize, fx: &mut Effects) {
+        let Some(backlog) = self.numbered(of.queue.id) else { return };
+        if awaited == 0 {
+            backlog.gone(of.seq, fx);
+        } else {
+            backlog.leaving.insert(of.seq, (original.clone(), awaited));
+        }
+    }
+
+    /// A queue of another lane has answered.
+    pub(super) fn received(&mut self, of: Origin, fx: &mut Effects) {
+        let Some(backlog) = self.numbered(of.queue.id) else { return };
+        let Some((_, awaited)) = backlog.leaving.get_mut(&of.seq) else { return };
+        *awaited -= 1;
+        if *awaited == 0 {
+            backlog.leaving.remove(&of.seq);
+            backlog.gone(of.seq, fx);
+        }
+    }
+
+    fn numbered(&mut self, number: QueueId) -> Option<&mut Backlog> {
+        self.by_key.get_mut(self.by_number.get(&number)?)
+    }
+
+    /// Those that the log knows, by number.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = QueueId> {
+        self.by_number.keys().copied()
+    }
+
+    /// A checkpoint: what has stayed since the last one moves to chunks, and the records say what there is.
+    pub(super) fn checkpoint(&mut self, number: QueueId, segments: &Segments, records: &mut Records) {
+        if let Some(backlog) = self.numbered(number)
+            && backlog.exchange.is_alive()
+        {
+            backlog.checkpoint(number.0, segments, records);
         }
     }
 

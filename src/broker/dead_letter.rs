@@ -59,7 +59,8 @@ impl Lane {
         }
         if !was_held {
             sent.is_held = !found.held.is_empty();
-            self.detour(&vhost, &found, &keys, &letter.message, now_ms);
+            let of = seq.map(|seq| Origin { queue: dead.queue.key, seq });
+            sent.awaited += self.detour(&vhost, &found, &keys, &letter.message, of, now_ms);
         }
         Some(sent)
     }

@@ -315,6 +315,7 @@ impl Broker {
             auto_delete: record.auto_delete,
             internal: record.internal,
             arguments,
+            number: None,
         };
         vhost.declare_exchange(definition, INTERNAL).map_err(refused(what))
     }

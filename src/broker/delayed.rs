@@ -6,11 +6,13 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Broker;
-use super::backlog::{BacklogKey, Hold, Waiting};
+use super::backlog::{BacklogKey, FormerBacklog, Hold, Released};
+use super::event::QueueKey;
 use super::exchange::{Routable, stable_hash};
 use super::inbox::Op;
 use super::lane::{Lane, Timer};
 use super::message::Message;
+use super::receipts::{Origin, Post, Sent};
 use super::route::Found;
 use super::vhost::{Exchange, Vhost};
 use crate::wire::Properties;
@@ -26,10 +28,20 @@ impl Broker {
 impl Lane {
     /// Takes a message for the time it is to be held.
     pub(super) fn hold(&mut self, hold: &Hold, message: Message, now_ms: u64) {
-        if hold.exchange.is_alive() {
-            let key = self.backlogs.add(hold, message, now_ms);
-            self.set_backlog_timer(key, now_ms);
+        if !hold.exchange.is_alive() {
+            return;
         }
+        let (key, place) = self.backlogs.add(hold, &message, self.fx.changes.are_kept, now_ms);
+        if let Some(place) = place {
+            self.write_held(place, &message);
+        }
+        self.set_backlog_timer(key, now_ms);
+    }
+
+    /// Takes up what was held when the last life ended.
+    pub(super) fn hold_again(&mut self, former: FormerBacklog, now_ms: u64) {
+        let key = self.backlogs.recover(former);
+        self.set_backlog_timer(key, now_ms);
     }
 
     fn set_backlog_timer(&mut self, key: BacklogKey, now_ms: u64) {
@@ -40,51 +52,78 @@ impl Lane {
 
     /// Routes what has been held long enough, but not more than `count_max` messages at once. Gives how many.
     pub(super) fn release(&mut self, key: BacklogKey, count_max: usize, now_ms: u64) -> usize {
-        let Some(backlog) = self.backlogs.ring(key) else { return 0 };
+        let Some(backlog) = self.backlogs.ring(key, &mut self.fx) else { return 0 };
         let (vhost, exchange) = (backlog.vhost.clone(), backlog.exchange.clone());
         let mut count = 0;
         while count < count_max
-            && let Some(waiting) = self.backlogs.pop(key, now_ms)
+            && let Some(released) = self.backlogs.pop(key, now_ms, &mut self.fx)
         {
             count += 1;
-            self.route_released(&vhost, &exchange, &waiting, now_ms);
+            self.route_released(&vhost, &exchange, &released, now_ms);
         }
         self.set_backlog_timer(key, now_ms);
         count
     }
 
-    fn route_released(&mut self, vhost: &Arc<Vhost>, exchange: &Arc<Exchange>, waiting: &Waiting, now_ms: u64) {
-        let message = &waiting.message;
+    fn route_released(&mut self, vhost: &Arc<Vhost>, exchange: &Arc<Exchange>, released: &Released, now_ms: u64) {
+        let message = &released.message;
         let Ok(properties) = Properties::decode(message.properties()) else { return };
         let own_key = message.routing_key();
-        let keys: SmallVec<[&str; 2]> = match &waiting.keys {
+        let keys: SmallVec<[&str; 2]> = match &released.keys {
             Some(keys) => keys.iter().map(|key| &**key).collect(),
             None => SmallVec::from_slice(&[&*own_key]),
         };
         let found = vhost.route(exchange, &Routable { keys: &keys, properties: &properties }, &|| now_ms);
+        let Some(seq) = released.seq else {
+            for queue in &found.queues {
+                self.pass_on(queue.key, message.clone(), now_ms);
+            }
+            self.detour(vhost, &found, &keys, message, None, now_ms);
+            return;
+        };
+        let Some(id) = exchange.number else { return };
+        let of = Origin { queue: QueueKey { lane: self.index(), id }, seq };
+        let mut sent = Sent::default();
         for queue in &found.queues {
-            self.pass_on(queue.key, message.clone(), now_ms);
+            self.send_letter(queue.key, message.clone(), of, &mut sent, now_ms);
         }
-        self.detour(vhost, &found, &keys, message, now_ms);
+        let awaited = sent.awaited + self.detour(vhost, &found, &keys, message, Some(of), now_ms);
+        self.backlogs.sent(of, &released.original, awaited, &mut self.fx);
     }
 
-    /// The part of a route that is no queue, for a message that a lane routes.
-    pub(super) fn detour(&mut self, vhost: &Arc<Vhost>, found: &Found, keys: &[&str], message: &Message, now_ms: u64) {
+    /// The part of a route that is no queue, for a message that a lane routes. Gives how many receipts will come, if `of`
+    /// says whose it is.
+    pub(super) fn detour(
+        &mut self,
+        vhost: &Arc<Vhost>,
+        found: &Found,
+        keys: &[&str],
+        message: &Message,
+        of: Option<Origin>,
+        now_ms: u64,
+    ) -> usize {
         for exchange in &found.remembering {
             exchange.remember(message);
         }
         if found.held.is_empty() {
-            return;
+            return 0;
         }
+        let mut awaited = 0;
         for hold in found.holds(vhost, keys) {
             let lane = self.broker().lane_of_exchange(&hold.exchange);
             if lane == self.index() {
                 self.hold(&hold, message.clone(), now_ms);
-            } else {
-                let operation = Op::Hold { hold: Box::new(hold), message: message.clone(), confirm: None };
-                self.pass_operation(lane, operation, message.memory_bytes());
+                continue;
             }
+            let (hold, message, bytes) = (Box::new(hold), message.clone(), message.memory_bytes());
+            let operation = match of {
+                None => Op::Hold { hold, message, confirm: None },
+                Some(of) => Op::Post(Post::Hold { hold, message, of }),
+            };
+            awaited += usize::from(of.is_some());
+            self.pass_operation(lane, operation, bytes);
         }
+        awaited
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use super::backlog::Hold;
+use super::backlog::{FormerBacklog, Hold};
 use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, Reply, Settlement};
 use super::gathering::Gathering;
 use super::held::{ConfirmTo, Countdown};
@@ -38,6 +38,8 @@ pub(super) enum Op {
         message: Message,
         confirm: Option<ConfirmTo>,
     },
+    /// What an exchange held back in the last life. The first operation of its backlog.
+    HoldAgain(Box<FormerBacklog>),
     Settle {
         queue: QueueId,
         owner: OwnerKey,

@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use super::event::QueueId;
 use crate::replicate::{Journal, Written};
 
 /// Until it has a journal, and without one, it does nothing.
 #[derive(Default)]
 pub(super) struct Keeper {
     journal: OnceLock<Journal>,
+    /// What the next queue or exchange gets.
+    next_number: AtomicU64,
     /// The last position written by it.
     last: AtomicU64,
     system_changed: Notify,
@@ -27,6 +30,16 @@ impl Keeper {
     /// From now on definitions are kept.
     pub(super) fn start(&self, journal: Journal) {
         let _ = self.journal.set(journal);
+    }
+
+    /// A number for a queue, or an exchange that the log knows: none is given twice.
+    pub(super) fn number(&self) -> QueueId {
+        QueueId(self.next_number.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Numbers below this one were given in former lives.
+    pub(super) fn numbers_are_used(&self, end: u64) {
+        self.next_number.fetch_max(end, Ordering::Relaxed);
     }
 
     /// Definitions are kept.

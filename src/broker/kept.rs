@@ -21,6 +21,12 @@ pub(super) fn hidden<'a>(message: &Message, room: &'a mut Vec<u8>) -> &'a [u8] {
     room
 }
 
+/// A message as the log keeps it.
+pub(super) fn bytes<'a>(message: &'a Message, room: &'a mut Vec<u8>) -> MessageBytes<'a> {
+    let (address, properties, body) = (message.address(), message.properties(), message.body());
+    MessageBytes { address, properties, hidden: hidden(message, room), body }
+}
+
 /// A message from the log. `None`: none was ever written so.
 pub(super) fn read(kept: &MessageBytes<'_>, scratch: &mut Vec<u8>) -> Option<Message> {
     let (flags, keys) = kept.hidden.split_first()?;

@@ -18,6 +18,8 @@ pub(super) const BINDING: u8 = b'b';
 /// Flags of an exchange or a queue.
 pub(super) const AUTO_DELETE: u8 = 1;
 pub(super) const INTERNAL: u8 = 2;
+/// The exchange has a number of its own.
+pub(super) const NUMBERED: u8 = 4;
 
 /// What a binding leads to, in its key.
 pub(super) const TO_QUEUE: u8 = 0;
@@ -33,7 +35,11 @@ impl Vhost {
 
     pub(super) fn forget_exchange(&self, exchange: &Exchange) {
         if is_kept(exchange) {
-            self.keeper().write(|journal| journal.delete(&exchange_key(self.name(), &exchange.name)));
+            let key = exchange_key(self.name(), &exchange.name);
+            self.keeper().write(|journal| match exchange.number {
+                None => journal.delete(&key),
+                Some(number) => journal.forget(number.0, &key),
+            });
         }
     }
 
@@ -86,11 +92,13 @@ fn exchange_key(vhost: &str, name: &str) -> Vec<u8> {
     key
 }
 
-/// `flags u8 | type text | arguments`.
+/// `flags u8 | number u64 (if there is one) | type text | arguments`.
 fn exchange_value(exchange: &Exchange) -> Vec<u8> {
     let auto_delete = if exchange.auto_delete { AUTO_DELETE } else { 0 };
     let internal = if exchange.internal { INTERNAL } else { 0 };
-    let mut value = vec![auto_delete | internal];
+    let numbered = if exchange.number.is_some() { NUMBERED } else { 0 };
+    let mut value = vec![auto_delete | internal | numbered];
+    value.extend(exchange.number.iter().flat_map(|number| number.0.to_le_bytes()));
     put(exchange.kind.as_str().as_bytes(), &mut value);
     exchange.arguments.encode_bare(&mut value);
     value

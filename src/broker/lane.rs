@@ -243,6 +243,7 @@ impl Lane {
                 self.hold(&hold, message, now_ms);
                 self.confirm(conn, confirm, true);
             }
+            Op::HoldAgain(former) => self.hold_again(*former, now_ms),
             Op::Settle { queue, owner, first, last, how } => {
                 if let Some(queue) = self.queues.get_mut(&queue) {
                     queue.settle(owner, first..=last, how, now_ms, &mut self.fx);

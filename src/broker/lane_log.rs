@@ -9,7 +9,7 @@ use super::kept;
 use super::lane::{Lane, WaitingGet};
 use super::message::Message;
 use super::queue::{Load, Loaded, Published};
-use crate::replicate::{MessageBytes, Place, Record, Records};
+use crate::replicate::{Place, Record, Records};
 
 /// So much of what one lane pages out is paged in one turn.
 const PAGED_BYTES_A_TURN: usize = 512 << 10;
@@ -56,6 +56,7 @@ impl Lane {
         operations.iter().any(|operation| match operation {
             Op::Publish { queue, message, .. } => keeps(queue, message),
             Op::PublishMany { queues, message, .. } => queues.iter().any(|queue| keeps(queue, message)),
+            Op::Hold { hold, .. } => hold.exchange.number.is_some(),
             Op::Settle { queue, .. } => self.queues.get(queue).is_some_and(|queue| queue.handle().options.durable),
             _ => false,
         })
@@ -83,6 +84,15 @@ impl Lane {
         }
     }
 
+    /// A message that an exchange holds back.
+    pub(super) fn write_held(&mut self, place: Place, message: &Message) {
+        self.places.push(place);
+        if message.facts().is_numbered {
+            self.numbered.push(place.queue);
+        }
+        self.write_message(message);
+    }
+
     fn write_number(&mut self, message: &Message) {
         dedup::note_of(message, |value, key| {
             for queue in self.numbered.drain(..) {
@@ -93,8 +103,7 @@ impl Lane {
 
     fn write_places(&mut self, message: &Message) {
         if !self.places.is_empty() {
-            let (address, properties, body) = (message.address(), message.properties(), message.body());
-            let message = MessageBytes { address, properties, hidden: kept::hidden(message, &mut self.hidden), body };
+            let message = kept::bytes(message, &mut self.hidden);
             self.appended = self.replicator.append(Record::Enqueue { places: &self.places, message });
             self.places.clear();
         }
@@ -126,14 +135,17 @@ impl Lane {
         }
     }
 
+    /// By number; exchanges that hold messages are among them.
     pub(super) fn durable_queues(&self) -> Vec<QueueId> {
         let durable = self.queues.iter().filter(|(_, queue)| queue.handle().options.durable);
-        durable.map(|(id, _)| *id).collect()
+        durable.map(|(id, _)| *id).chain(self.backlogs.numbers()).collect()
     }
 
     pub(super) fn checkpoint_queue(&mut self, id: QueueId, records: &mut Records) {
-        if let (Some(queue), Some(segments)) = (self.queues.get_mut(&id), self.replicator.segments()) {
-            queue.checkpoint(segments, records);
+        let Some(segments) = self.replicator.segments() else { return };
+        match self.queues.get_mut(&id) {
+            Some(queue) => queue.checkpoint(segments, records),
+            None => self.backlogs.checkpoint(id, segments, records),
         }
     }
 

@@ -48,6 +48,7 @@ mod reply_to;
 mod reports;
 mod request;
 mod route;
+mod stored;
 mod timers;
 mod trace;
 mod vhost;
@@ -147,7 +148,6 @@ struct Shared {
     auth: Auth,
     vhosts: Vhosts,
     lanes: OnceLock<Vec<LaneHandle>>,
-    queues_made: AtomicU64,
     connections_made: AtomicU64,
     /// In whose name the broker itself sends operations to lanes.
     system: Arc<Mailbox>,
@@ -190,7 +190,6 @@ impl Broker {
             auth,
             vhosts: Vhosts::default(),
             lanes: OnceLock::new(),
-            queues_made: AtomicU64::new(0),
             connections_made: AtomicU64::new(1),
             system: Arc::new(Mailbox::new(ConnectionId(0), INTERNAL.into())),
             connections: DashMap::default(),
@@ -338,10 +337,10 @@ impl Broker {
 
     /// A new queue's place: queues go round the lanes.
     fn next_queue(&self) -> QueueKey {
-        let id = self.0.queues_made.fetch_add(1, Ordering::Relaxed);
+        let id = self.0.keeper.number();
         let lanes = self.lanes().len().max(1) as u64;
         // A remainder of at most 64 lanes.
-        QueueKey { lane: (id % lanes) as u16, id: QueueId(id) }
+        QueueKey { lane: (id.0 % lanes) as u16, id }
     }
 
     fn system_mailbox(&self) -> &Arc<Mailbox> {

@@ -1,18 +1,19 @@
-//! Receipts for dead letters: a queue keeps what it has of them, their places in the log at the least, until the queues
-//! of other lanes have them and their log has. Otherwise a crash in between could find them nowhere.
+//! Receipts for dead letters and delayed messages: whoever sends one keeps what it has of it, its place in the log at the
+//! least, until the queues of other lanes have it and their log has. Otherwise a crash in between could find them nowhere.
 
 use smallvec::SmallVec;
 
+use super::backlog::Hold;
 use super::event::{QueueId, QueueKey};
 use super::held::Answering;
 use super::inbox::Op;
 use super::lane::Lane;
 use super::message::Message;
 
-/// Whose dead letter it is.
+/// Whose it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Origin {
-    /// The queue it died in.
+    /// The queue it died in, or the exchange that held it back.
     pub(super) queue: QueueKey,
     /// Its number there.
     pub(super) seq: u64,
@@ -23,6 +24,8 @@ pub(super) struct Origin {
 pub(super) enum Post {
     /// A dead letter for a queue. Who sent it is told what became of it.
     Letter { queue: QueueId, message: Message, of: Origin },
+    /// A dead letter that an exchange of this lane is to hold back. Who sent it is told when it has it.
+    Hold { hold: Box<Hold>, message: Message, of: Origin },
     /// What became of a dead letter.
     Receipt { of: Origin, by: QueueId, reception: Reception },
 }
@@ -78,11 +81,17 @@ impl Lane {
                 let receipt = Post::Receipt { of, by, reception };
                 self.answer(Answering::Receipt { to: of.queue.lane, receipt });
             }
-            Post::Receipt { of, by, reception } => {
-                if let Some(queue) = self.queues.get_mut(&of.queue.id) {
-                    queue.received(of.seq, by, reception, now_ms, &mut self.fx);
-                }
+            Post::Hold { hold, message, of } => {
+                let by = hold.exchange.number.unwrap_or(of.queue.id);
+                self.hold(&hold, message, now_ms);
+                // One that is deleted meanwhile would have dropped it, too.
+                let receipt = Post::Receipt { of, by, reception: Reception::Taken };
+                self.answer(Answering::Receipt { to: of.queue.lane, receipt });
             }
+            Post::Receipt { of, by, reception } => match self.queues.get_mut(&of.queue.id) {
+                Some(queue) => queue.received(of.seq, by, reception, now_ms, &mut self.fx),
+                None => self.backlogs.received(of, &mut self.fx),
+            },
         }
     }
 }

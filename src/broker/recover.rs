@@ -2,12 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use thiserror::Error;
 use tracing::warn;
 
 use super::Broker;
+use super::backlog::FormerBacklog;
 use super::client::OPERATION_BYTES;
 use super::definitions::DefinitionsError;
 use super::event::{QueueId, QueueKey};
@@ -15,13 +15,15 @@ use super::events;
 use super::exchange::ExchangeType;
 use super::inbox::Op;
 use super::kept;
-use super::kept_definitions::{AUTO_DELETE, BINDING, EXCHANGE, INTERNAL, QUEUE, SYSTEM, TO_EXCHANGE, TO_QUEUE};
+use super::kept_definitions::{
+    AUTO_DELETE, BINDING, EXCHANGE, INTERNAL, NUMBERED, QUEUE, SYSTEM, TO_EXCHANGE, TO_QUEUE,
+};
 use super::loader::Loader;
 use super::message::Message;
 use super::queue::QueueOptions;
 use super::refusal::Refusal;
-use super::vhost::{Destination, ExchangeDefinition, QueueHandle, Vhost};
-use crate::replicate::{LocalLog, MessageBytes, Recovered, RecoveredQueue, Segments};
+use super::vhost::{Destination, Exchange, ExchangeDefinition, QueueHandle, Vhost};
+use crate::replicate::{Chunk, LocalLog, MessageBytes, Recovered, RecoveredMessage, RecoveredQueue, Segments};
 use crate::wire::Table;
 
 /// What was kept cannot be taken up again.
@@ -67,6 +69,49 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// An exchange, as the log has it.
+struct KeptExchange<'a> {
+    vhost: &'a str,
+    name: &'a str,
+    flags: u8,
+    number: Option<u64>,
+    kind: ExchangeType,
+    arguments: Table,
+}
+
+impl<'a> KeptExchange<'a> {
+    /// `None`: unreadable.
+    fn read(key: &'a [u8], value: &'a [u8]) -> Option<Self> {
+        let (mut key, mut value) = (Parts(key), Parts(value));
+        let (vhost, name) = (key.text()?, key.text()?);
+        let flags = value.byte()?;
+        let number = if flags & NUMBERED != 0 { Some(value.number()?) } else { None };
+        let kind = ExchangeType::parse(value.text()?)?;
+        Some(Self { vhost, name, flags, number, kind, arguments: value.table()? })
+    }
+}
+
+/// The messages of these chunks that are wanted.
+fn read_chunks(
+    name: &str,
+    chunks: &[Chunk],
+    content: &RecoveredQueue<Option<Message>>,
+    segments: &Segments,
+) -> Vec<RecoveredMessage<Option<Message>>> {
+    let mut read = Vec::new();
+    for chunk in chunks {
+        let result = segments.read(chunk.place, |place, message| {
+            if chunk.members.contains(place.seq) {
+                read.push(content.with_counts(place.seq, place.expires_ms, message_of(&message)));
+            }
+        });
+        if let Err(error) = result {
+            tracing::error!(name, %error, "messages cannot be read: they are lost");
+        }
+    }
+    read
+}
+
 /// A message from the log; what cannot be read there was damaged before it was written.
 pub fn message_of(kept: &MessageBytes<'_>) -> Option<Message> {
     kept::read(kept, &mut Vec::new())
@@ -82,9 +127,16 @@ impl Broker {
             self.import_definitions(&String::from_utf8_lossy(json))?;
         }
         let unreadable = |what: &'static str| move || RecoverError::Definition(what.to_owned());
+        let mut exchanges = Vec::new();
         for (key, value) in of_kind(EXCHANGE) {
-            self.recover_exchange(&key[1..], value).ok_or_else(unreadable("an exchange"))?;
+            exchanges.push(KeptExchange::read(&key[1..], value).ok_or_else(unreadable("an exchange"))?);
         }
+        // A number is not used again while the log may speak of it.
+        let of_queues = of_kind(QUEUE).filter_map(|(key, _)| Parts(&key[1..]).number());
+        let numbers =
+            of_queues.chain(exchanges.iter().filter_map(|exchange| exchange.number)).chain(queues.keys().copied());
+        self.0.keeper.numbers_are_used(numbers.max().map_or(0, |last| last + 1));
+        let exchanges: Vec<_> = exchanges.into_iter().filter_map(|kept| self.recover_exchange(kept)).collect();
         let mut handles = std::collections::HashMap::new();
         for (key, value) in of_kind(QUEUE) {
             let id = Parts(&key[1..]).number().ok_or_else(unreadable("a queue"))?;
@@ -96,9 +148,11 @@ impl Broker {
         for (key, _) in of_kind(BINDING) {
             self.recover_binding(&key[1..], &handles).ok_or_else(unreadable("a binding"))?;
         }
-        // A number is not used again while the log may speak of it.
-        let used = queues.keys().chain(handles.keys()).max().map_or(0, |last| last + 1);
-        self.0.queues_made.fetch_max(used, Ordering::Relaxed);
+        for (vhost, exchange, _) in &exchanges {
+            if let Some(content) = exchange.number.and_then(|number| queues.remove(&number.0)) {
+                self.hold_again(vhost, exchange, content, log.segments());
+            }
+        }
         // What has no queue any more.
         for chunk in queues.values().flat_map(|queue| queue.chunks.iter()) {
             log.segments().give_up(chunk.place);
@@ -106,29 +160,48 @@ impl Broker {
         let loader = Loader::start(log.segments().clone(), self.system_mailbox().clone())?;
         let _ = self.0.loader.set(loader);
         self.0.keeper.start(log.journal());
+        for (vhost, exchange, _) in
+            exchanges.iter().filter(|(_, exchange, is_new)| *is_new && exchange.number.is_some())
+        {
+            vhost.keep_exchange(exchange);
+        }
         Ok(())
     }
 
-    /// `None`: unreadable. One whose vhost is gone went with it.
-    fn recover_exchange(&self, key: &[u8], value: &[u8]) -> Option<()> {
-        let (mut key, mut value) = (Parts(key), Parts(value));
-        let (vhost, name) = (key.text()?, key.text()?);
-        let flags = value.byte()?;
-        let kind = ExchangeType::parse(value.text()?)?;
+    /// `None`: one whose vhost is gone went with it. The flag says that it had no number before.
+    fn recover_exchange(&self, kept: KeptExchange<'_>) -> Option<(Arc<Vhost>, Arc<Exchange>, bool)> {
+        let KeptExchange { vhost, name, flags, number, kind, arguments } = kept;
         let definition = ExchangeDefinition {
             name,
             kind,
             durable: true,
             auto_delete: flags & AUTO_DELETE != 0,
             internal: flags & INTERNAL != 0,
-            arguments: value.table()?,
+            arguments,
+            number: number.map(QueueId),
         };
-        let Some(vhost) = self.vhost(vhost) else { return Some(()) };
+        let vhost = self.vhost(vhost)?;
         match vhost.declare_exchange(definition, events::INTERNAL) {
             Ok(()) => {}
             Err(refusal) => warn!(exchange = name, %refusal, "an exchange cannot be declared any more"),
         }
-        Some(())
+        let exchange = vhost.exchange(name)?;
+        Some((vhost, exchange, number.is_none()))
+    }
+
+    /// To be called when everything is declared that messages may be routed to.
+    fn hold_again(
+        &self,
+        vhost: &Arc<Vhost>,
+        exchange: &Arc<Exchange>,
+        content: RecoveredQueue<Option<Message>>,
+        segments: &Segments,
+    ) {
+        let chunks: Vec<Chunk> = content.chunks.iter().cloned().collect();
+        let read = read_chunks(&exchange.name, &chunks, &content, segments);
+        let former = FormerBacklog { vhost: vhost.clone(), exchange: exchange.clone(), content, read };
+        let lane = self.lane(self.lane_of_exchange(exchange));
+        lane.send(self.system_mailbox(), vec![Op::HoldAgain(Box::new(former))], OPERATION_BYTES);
     }
 
     fn recover_queue(
@@ -175,17 +248,7 @@ impl Broker {
             let mut queue = self.new_queue(handle.clone());
             let (at_once, paged) = queue.split(&content);
             paged.iter().for_each(|chunk| segments.want_again(chunk.place));
-            let mut read = Vec::new();
-            for chunk in &at_once {
-                let result = segments.read(chunk.place, |place, message| {
-                    if chunk.members.contains(place.seq) {
-                        read.push(content.with_counts(place.seq, place.expires_ms, message_of(&message)));
-                    }
-                });
-                if let Err(error) = result {
-                    tracing::error!(queue = name, %error, "messages cannot be read: they are lost");
-                }
-            }
+            let read = read_chunks(name, &at_once, &content, segments);
             queue.recover(content, read, paged);
             let operation = Op::Create { queue: Box::new(queue), written: None };
             self.lane(key.lane).send(self.system_mailbox(), vec![operation], OPERATION_BYTES);

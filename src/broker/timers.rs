@@ -73,6 +73,12 @@ impl<T> Wheel<T> {
         Some((index, slot as usize, (self.now_ms >> above << above) | u64::from(slot) << shift))
     }
 
+    /// All items with their times, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+        let slots = self.levels.iter().flatten().flat_map(|level| level.slots.iter().flatten());
+        slots.map(|(at_ms, item)| (*at_ms, item)).chain(self.ringing.iter().map(|item| (self.now_ms, item)))
+    }
+
     /// When to look next: nothing rings before.
     pub(super) fn next_ms(&self) -> Option<u64> {
         if self.ringing.is_empty() { self.next_slot().map(|(.., at_ms)| at_ms) } else { Some(self.now_ms) }

@@ -12,7 +12,7 @@ use dashmap::DashMap;
 use thiserror::Error;
 
 use super::dedup::Seen;
-use super::event::QueueKey;
+use super::event::{QueueId, QueueKey};
 use super::events::{Events, INTERNAL};
 use super::exchange::{Bindings, ExchangeType};
 use super::exchange_options::{DELAYED_TYPE, ExchangeOptions};
@@ -149,6 +149,8 @@ pub struct Exchange {
     pub(super) history: Option<Mutex<RecentHistory>>,
     /// XT-11: the ids it has routed.
     pub(super) seen: Option<Mutex<Seen>>,
+    /// What it remembers and holds back is in the log under this number.
+    pub(super) number: Option<QueueId>,
     /// XT-10: how many it holds back.
     pub(super) messages_delayed: AtomicU64,
 }
@@ -161,11 +163,14 @@ pub(super) struct ExchangeDefinition<'a> {
     pub(super) auto_delete: bool,
     pub(super) internal: bool,
     pub(super) arguments: Table,
+    /// That of a former life.
+    pub(super) number: Option<QueueId>,
 }
 
 impl Exchange {
-    fn new(definition: ExchangeDefinition<'_>, in_force: InForce) -> Result<Self, Refusal> {
+    fn new(definition: ExchangeDefinition<'_>, in_force: InForce, keeper: &Keeper) -> Result<Self, Refusal> {
         let options = ExchangeOptions::parse(definition.kind, &definition.arguments)?;
+        let is_numbered = definition.durable && options.delays;
         let exchange = Self {
             name: definition.name.into(),
             kind: definition.kind,
@@ -180,6 +185,7 @@ impl Exchange {
             alive: AtomicBool::new(true),
             history: options.history_length.map(|length| Mutex::new(RecentHistory::new(length))),
             seen: options.cache.map(|cache| Mutex::new(Seen::new(cache.size_max, cache.ttl_ms))),
+            number: is_numbered.then(|| definition.number.unwrap_or_else(|| keeper.number())),
             messages_delayed: AtomicU64::new(0),
             options,
         };
@@ -320,9 +326,10 @@ impl Vhost {
                 auto_delete: false,
                 internal,
                 arguments: Table::default(),
+                number: None,
             };
             // These need no arguments.
-            if let Ok(made) = Exchange::new(definition, InForce::default()) {
+            if let Ok(made) = Exchange::new(definition, InForce::default(), &keeper) {
                 exchanges.insert(Arc::from(exchange), Arc::new(made));
             }
         }
@@ -478,7 +485,7 @@ impl Vhost {
         }
         let name: Arc<str> = definition.name.into();
         let in_force = self.policies_now().for_exchange(&name);
-        let exchange = Arc::new(Exchange::new(definition, in_force)?);
+        let exchange = Arc::new(Exchange::new(definition, in_force, &self.keeper)?);
         self.exchanges.insert(name, exchange.clone());
         // Another exchange may name this one as its alternate.
         self.changed();
@@ -489,9 +496,15 @@ impl Vhost {
 
     /// Adds a durable exchange that clients may only bind to. `None`: something else has the name.
     pub(super) fn add_internal_exchange(&self, name: &str, kind: ExchangeType) -> Option<Arc<Exchange>> {
-        let arguments = Table::default();
-        let definition =
-            ExchangeDefinition { name, kind, durable: true, auto_delete: false, internal: true, arguments };
+        let definition = ExchangeDefinition {
+            name,
+            kind,
+            durable: true,
+            auto_delete: false,
+            internal: true,
+            arguments: Table::default(),
+            number: None,
+        };
         self.declare_exchange(definition, INTERNAL).ok()?;
         self.exchange(name)
     }

@@ -227,6 +227,7 @@ impl Client {
             auto_delete: declare.auto_delete,
             internal: declare.internal,
             arguments: declare.arguments,
+            number: None,
         };
         self.vhost.declare_exchange(definition, &self.user.name)?;
         Ok(self.when_kept(reply, Outcome::Done))

@@ -70,8 +70,15 @@ fn run(broker: &Broker, vhost: &Vhost, step: Step) {
         }
         Step::Exchange(name) => {
             let (kind, arguments) = (ExchangeType::Fanout, Table::default());
-            let definition =
-                ExchangeDefinition { name: &name, kind, durable: true, auto_delete: false, internal: false, arguments };
+            let definition = ExchangeDefinition {
+                name: &name,
+                kind,
+                durable: true,
+                auto_delete: false,
+                internal: false,
+                arguments,
+                number: None,
+            };
             vhost.declare_exchange(definition, "me").expect("declared");
         }
         Step::DeleteExchange(name) => vhost.delete_exchange(&name, false, "me").expect("deleted"),

@@ -4,6 +4,7 @@
 
 mod active;
 mod aside;
+mod checkpoint;
 mod counted;
 mod entry;
 mod letters;
@@ -14,7 +15,6 @@ mod ready;
 mod report;
 mod retry;
 mod settings;
-mod stored;
 mod timeout;
 mod turns;
 mod unacked;
@@ -26,9 +26,8 @@ use slab::Slab;
 
 use self::aside::Aside;
 use self::entry::NEVER;
-use self::paging::FormerLife;
+use self::paging::{FormerLife, level_number};
 use self::ready::{Order, Ready};
-use self::stored::Stored;
 use self::timeout::Marks;
 use self::turns::Turns;
 use self::unacked::Unacked;
@@ -40,6 +39,7 @@ use super::limiter::{Limiter, Permit};
 use super::message::Message;
 use super::refusal::Refusal;
 use super::reports::Counters;
+use super::stored::Stored;
 use super::vhost::QueueHandle;
 
 pub(in crate::broker) use self::entry::Entry;
@@ -294,7 +294,7 @@ impl Queue {
     fn gone(&mut self, entry: &Entry, fx: &mut Effects) {
         if self.keeps(&entry.message) {
             fx.changes.removed(self.id(), entry.seq);
-            fx.given_up.extend(self.stored.remove(self.ready.level_of(&entry.message), entry.seq));
+            fx.given_up.extend(self.stored.remove(level_number(self.ready.level_of(&entry.message)), entry.seq));
         }
     }
 
@@ -371,7 +371,7 @@ impl Queue {
             self.duplicates.remove(&entry.message);
             if self.kept.has(&entry.message) {
                 fx.changes.removed(self.handle.key.id, entry.seq);
-                fx.given_up.extend(self.stored.remove(self.ready.level_of(&entry.message), entry.seq));
+                fx.given_up.extend(self.stored.remove(level_number(self.ready.level_of(&entry.message)), entry.seq));
             }
         } else {
             self.counters.deliver += 1;
@@ -475,7 +475,8 @@ impl Queue {
                     self.duplicates.remove(&entry.message);
                     if kept.has(&entry.message) {
                         fx.changes.removed(id, entry.seq);
-                        fx.given_up.extend(self.stored.remove(self.ready.level_of(&entry.message), entry.seq));
+                        fx.given_up
+                            .extend(self.stored.remove(level_number(self.ready.level_of(&entry.message)), entry.seq));
                     }
                 }
                 Settlement::Nack { requeue: true } | Settlement::Reject { requeue: true } => returned.push(entry),

@@ -11,12 +11,8 @@ use crate::broker::effects::Effects;
 use crate::broker::event::QueueId;
 use crate::broker::kept;
 use crate::broker::message::Message;
-use crate::replicate::{
-    Chunk, ChunkBuilder, ChunkPlace, MessageBytes, Place, RecoveredMessage, RecoveredQueue, Runs, Segments,
-};
-
-/// A chunk is full with this many bytes.
-pub(super) const CHUNK_BYTES: u32 = 256 << 10;
+use crate::broker::stored::CHUNK_BYTES;
+use crate::replicate::{Chunk, ChunkBuilder, ChunkPlace, Place, RecoveredMessage, RecoveredQueue, Runs, Segments};
 
 /// Messages that a queue wants to have in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,11 +104,11 @@ impl Queue {
         while page.chunk.len() < CHUNK_BYTES
             && let Some(Fresh { message, expires_ms, seq }) = self.ready.levels[index].tail.pop_front()
         {
-            page.chunk.add(Place { queue, seq, expires_ms }, bytes_of(&message, &mut room));
+            page.chunk.add(Place { queue, seq, expires_ms }, kept::bytes(&message, &mut room));
             page.expires |= expires_ms != NEVER;
             if self.keeps(&message) {
                 page.kept.push(seq);
-                fx.given_up.extend(self.stored.remove(index, seq));
+                fx.given_up.extend(self.stored.remove(level_number(index), seq));
             }
             freed += weight(&message);
         }
@@ -183,7 +179,7 @@ impl Queue {
         for (first, last) in missing.iter() {
             for seq in first..=last {
                 fx.changes.removed(load.queue, seq);
-                fx.given_up.extend(self.stored.remove(load.level, seq));
+                fx.given_up.extend(self.stored.remove(level_number(load.level), seq));
             }
         }
         fx.given_up.push(load.place);
@@ -275,7 +271,9 @@ impl Queue {
         }
         for (level, paged) in paged {
             fx.given_up.push(paged.place);
-            for seq in self.stored.members_of(level, &paged) {
+            let level = level_number(level);
+            let (first, last) = (paged.members.first().unwrap_or(u64::MAX), paged.members.last().unwrap_or(0));
+            for seq in self.stored.members_of(level, paged.place, first, last) {
                 fx.changes.removed(self.handle.key.id, seq);
                 fx.given_up.extend(self.stored.remove(level, seq));
             }
@@ -288,12 +286,6 @@ impl Queue {
         let paged = self.ready.levels.iter().flat_map(|level| level.paged.iter().map(|paged| paged.place));
         paged.chain(self.stored.places())
     }
-}
-
-/// The message as it is kept.
-pub(super) fn bytes_of<'a>(message: &'a Message, room: &'a mut Vec<u8>) -> MessageBytes<'a> {
-    let (address, properties, body) = (message.address(), message.properties(), message.body());
-    MessageBytes { address, properties, hidden: kept::hidden(message, room), body }
 }
 
 /// Of 256 at most.

@@ -1,59 +1,12 @@
-//! Which of a queue's messages lie in chunks, so that the log need not keep them; and moving them there.
+//! A queue's checkpoint: its messages move to chunks.
 
 use super::entry::{Entry, NEVER};
-use super::level::Paged;
-use super::paging::{CHUNK_BYTES, bytes_of, level_number};
+use super::paging::level_number;
 use super::{Owner, Queue};
+use crate::broker::kept;
 use crate::broker::message::Message;
-use crate::replicate::{Chunk, ChunkPlace, Chunks, Place, QueueState, Record, Records, Segments};
-
-/// The chunks of a queue.
-#[derive(Debug, Default)]
-pub(super) struct Stored {
-    chunks: Chunks,
-    /// No message with this number or a higher one is in a chunk.
-    end: u64,
-    /// All kept messages with lower numbers are in chunks.
-    below: u64,
-    /// Where the next checkpoint puts [`Self::below`]: what is older then has stayed for long.
-    mark: u64,
-}
-
-impl Stored {
-    /// Forgets a message. Gives the chunk that nobody wants any more.
-    #[inline]
-    pub(super) fn remove(&mut self, level: usize, seq: u64) -> Option<ChunkPlace> {
-        if seq >= self.end || self.chunks.is_empty() { None } else { self.chunks.remove(level_number(level), seq) }
-    }
-
-    /// The kept messages of a page.
-    pub(super) fn members_of(&self, level: usize, paged: &Paged) -> Vec<u64> {
-        let (first, last) = (paged.members.first().unwrap_or(u64::MAX), paged.members.last().unwrap_or(0));
-        let mut begun = self.chunks.range(level_number(level), first, last);
-        let chunk = begun.find(|chunk| chunk.place == paged.place);
-        chunk.into_iter().flat_map(|chunk| chunk.members.iter()).flat_map(|(first, last)| first..=last).collect()
-    }
-
-    pub(super) fn add(&mut self, chunk: Chunk) {
-        self.end = self.end.max(chunk.members.last().map_or(0, |last| last + 1));
-        self.chunks.add(chunk);
-    }
-
-    /// Takes up what the log has kept: chunks, and the messages from number `in_log` on that are in none; `next_seq` is
-    /// the number of the next message.
-    pub(super) fn recover(&mut self, chunks: Chunks, in_log: Option<u64>, next_seq: u64) {
-        self.end = chunks.iter().filter_map(|chunk| chunk.members.last()).max().map_or(0, |last| last + 1);
-        // What is paged out goes to chunks before what is older and stays in memory.
-        self.below = in_log.map_or(self.end, |first| first.min(self.end));
-        self.mark = next_seq;
-        self.chunks = chunks;
-    }
-
-    /// All places, to be given up with the queue.
-    pub(super) fn places(&self) -> impl Iterator<Item = ChunkPlace> {
-        self.chunks.iter().map(|chunk| chunk.place)
-    }
-}
+use crate::broker::stored::CHUNK_BYTES;
+use crate::replicate::{Chunk, Place, QueueState, Record, Records, Segments};
 
 /// A message to be moved to a chunk.
 struct Old<'a> {
@@ -66,14 +19,13 @@ struct Old<'a> {
 impl Queue {
     /// A checkpoint: what has stayed since the last one moves to chunks, and the records say what there is.
     pub(in crate::broker) fn checkpoint(&mut self, segments: &Segments, records: &mut Records) {
-        let (from, to) = (self.stored.below, self.stored.mark);
-        (self.stored.below, self.stored.mark) = (to, self.ready.next_seq);
-        if from < to {
-            let made = self.move_old(from, to, segments);
+        let (queue, next_seq) = (self.id().0, self.ready.next_seq);
+        let old = self.stored.advance(next_seq);
+        if !old.is_empty() {
+            let made = self.move_old(old.start, old.end, segments);
             made.into_iter().for_each(|chunk| self.stored.add(chunk));
         }
-        let chunks = self.stored.chunks.iter().cloned().collect();
-        let (queue, next_seq) = (self.id().0, self.ready.next_seq);
+        let chunks = self.stored.chunks();
         records.put_queue(&QueueState { queue, next_seq, delivered_before: self.delivered_before, chunks });
         self.say_counts(records);
         for (value, key) in self.duplicates.producers().notes() {
@@ -102,7 +54,7 @@ impl Queue {
     /// not reach over pages, so that chunks can be pages in the next life.
     fn move_old(&self, from: u64, to: u64, segments: &Segments) -> Vec<Chunk> {
         let is_old = |old: &Old<'_>| {
-            let is_stored = || self.stored.chunks.find(level_number(old.level), old.seq).is_some();
+            let is_stored = || self.stored.has(level_number(old.level), old.seq);
             (from..to).contains(&old.seq) && self.keeps(old.message) && !is_stored()
         };
         let mut groups: Vec<Old<'_>> = Vec::new();
@@ -131,7 +83,7 @@ impl Queue {
 
     /// Something of the same priority lies in a chunk between the two.
     fn is_page_between(&self, a: &Old<'_>, b: &Old<'_>) -> bool {
-        self.stored.chunks.begins_between(level_number(a.level), a.seq, b.seq)
+        self.stored.is_between(level_number(a.level), a.seq, b.seq)
     }
 
     fn store(&self, group: &[Old<'_>], segments: &Segments) -> Vec<Chunk> {
@@ -145,7 +97,7 @@ impl Queue {
                 && let Some(Old { seq, expires_ms, message, .. }) = rest.next()
             {
                 expires |= *expires_ms != NEVER;
-                chunk.add(Place { queue, seq: *seq, expires_ms: *expires_ms }, bytes_of(message, &mut room));
+                chunk.add(Place { queue, seq: *seq, expires_ms: *expires_ms }, kept::bytes(message, &mut room));
             }
             made.push(Chunk { level, expires, ..segments.put(chunk) });
         }
