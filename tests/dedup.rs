@@ -1,6 +1,6 @@
 //! No duplicates: exchanges and queues that drop equal ids, and queues that know how far a producer has come.
 
-use lapin::options::QueueDeclareOptions;
+use lapin::options::{ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, ExchangeKind};
 
@@ -314,5 +314,72 @@ async fn sequences_survive_a_restart() {
     client.confirms().await;
     confirmed(&client, "", "q", "again", numbered("t", 3)).await;
     assert_eq!(client.drain("q").await, ["again"], "nothing is lost of what was in memory only");
+    server.shutdown().await;
+}
+
+async fn durable_with_cache(channel: &Channel, exchange: &str, persistence: &str) {
+    let arguments = table([
+        ("x-cache-size", AMQPValue::LongInt(1000)),
+        ("x-cache-ttl", AMQPValue::LongInt(3_600_000)),
+        ("x-cache-persistence", text(persistence)),
+    ]);
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let kind = ExchangeKind::Custom("x-message-deduplication".into());
+    within(channel.exchange_declare(exchange.into(), kind, options, arguments)).await.expect("declare-ok");
+}
+
+/// FEATURES XT-11: a durable exchange with `x-cache-persistence=disk` knows in the next life what persistent messages it
+/// has routed, to queues in whatever lanes, whether this one ended well or not; others forget.
+#[tokio::test]
+async fn a_cache_on_disk_survives_a_restart() {
+    let place = Place::new();
+    let mut server = place.start().await;
+    let client = connect(&server).await;
+    for (exchange, persistence) in [("x", "disk"), ("y", "memory")] {
+        durable_with_cache(&client, exchange, persistence).await;
+    }
+    let durable = || QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    for queue in ["q", "r", "s"] {
+        client.declare(queue, durable(), FieldTable::default()).await.expect("queue.declare-ok");
+        for exchange in ["x", "y"] {
+            client.bind(queue, exchange, "").await;
+        }
+    }
+    for life in 0..4 {
+        let client = connect(&server).await;
+        client.confirms().await;
+        let mut expected = Vec::new();
+        for number in 0..=life {
+            let (kept, transient) = (format!("kept {number}"), format!("transient {number}"));
+            confirmed(&client, "x", "", &kept, id(&kept).with_delivery_mode(2)).await;
+            expected.extend((number == life).then(|| kept.clone()));
+            confirmed(&client, "x", "", &transient, id(&transient)).await;
+            expected.push(transient);
+            confirmed(&client, "y", "", "forgotten", id(&kept).with_delivery_mode(2)).await;
+            expected.push("forgotten".to_owned());
+        }
+        for queue in ["q", "r", "s"] {
+            assert_eq!(client.drain(queue).await, expected, "{queue} in life {life}");
+        }
+        drop(client);
+        if life % 2 == 0 {
+            drop(server);
+        } else {
+            server.shutdown().await;
+        }
+        server = place.start().await;
+    }
+    // Another exchange of that name knows nothing.
+    let client = connect(&server).await;
+    client.confirms().await;
+    within(client.exchange_delete("x".into(), ExchangeDeleteOptions::default())).await.expect("exchange.delete-ok");
+    server.shutdown().await;
+    let server = place.start().await;
+    let client = connect(&server).await;
+    client.confirms().await;
+    durable_with_cache(&client, "x", "disk").await;
+    client.bind("q", "x", "").await;
+    confirmed(&client, "x", "", "again", id("kept 0").with_delivery_mode(2)).await;
+    assert_eq!(client.drain("q").await, ["again"]);
     server.shutdown().await;
 }

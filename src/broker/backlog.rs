@@ -168,9 +168,7 @@ impl Backlog {
     }
 
     fn recover(&mut self, mut content: RecoveredQueue<Option<Message>>, read: Vec<RecoveredMessage<Option<Message>>>) {
-        for (key, noted) in content.take_notes() {
-            self.producers.recover(&key, noted);
-        }
+        self.producers.recover(&content.notes());
         let in_log = content.messages().next().map(|(seq, ..)| seq);
         let mut messages = read;
         messages.extend(content.take_messages());

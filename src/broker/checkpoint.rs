@@ -44,6 +44,7 @@ impl Broker {
         let mut records = std::mem::take(&mut said.records);
         drop(said);
         self.say_definitions(&mut |key, value| records.put(&Record::Put { key, value }));
+        self.say_seen(&mut records);
         if !commits.wait_for(&commits.underway(), STOPPED_LOOK, || !self.is_stopped()) {
             return Err(io::Error::other("the broker is stopped"));
         }

@@ -4,12 +4,14 @@
 //! A message says who it is in its headers; [`Facts`](super::message::Facts) tell which messages do, so that all others cost nothing here.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use sha2::{Digest, Sha256};
 
 use super::message::Message;
 use super::refusal::Refusal;
+use super::vhost::Exchange;
+use crate::replicate::Record;
 use crate::wire::{Properties, RawTable, RawValue, Table, Value};
 
 /// The header with the id of a message.
@@ -21,6 +23,9 @@ pub(super) const SEQUENCE_HEADER: &[u8] = b"x-producer-sequence";
 
 /// What the key of a note in the log begins with that says how far a producer has come.
 const PRODUCER: u8 = b'p';
+
+/// The same of an id that an exchange has routed; the value says when it may come again.
+const SEEN: u8 = b'i';
 
 /// Ids of at most this many bytes are kept as they are, longer ones by their digest.
 const ID_BYTES_MAX: usize = 64;
@@ -59,6 +64,10 @@ impl Id {
         Some(Self(bytes.into()))
     }
 
+    fn key(&self) -> Vec<u8> {
+        [&[SEEN], &*self.0].concat()
+    }
+
     fn of_message(message: &Message) -> Option<Self> {
         Self::of(Properties::decode(message.properties()).ok()?.headers?)
     }
@@ -69,46 +78,106 @@ impl Id {
 pub(super) struct Seen {
     size_max: usize,
     ttl_ms: Option<u64>,
-    /// When each id may come again.
-    expires_ms: HashMap<Id, u64, foldhash::fast::RandomState>,
+    by_id: HashMap<Id, Sighting, foldhash::fast::RandomState>,
     /// The same ids, the oldest first.
     order: VecDeque<Id>,
+}
+
+#[derive(Debug)]
+struct Sighting {
+    /// When the id may come again.
+    expires_ms: u64,
+    /// So many lanes have noted it in the log.
+    noted: u16,
+    /// All have that were to.
+    is_kept: bool,
+}
+
+/// An id was let on its way by an exchange that is to know it after a restart. The lanes that get the message note it
+/// behind the message: were it noted before, a resend of what never arrived would be dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Admission {
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) id: Id,
+    pub(super) expires_ms: u64,
+}
+
+impl Admission {
+    /// To be noted by so many lanes.
+    pub(super) fn note<T>(&self, parts: u16, note: impl FnOnce(Record<'_>) -> T) -> Option<T> {
+        let queue = self.exchange.number?.0;
+        let noted = note(Record::Note { queue, parts, value: self.expires_ms, key: &self.id.key() });
+        if let Some(seen) = &self.exchange.seen {
+            seen.lock().unwrap_or_else(PoisonError::into_inner).noted(self, parts);
+        }
+        Some(noted)
+    }
 }
 
 impl Seen {
     /// At most `size_max` ids, each for `ttl_ms` or until there is no more room.
     pub(super) fn new(size_max: usize, ttl_ms: Option<u64>) -> Self {
-        Self { size_max: size_max.max(1), ttl_ms, expires_ms: HashMap::default(), order: VecDeque::new() }
+        Self { size_max: size_max.max(1), ttl_ms, by_id: HashMap::default(), order: VecDeque::new() }
     }
 
-    /// False: a duplicate. Otherwise the id is remembered from now on; `ttl_ms` is the message's own.
-    pub(super) fn admit(&mut self, id: Id, ttl_ms: Option<u64>, now_ms: u64) -> bool {
+    /// `None`: a duplicate. Otherwise the id is remembered from now on until the time that is given; `ttl_ms` is the
+    /// message's own.
+    pub(super) fn admit(&mut self, id: &Id, ttl_ms: Option<u64>, now_ms: u64) -> Option<u64> {
         let expires_ms = ttl_ms.or(self.ttl_ms).map_or(u64::MAX, |ttl| now_ms.saturating_add(ttl));
         self.sweep(now_ms);
-        if let Some(known) = self.expires_ms.get_mut(&id) {
-            let is_new = *known <= now_ms;
-            if is_new {
-                *known = expires_ms;
-            }
-            return is_new;
+        if self.by_id.get(id).is_some_and(|known| known.expires_ms > now_ms) {
+            return None;
+        }
+        self.put(id, expires_ms, false);
+        Some(expires_ms)
+    }
+
+    fn put(&mut self, id: &Id, expires_ms: u64, is_kept: bool) {
+        let sighting = Sighting { expires_ms, noted: 0, is_kept };
+        if let Some(known) = self.by_id.get_mut(id) {
+            *known = sighting;
+            return;
         }
         while self.order.len() >= self.size_max {
             if let Some(oldest) = self.order.pop_front() {
-                self.expires_ms.remove(&oldest);
+                self.by_id.remove(&oldest);
             }
         }
         self.order.push_back(id.clone());
-        self.expires_ms.insert(id, expires_ms);
-        true
+        self.by_id.insert(id.clone(), sighting);
+    }
+
+    fn noted(&mut self, admission: &Admission, parts: u16) {
+        if let Some(known) = self.by_id.get_mut(&admission.id)
+            && known.expires_ms == admission.expires_ms
+        {
+            known.noted = known.noted.saturating_add(1);
+            known.is_kept |= known.noted >= parts;
+        }
+    }
+
+    /// What the log is to say of it, the oldest first: value, key.
+    pub(super) fn notes(&self) -> impl Iterator<Item = (u64, Vec<u8>)> {
+        let kept = self.order.iter().filter_map(|id| Some((id, self.by_id.get(id).filter(|known| known.is_kept)?)));
+        kept.map(|(id, known)| (known.expires_ms, id.key()))
+    }
+
+    /// Takes up the ids among what the log has noted: key, value.
+    pub(super) fn recover(&mut self, notes: &[(&[u8], u64)]) {
+        for (key, expires_ms) in notes {
+            if let Some((&SEEN, id)) = key.split_first() {
+                self.put(&Id(id.into()), *expires_ms, true);
+            }
+        }
     }
 
     /// Lets go of the oldest whose time is over, so that an id that no message names again does not stay for ever. One
     /// with a long time of its own keeps those behind it; there is room for `size_max` anyway.
     fn sweep(&mut self, now_ms: u64) {
         while let Some(oldest) = self.order.front()
-            && self.expires_ms.get(oldest).is_none_or(|at_ms| *at_ms <= now_ms)
+            && self.by_id.get(oldest).is_none_or(|known| known.expires_ms <= now_ms)
         {
-            self.expires_ms.remove(oldest);
+            self.by_id.remove(oldest);
             self.order.pop_front();
         }
     }
@@ -184,10 +253,12 @@ impl Producers {
         })
     }
 
-    /// Takes up what the log noted, if it is of a producer.
-    pub(super) fn recover(&mut self, key: &[u8], noted: u64) {
-        if let Some((&PRODUCER, id)) = key.split_first() {
-            self.reached(id, noted.cast_signed() ^ i64::MIN, true);
+    /// Takes up the producers among what the log has noted: key, value.
+    pub(super) fn recover(&mut self, notes: &[(&[u8], u64)]) {
+        for (key, noted) in notes {
+            if let Some((&PRODUCER, id)) = key.split_first() {
+                self.reached(id, noted.cast_signed() ^ i64::MIN, true);
+            }
         }
     }
 
@@ -344,18 +415,19 @@ mod tests {
     fn an_exchange_forgets() {
         let name = |n: i64| id(Value::I64(n)).unwrap();
         let mut seen = Seen::new(3, Some(100));
-        assert!(seen.admit(name(1), None, 0));
-        assert!(!seen.admit(name(1), None, 99));
-        assert!(seen.admit(name(1), None, 100));
-        assert!(seen.admit(name(2), Some(10), 100));
-        assert!(!seen.admit(name(2), None, 109));
-        assert!(seen.admit(name(2), None, 110));
+        let mut admits = |n: i64, ttl_ms, now_ms| seen.admit(&name(n), ttl_ms, now_ms).is_some();
+        assert!(admits(1, None, 0));
+        assert!(!admits(1, None, 99));
+        assert!(admits(1, None, 100));
+        assert!(admits(2, Some(10), 100));
+        assert!(!admits(2, None, 109));
+        assert!(admits(2, None, 110));
         for n in 3..6 {
-            assert!(seen.admit(name(n), None, 120));
+            assert!(admits(n, None, 120));
         }
-        assert_eq!(seen.expires_ms.len(), 3);
-        assert!(!seen.admit(name(5), None, 120));
-        assert!(seen.admit(name(1), None, 120), "gone, to make room");
+        assert_eq!(seen.by_id.len(), 3);
+        assert_eq!(seen.admit(&name(5), None, 120), None);
+        assert_eq!(seen.admit(&name(1), None, 120), Some(220), "gone, to make room");
     }
 
     /// FEATURES XT-11: ids that nobody names again go, too.
@@ -363,10 +435,10 @@ mod tests {
     fn ids_go_soon_after_their_time() {
         let mut seen = Seen::new(1_000_000, Some(10));
         for n in 0..10_000 {
-            assert!(seen.admit(id(Value::I64(n)).unwrap(), None, n as u64));
+            assert!(seen.admit(&id(Value::I64(n)).unwrap(), None, n as u64).is_some());
         }
         assert!(seen.order.len() < 50, "{}", seen.order.len());
-        assert_eq!(seen.order.len(), seen.expires_ms.len());
+        assert_eq!(seen.order.len(), seen.by_id.len());
     }
 
     #[test]

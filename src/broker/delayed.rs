@@ -105,6 +105,9 @@ impl Lane {
         for exchange in &found.remembering {
             exchange.remember(message);
         }
+        if !found.admitted.is_empty() {
+            self.note_all(found);
+        }
         if found.held.is_empty() {
             return 0;
         }
@@ -124,6 +127,23 @@ impl Lane {
             self.pass_operation(lane, operation, bytes);
         }
         awaited
+    }
+
+    /// What exchanges are to know of a message that was sent to its queues.
+    fn note_all(&mut self, found: &Found) {
+        let mut lanes: SmallVec<[u16; 4]> = found.queues.iter().map(|queue| queue.key.lane).collect();
+        lanes.sort_unstable();
+        lanes.dedup();
+        for admission in &found.admitted {
+            for lane in &lanes {
+                let (admission, parts) = (admission.clone(), lanes.len() as u16);
+                if *lane == self.index() {
+                    self.note_admission(&admission, parts);
+                } else {
+                    self.pass_operation(*lane, Op::Note { admission, parts }, 0);
+                }
+            }
+        }
     }
 }
 

@@ -25,13 +25,15 @@ pub(super) struct ExchangeOptions {
     pub(super) cache: Option<CacheOptions>,
 }
 
-/// `x-cache-size` and `x-cache-ttl`.
+/// `x-cache-size`, `x-cache-ttl` and `x-cache-persistence`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CacheOptions {
     /// Ids to remember.
     pub(super) size_max: usize,
     /// For how long; `None`: as long as there is room.
     pub(super) ttl_ms: Option<u64>,
+    /// It survives a restart.
+    pub(super) is_kept: bool,
 }
 
 impl ExchangeOptions {
@@ -120,12 +122,12 @@ fn cache(arguments: &Table) -> Result<CacheOptions, Refusal> {
     if ttl_ms == Some(None) {
         return refused("Invalid argument, 'x-cache-ttl' must be an integer greater than 0");
     }
-    // Where the cache is kept makes no difference to what it does.
-    let persistence = arguments.get("x-cache-persistence").map(Value::as_str);
-    if !matches!(persistence, None | Some(Some("disk" | "memory"))) {
-        return refused("Invalid argument, 'x-cache-persistence' must be either 'disk' or 'memory'");
-    }
-    Ok(CacheOptions { size_max: usize::try_from(size).unwrap_or(usize::MAX), ttl_ms: ttl_ms.flatten() })
+    let is_kept = match arguments.get("x-cache-persistence").map(Value::as_str) {
+        None | Some(Some("memory")) => false,
+        Some(Some("disk")) => true,
+        _ => return refused("Invalid argument, 'x-cache-persistence' must be either 'disk' or 'memory'"),
+    };
+    Ok(CacheOptions { size_max: usize::try_from(size).unwrap_or(usize::MAX), ttl_ms: ttl_ms.flatten(), is_kept })
 }
 
 #[cfg(test)]

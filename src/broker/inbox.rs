@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use super::backlog::{FormerBacklog, Hold};
+use super::dedup::Admission;
 use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, Reply, Settlement};
 use super::gathering::Gathering;
 use super::held::{ConfirmTo, Countdown};
@@ -37,6 +38,11 @@ pub(super) enum Op {
         hold: Box<Hold>,
         message: Message,
         confirm: Option<ConfirmTo>,
+    },
+    /// What an exchange is to know of the message before, noted by so many lanes.
+    Note {
+        admission: Arc<Admission>,
+        parts: u16,
     },
     /// What an exchange held back in the last life. The first operation of its backlog.
     HoldAgain(Box<FormerBacklog>),

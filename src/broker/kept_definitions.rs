@@ -3,10 +3,12 @@
 //! Exchanges, queues and bindings are a record each. All else an operator sets - users, permissions, vhosts, policies,
 //! parameters - is small and changes rarely: it is one record, written anew by [`Broker::keep_system`].
 
+use std::sync::PoisonError;
+
 use super::Broker;
 use super::event::QueueId;
 use super::vhost::{Destination, Exchange, QueueHandle, Vhost};
-use crate::replicate::Written;
+use crate::replicate::{Record, Records, Written};
 use crate::wire::Table;
 
 /// What a key begins with.
@@ -181,6 +183,17 @@ impl Broker {
         say(&[SYSTEM], self.export_system().to_string().as_bytes());
         for vhost in self.vhosts() {
             vhost.say_definitions(say);
+        }
+    }
+
+    /// The ids that exchanges are to know in the next life, for a checkpoint.
+    pub(super) fn say_seen(&self, records: &mut Records) {
+        for exchange in self.vhosts().iter().flat_map(|vhost| vhost.exchanges()) {
+            if let (Some(number), Some(seen)) = (exchange.number, &exchange.seen) {
+                for (value, key) in seen.lock().unwrap_or_else(PoisonError::into_inner).notes() {
+                    records.put(&Record::Note { queue: number.0, parts: 1, value, key: &key });
+                }
+            }
         }
     }
 

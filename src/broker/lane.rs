@@ -244,6 +244,7 @@ impl Lane {
                 self.confirm(conn, confirm, true);
             }
             Op::HoldAgain(former) => self.hold_again(*former, now_ms),
+            Op::Note { admission, parts } => self.note_admission(&admission, parts),
             Op::Settle { queue, owner, first, last, how } => {
                 if let Some(queue) = self.queues.get_mut(&queue) {
                     queue.settle(owner, first..=last, how, now_ms, &mut self.fx);
@@ -579,6 +580,10 @@ impl Lane {
                     if let Some(queue) = self.queues.get_mut(&queue) {
                         queue.settle(owner, first..=last, how, now_ms, &mut self.fx);
                     }
+                    true
+                }
+                Op::Note { admission, parts } => {
+                    self.note_admission(&admission, parts);
                     true
                 }
                 // A transaction holds nothing else.

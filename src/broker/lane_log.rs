@@ -2,7 +2,7 @@
 //! between memory and disk.
 
 use super::changes::Back;
-use super::dedup;
+use super::dedup::{self, Admission};
 use super::event::QueueId;
 use super::inbox::Op;
 use super::kept;
@@ -57,6 +57,7 @@ impl Lane {
             Op::Publish { queue, message, .. } => keeps(queue, message),
             Op::PublishMany { queues, message, .. } => queues.iter().any(|queue| keeps(queue, message)),
             Op::Hold { hold, .. } => hold.exchange.number.is_some(),
+            Op::Note { .. } => true,
             Op::Settle { queue, .. } => self.queues.get(queue).is_some_and(|queue| queue.handle().options.durable),
             _ => false,
         })
@@ -91,6 +92,14 @@ impl Lane {
             self.numbered.push(place.queue);
         }
         self.write_message(message);
+    }
+
+    /// What an exchange is to know of the message before.
+    pub(super) fn note_admission(&mut self, admission: &Admission, parts: u16) {
+        if self.fx.changes.are_kept {
+            let noted = admission.note(parts, |record| self.replicator.append(record));
+            self.appended = noted.unwrap_or(self.appended);
+        }
     }
 
     fn write_number(&mut self, message: &Message) {

@@ -1,7 +1,7 @@
 //! From what the log has kept to a broker: definitions first, then the queues with their messages.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use thiserror::Error;
 use tracing::warn;
@@ -149,7 +149,11 @@ impl Broker {
             self.recover_binding(&key[1..], &handles).ok_or_else(unreadable("a binding"))?;
         }
         for (vhost, exchange, _) in &exchanges {
-            if let Some(content) = exchange.number.and_then(|number| queues.remove(&number.0)) {
+            let Some(content) = exchange.number.and_then(|number| queues.remove(&number.0)) else { continue };
+            if let Some(seen) = &exchange.seen {
+                seen.lock().unwrap_or_else(PoisonError::into_inner).recover(&content.notes());
+            }
+            if exchange.options.delays {
                 self.hold_again(vhost, exchange, content, log.segments());
             }
         }

@@ -81,6 +81,12 @@ impl Broker {
                     send(lane, Op::Hold { hold: Box::new(hold.clone()), message: message.clone(), confirm: None });
                 }
                 self.send(&detour.queues, message);
+                let lanes = detour.queues.lanes_of_queues();
+                for admission in &detour.admitted {
+                    for lane in &lanes {
+                        send(*lane, Op::Note { admission: admission.clone(), parts: lanes.len() as u16 });
+                    }
+                }
             }
         }
     }

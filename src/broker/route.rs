@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use smallvec::SmallVec;
 
 use super::backlog::{Hold, delay_ms};
-use super::dedup::{self, Id};
+use super::dedup::{self, Admission, Id};
 use super::event::{QueueId, QueueKey};
 use super::exchange::Routable;
 use super::recent_history;
@@ -44,9 +44,21 @@ pub(super) struct Detour {
     pub(super) held: Vec<Hold>,
     /// Exchanges that keep a copy.
     pub(super) remembering: Vec<Arc<Exchange>>,
+    /// What is to be noted behind it by every lane that gets it.
+    pub(super) admitted: Vec<Arc<Admission>>,
 }
 
 impl Targets {
+    /// The lanes of its queues, each once.
+    pub(super) fn lanes_of_queues(&self) -> SmallVec<[u16; 4]> {
+        match self {
+            Self::Nowhere | Self::Reply(_) => SmallVec::new(),
+            Self::One(queue) => SmallVec::from_slice(&[queue.lane]),
+            Self::Many(lanes) => lanes.iter().map(|targets| targets.lane).collect(),
+            Self::Detour(detour) => detour.queues.lanes_of_queues(),
+        }
+    }
+
     /// How many confirms will come from lanes.
     pub(super) fn lanes(&self) -> u16 {
         match self {
@@ -82,11 +94,12 @@ impl Targets {
     /// What a walk for these keys has found.
     pub(super) fn new(vhost: &Arc<Vhost>, found: &Found, keys: &[&str]) -> Self {
         let queues = Self::of_queues(&found.queues);
-        if found.held.is_empty() && found.remembering.is_empty() {
+        if found.held.is_empty() && found.remembering.is_empty() && found.admitted.is_empty() {
             return queues;
         }
         let held = found.holds(vhost, keys);
-        Self::Detour(Arc::new(Detour { queues, held, remembering: found.remembering.to_vec() }))
+        let (remembering, admitted) = (found.remembering.to_vec(), found.admitted.to_vec());
+        Self::Detour(Arc::new(Detour { queues, held, remembering, admitted }))
     }
 
     fn of_queues(queues: &[Arc<QueueHandle>]) -> Self {
@@ -117,6 +130,8 @@ pub(super) struct Found {
     pub(super) held: SmallVec<[(Arc<Exchange>, u64); 1]>,
     /// Exchanges that keep it for queues bound later.
     pub(super) remembering: SmallVec<[Arc<Exchange>; 1]>,
+    /// What is to be noted behind it.
+    pub(super) admitted: SmallVec<[Arc<Admission>; 1]>,
     /// Exchanges seen, so that a cycle ends.
     seen: SmallVec<[Arc<str>; 4]>,
     /// The next message of this key may go elsewhere: some exchange on the way looks at more, or does more.
@@ -240,9 +255,11 @@ fn passes(exchange: &Arc<Exchange>, message: &Routable<'_>, now_ms: &dyn Fn() ->
         && let Some(seen) = &exchange.seen
         && let Some(id) = Id::of(headers)
     {
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if !seen.admit(id, dedup::cache_ttl_ms(headers), now_ms()) {
-            return Passes::Never;
+        let admitted =
+            seen.lock().unwrap_or_else(PoisonError::into_inner).admit(&id, dedup::cache_ttl_ms(headers), now_ms());
+        let Some(expires_ms) = admitted else { return Passes::Never };
+        if exchange.number.is_some() && message.properties.delivery_mode == Some(2) {
+            found.admitted.push(Arc::new(Admission { exchange: exchange.clone(), id, expires_ms }));
         }
     }
     if exchange.history.is_some() && !recent_history::is_excluded(headers) {

@@ -170,7 +170,7 @@ pub(super) struct ExchangeDefinition<'a> {
 impl Exchange {
     fn new(definition: ExchangeDefinition<'_>, in_force: InForce, keeper: &Keeper) -> Result<Self, Refusal> {
         let options = ExchangeOptions::parse(definition.kind, &definition.arguments)?;
-        let is_numbered = definition.durable && options.delays;
+        let is_numbered = definition.durable && (options.delays || options.cache.is_some_and(|cache| cache.is_kept));
         let exchange = Self {
             name: definition.name.into(),
             kind: definition.kind,

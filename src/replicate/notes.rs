@@ -34,10 +34,10 @@ impl Notes {
     }
 
     /// Key and value, in the order in which they were noted first.
-    pub(super) fn take(self) -> Vec<(Box<[u8]>, u64)> {
-        let mut notes: Vec<_> = self.by_key.into_iter().filter(|(_, note)| note.said >= note.parts).collect();
+    pub(super) fn in_order(&self) -> Vec<(&[u8], u64)> {
+        let mut notes: Vec<_> = self.by_key.iter().filter(|(_, note)| note.said >= note.parts).collect();
         notes.sort_unstable_by_key(|(_, note)| note.order);
-        notes.into_iter().map(|(key, note)| (key, note.value)).collect()
+        notes.into_iter().map(|(key, note)| (&**key, note.value)).collect()
     }
 }
 
@@ -51,7 +51,6 @@ mod tests {
         for (parts, value, key) in [(1, 7, "a"), (2, 9, "b"), (2, 9, "c"), (1, 8, "a"), (2, 9, "c"), (1, 3, "a")] {
             notes.add(parts, value, key.as_bytes());
         }
-        let expected: [(Box<[u8]>, u64); 2] = [(b"a"[..].into(), 8), (b"c"[..].into(), 9)];
-        assert_eq!(notes.take(), expected);
+        assert_eq!(notes.in_order(), [(&b"a"[..], 8), (b"c", 9)]);
     }
 }

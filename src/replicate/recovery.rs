@@ -71,8 +71,8 @@ impl<M> RecoveredQueue<M> {
     }
 
     /// What it remembers, in the order in which it was noted first: key, value.
-    pub fn take_notes(&mut self) -> Vec<(Box<[u8]>, u64)> {
-        std::mem::take(&mut self.notes).take()
+    pub fn notes(&self) -> Vec<(&[u8], u64)> {
+        self.notes.in_order()
     }
 
     /// A message of a chunk, with what is known of it.

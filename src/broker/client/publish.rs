@@ -71,6 +71,13 @@ impl Client {
             batch.operations.push(Op::Hold { hold: Box::new(hold.clone()), message: message.clone(), confirm });
         }
         self.push_publish(detour.queues.clone(), message, confirm);
+        let lanes = detour.queues.lanes_of_queues();
+        for admission in &detour.admitted {
+            for lane in &lanes {
+                let (admission, parts) = (admission.clone(), lanes.len() as u16);
+                self.batches[usize::from(*lane)].operations.push(Op::Note { admission, parts });
+            }
+        }
     }
 
     /// Checks and routes a publish without sending it (RO-1 is the order of the checks).

@@ -230,9 +230,7 @@ impl Queue {
     ) {
         self.ready.next_seq = content.next_seq;
         self.delivered_before = content.delivered_before;
-        for (key, noted) in content.take_notes() {
-            self.duplicates.producers().recover(&key, noted);
-        }
+        self.duplicates.producers().recover(&content.notes());
         let in_log = content.messages().next().map(|(seq, ..)| seq);
         read.extend(content.take_messages());
         read.sort_unstable_by_key(|message| message.seq);
