@@ -1,8 +1,8 @@
 //! A backlog lies on disk: what a queue does is the same, and memory does not grow with it.
 
-use lapin::BasicProperties;
-use lapin::options::{BasicAckOptions, QueueDeclareOptions, QueuePurgeOptions};
+use lapin::options::{BasicAckOptions, ExchangeDeclareOptions, QueueDeclareOptions, QueuePurgeOptions};
 use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, ExchangeKind};
 use lepus::Server;
 
 use crate::common::client::next;
@@ -192,5 +192,61 @@ async fn paged_messages_have_priorities_limits_and_ends() {
     for queue in ["priority", "limited", "purged"] {
         assert_eq!(client.count(queue).await, (0, 0), "{queue}");
     }
+    server.shutdown().await;
+}
+
+/// A few messages among many that are long gone do not keep the files: they are written anew, in their order, and what is
+/// read and acked meanwhile does not come again.
+#[tokio::test]
+async fn what_is_left_of_a_file_is_written_anew() {
+    let place = Place::new();
+    let (server, client) = start(&place).await;
+    for queue in ["kept", "gone"] {
+        declare(&client, queue, true, FieldTable::default()).await;
+    }
+    declare(&client, "transient", false, FieldTable::default()).await;
+    let delayed = table([("x-delayed-type", AMQPValue::LongString("fanout".into()))]);
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let kind = ExchangeKind::Custom("x-delayed-message".into());
+    client.channel.exchange_declare("later".into(), kind, options, delayed).await.expect("exchange.declare-ok");
+    let delay = table([("x-delay", AMQPValue::LongInt(3_600_000))]);
+    // In all files of the next megabytes there is something of each queue.
+    let (mut first, step) = (0, 300);
+    for _ in 0..10 {
+        publish(&client, "kept", first..first + step, persistent).await;
+        publish(&client, "transient", first..first + step, |_| BasicProperties::default()).await;
+        publish(&client, "gone", 0..10 * step, persistent).await;
+        let held = client.publish_with("later", "", b"held", BasicProperties::default().with_headers(delay.clone()));
+        within(held.await).await.expect("confirmed");
+        first += step;
+    }
+    let files = place.files("segment-").len();
+    assert!(files > 4, "{files}");
+    client.channel.queue_purge("gone".into(), QueuePurgeOptions::default()).await.expect("queue.purge-ok");
+    let mut taken = 0;
+    for round in 0.. {
+        if place.files("segment-").len() <= files / 2 {
+            break;
+        }
+        assert!(round < 60, "{:?}", place.files("segment-"));
+        publish(&client, "gone", 0..1000, persistent).await;
+        client.channel.queue_purge("gone".into(), QueuePurgeOptions::default()).await.expect("queue.purge-ok");
+        if taken < 1000 {
+            for queue in ["kept", "transient"] {
+                assert_eq!(consume(&client, queue, 20).await, Vec::from_iter(taken..taken + 20));
+            }
+            taken += 20;
+        }
+    }
+    assert_eq!(consume(&client, "transient", (first - taken) as usize).await, Vec::from_iter(taken..first));
+    drop(client);
+    drop(server);
+    let (server, client) = start(&place).await;
+    let left = client.count("kept").await.0;
+    // Acks of the last moment may be lost.
+    assert!(left >= first - taken && left <= first - taken + 20, "{left}");
+    assert_eq!(consume(&client, "kept", left as usize).await, Vec::from_iter(first - left..first));
+    let later = server.broker().vhost("/").and_then(|vhost| vhost.exchange("later")).expect("the exchange");
+    eventually("they are held", async || (later.messages_delayed() == 10).then_some(())).await;
     server.shutdown().await;
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::compaction::Move;
 use super::dedup::Producers;
 use super::effects::Effects;
 use super::event::QueueId;
@@ -16,7 +17,9 @@ use super::receipts::Origin;
 use super::stored::{CHUNK_BYTES, Stored};
 use super::timers::Wheel;
 use super::vhost::{Exchange, Vhost};
-use crate::replicate::{Chunk, Place, QueueState, Record, Records, RecoveredMessage, RecoveredQueue, Segments};
+use crate::replicate::{
+    Chunk, ChunkPlace, Place, QueueState, Record, Records, RecoveredMessage, RecoveredQueue, Segments,
+};
 use crate::wire::{Properties, RawTable, RawValue, Value};
 
 /// The header with the delay in ms; negated when the message has been held.
@@ -346,6 +349,24 @@ impl Backlogs {
         {
             backlog.checkpoint(number.0, segments, records);
         }
+    }
+
+    /// What lies in these files.
+    pub(super) fn chunks_in(&self, files: &[u32], moves: &mut Vec<Move>) {
+        for (queue, key) in &self.by_number {
+            let chunks = self.by_key.get(key).into_iter().flat_map(|backlog| backlog.stored.chunks_in(files));
+            moves.extend(chunks.map(|chunk| Move {
+                queue: *queue,
+                level: LEVEL,
+                from: chunk.place,
+                members: chunk.members.clone(),
+            }));
+        }
+    }
+
+    /// A chunk was written anew. Gives how often it was one of these.
+    pub(super) fn moved(&mut self, moved: &Move, to: ChunkPlace) -> usize {
+        self.numbered(moved.queue).map_or(0, |backlog| usize::from(backlog.stored.moved(moved, to)))
     }
 
     /// When a backlog is to ring, if no timer is set that rings before.

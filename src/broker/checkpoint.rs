@@ -48,7 +48,9 @@ impl Broker {
         if !commits.wait_for(&commits.underway(), STOPPED_LOOK, || !self.is_stopped()) {
             return Err(io::Error::other("the broker is stopped"));
         }
-        log.finish_checkpoint(begun, records)
+        log.finish_checkpoint(begun, records)?;
+        self.compact(log.segments());
+        Ok(())
     }
 }
 

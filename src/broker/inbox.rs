@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use super::backlog::{FormerBacklog, Hold};
+use super::compaction::Move;
 use super::dedup::Admission;
 use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, Reply, Settlement};
 use super::gathering::Gathering;
@@ -15,7 +16,7 @@ use super::queue::{Load, Loaded, Meter, Queue, QueueSettings, Subscription};
 use super::receipts::Post;
 use super::reports::Inspection;
 use super::vhost::QueueHandle;
-use crate::replicate::{OnDurable, Written};
+use crate::replicate::{ChunkPlace, OnDurable, Written};
 
 /// Something a connection wants a lane to do.
 #[derive(Debug)]
@@ -62,6 +63,15 @@ pub(super) enum Op {
     Loaded {
         load: Load,
         messages: Loaded,
+    },
+    /// What the lane has in these segment files is to be written anew.
+    Compact {
+        files: Arc<[u32]>,
+    },
+    /// A chunk was written anew; `None`: it cannot be read.
+    Moved {
+        moved: Box<Move>,
+        to: Option<ChunkPlace>,
     },
     /// The lane says what it has.
     Checkpoint {

@@ -256,6 +256,8 @@ impl Lane {
                 }
                 self.create(from, *queue);
             }
+            Op::Compact { files } => self.compact(&files),
+            Op::Moved { moved, to } => self.moved(&moved, to),
             Op::Checkpoint { gathering } => self.begin_checkpoint(gathering),
             Op::Await { written, reply, outcome } => {
                 self.appended = self.replicator.after(written);
@@ -333,6 +335,10 @@ impl Lane {
 
     pub(super) fn index(&self) -> u16 {
         self.index
+    }
+
+    pub(super) fn inbox(&self) -> &LaneHandle {
+        &self.inbox
     }
 
     pub(super) fn broker(&self) -> &Broker {

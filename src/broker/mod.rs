@@ -9,6 +9,7 @@ mod changes;
 mod checkpoint;
 mod client;
 mod commits;
+mod compaction;
 mod dead_letter;
 mod dedup;
 mod definitions;
@@ -62,6 +63,7 @@ use dashmap::DashMap;
 
 use self::client::OPERATION_BYTES;
 use self::commits::Commits;
+use self::compaction::Move;
 use self::events::{Events, INTERNAL};
 use self::inbox::{LaneHandle, Op};
 use self::inspect::Totals;
@@ -328,6 +330,13 @@ impl Broker {
     fn load(&self, load: Load, lane: &LaneHandle) {
         if let Some(loader) = self.0.loader.get() {
             loader.load(load, lane);
+        }
+    }
+
+    /// Has chunks written anew, and the lane told.
+    fn rewrite(&self, moves: Vec<Move>, lane: &LaneHandle) {
+        if let Some(loader) = self.0.loader.get() {
+            loader.rewrite(moves, lane);
         }
     }
 

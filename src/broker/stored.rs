@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::compaction::Move;
 use crate::replicate::{Chunk, ChunkPlace, Chunks};
 
 /// A chunk is full with this many bytes.
@@ -66,6 +67,17 @@ impl Stored {
     /// Something of the same priority lies in a chunk between the two.
     pub(super) fn is_between(&self, level: u8, first: u64, second: u64) -> bool {
         self.chunks.begins_between(level, first, second)
+    }
+
+    /// A chunk was written anew, with messages up to `last`. True: it is one of these.
+    pub(super) fn moved(&mut self, moved: &Move, to: ChunkPlace) -> bool {
+        let last = moved.members.last().unwrap_or(0);
+        self.chunks.replace(moved.level, last, moved.from, to)
+    }
+
+    /// Those in these files.
+    pub(super) fn chunks_in<'a>(&'a self, files: &'a [u32]) -> impl Iterator<Item = &'a Chunk> {
+        self.chunks.iter().filter(|chunk| files.contains(&chunk.place.file()))
     }
 
     /// All chunks, as a checkpoint says them.

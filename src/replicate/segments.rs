@@ -1,6 +1,7 @@
 //! Where messages lie that the log is not to keep any longer: chunks, each of messages of one queue in order, in
 //! segment files of their own. A chunk is written once, read back whole, and given up when none of its messages is
-//! left; a file goes when all its chunks are given up and no checkpoint speaks of them.
+//! left; a file goes when all its chunks are given up and no checkpoint speaks of them. Of a file of which little is
+//! wanted the rest is written once more, so that it can go.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -8,7 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::record::{MessageBytes, Place, Record};
 use super::runs::Runs;
-use crate::store::{self, Block, Disk, Log, LogOptions, Reader, SyncMode, Writer};
+use crate::store::{self, Block, Disk, DiskFile as _, Log, LogOptions, Reader, SyncMode, Writer};
+
+/// Files of which no more than this part is wanted are to be written anew.
+const SPARSE_PART: u64 = 4;
 
 /// What segment files are called.
 pub(super) const SEGMENT: &str = "segment";
@@ -18,6 +22,13 @@ pub(super) const SEGMENT: &str = "segment";
 pub struct ChunkPlace {
     pub(super) position: store::Position,
     pub(super) length: u32,
+}
+
+impl ChunkPlace {
+    /// The number of its file.
+    pub fn file(self) -> u32 {
+        self.position.file()
+    }
 }
 
 /// A chunk: where it lies, and what of it is still wanted.
@@ -54,6 +65,15 @@ impl Chunks {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.by_first.is_empty()
+    }
+
+    /// What lies at one place lies at another now. `last` is the greatest number of a message there. True: it is one of
+    /// these.
+    pub fn replace(&mut self, level: u8, last: u64, from: ChunkPlace, to: ChunkPlace) -> bool {
+        let chunk = self.by_first.range_mut((level, 0)..=(level, last)).next_back();
+        let Some((_, chunk)) = chunk.filter(|(_, chunk)| chunk.place == from) else { return false };
+        chunk.place = to;
+        true
     }
 
     /// All, by priority and number.
@@ -171,8 +191,42 @@ impl<D: Disk> ReadChunk for On<D> {
 struct Shared {
     writer: Writer,
     reader: Box<dyn ReadChunk>,
-    /// Chunks in each file that somebody wants.
-    wanted: Mutex<HashMap<u32, u32>>,
+    files: Mutex<HashMap<u32, File>>,
+}
+
+/// A segment file.
+#[derive(Debug, Default)]
+struct File {
+    /// In bytes.
+    length: u64,
+    /// Chunks that somebody wants, by offset: length, and how many want it.
+    wanted: HashMap<u32, (u32, u32)>,
+    /// Sum of their lengths.
+    wanted_bytes: u64,
+}
+
+impl File {
+    fn want(&mut self, place: ChunkPlace) {
+        let (_, count) = self.wanted.entry(place.position.offset()).or_insert((place.length, 0));
+        *count += 1;
+        if *count == 1 {
+            self.wanted_bytes += u64::from(place.length);
+        }
+    }
+
+    fn give_up(&mut self, place: ChunkPlace) {
+        let offset = place.position.offset();
+        let Some((length, count)) = self.wanted.get_mut(&offset) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.wanted_bytes -= u64::from(*length);
+            self.wanted.remove(&offset);
+        }
+    }
+
+    fn is_sparse(&self) -> bool {
+        !self.wanted.is_empty() && self.wanted_bytes * SPARSE_PART <= self.length
+    }
 }
 
 /// The segment files of a data directory. Cheap to clone.
@@ -191,16 +245,19 @@ impl Segments {
         let options = LogOptions { name: SEGMENT, prewritten: false, ..options };
         let log = Log::begin(disk.clone(), options, number)?;
         let (writer, thread) = Writer::start(log, SyncMode::Never, failed)?;
-        let mut wanted = HashMap::new();
+        let mut files: HashMap<u32, File> = HashMap::new();
         for place in old {
-            *wanted.entry(place.position.file()).or_default() += 1;
+            files.entry(place.position.file()).or_default().want(place);
+        }
+        for (number, file) in &mut files {
+            file.length = disk.open(&store::file_name(SEGMENT, *number))?.length()?;
         }
         let reader = Box::new(On(Reader::new(disk, SEGMENT)));
-        Ok((Self(Arc::new(Shared { writer, reader, wanted: Mutex::new(wanted) })), thread))
+        Ok((Self(Arc::new(Shared { writer, reader, files: Mutex::new(files) })), thread))
     }
 
-    fn wanted(&self) -> MutexGuard<'_, HashMap<u32, u32>> {
-        self.0.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn files(&self) -> MutexGuard<'_, HashMap<u32, File>> {
+        self.0.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins a chunk.
@@ -212,23 +269,26 @@ impl Segments {
     pub fn put(&self, chunk: ChunkBuilder) -> Chunk {
         let length = chunk.block.len();
         // Under the lock, so that the file cannot be seen without it.
-        let mut wanted = self.wanted();
+        let mut files = self.files();
         let end = self.0.writer.submit(chunk.block, true);
         let position = store::Position(end.0 - u64::from(length));
-        *wanted.entry(position.file()).or_default() += 1;
         let place = ChunkPlace { position, length };
+        let file = files.entry(position.file()).or_default();
+        file.length = end.offset().into();
+        file.want(place);
+        drop(files);
         Chunk { place, members: chunk.members, body_bytes: chunk.body_bytes, level: 0, expires: false }
     }
 
     /// One more wants this chunk.
     pub fn want_again(&self, place: ChunkPlace) {
-        *self.wanted().entry(place.position.file()).or_default() += 1;
+        self.files().entry(place.position.file()).or_default().want(place);
     }
 
     /// Nobody wants this chunk any more.
     pub fn give_up(&self, place: ChunkPlace) {
-        if let Some(count) = self.wanted().get_mut(&place.position.file()) {
-            *count = count.saturating_sub(1);
+        if let Some(file) = self.files().get_mut(&place.position.file()) {
+            file.give_up(place);
         }
     }
 
@@ -246,18 +306,44 @@ impl Segments {
         })
     }
 
+    /// Writes those messages of a chunk once more that are among `members`; they keep their numbers.
+    ///
+    /// # Errors
+    /// Some of it cannot be read.
+    pub fn copy(&self, place: ChunkPlace, members: &Runs) -> io::Result<ChunkPlace> {
+        let mut chunk = self.chunk();
+        self.read(place, |place, message| {
+            if members.contains(place.seq) {
+                chunk.add(place, message);
+            }
+        })?;
+        Ok(self.put(chunk).place)
+    }
+
+    /// Files of which so little is wanted that it should be written once more.
+    pub fn sparse(&self) -> Vec<u32> {
+        let current = self.0.writer.end().file();
+        let files = self.files();
+        files
+            .iter()
+            .filter(|(number, file)| **number < current && file.is_sparse())
+            .map(|(number, _)| *number)
+            .collect()
+    }
+
     /// Files that nobody wants anything of, and nobody ever will.
     pub(super) fn unwanted(&self) -> Vec<u32> {
         let current = self.0.writer.end().file();
-        let wanted = self.wanted();
-        wanted.iter().filter(|(file, count)| **count == 0 && **file < current).map(|(file, _)| *file).collect()
+        let files = self.files();
+        let unwanted = files.iter().filter(|(number, file)| **number < current && file.wanted.is_empty());
+        unwanted.map(|(number, _)| *number).collect()
     }
 
     /// Removes files that no checkpoint speaks of.
     pub(super) fn remove(&self, files: &[u32]) {
-        let mut wanted = self.wanted();
+        let mut known = self.files();
         for file in files {
-            wanted.remove(file);
+            known.remove(file);
             self.0.reader.forget(*file);
         }
         self.0.writer.retire(files.to_vec());

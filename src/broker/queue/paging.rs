@@ -7,6 +7,7 @@ use super::Queue;
 use super::entry::{Entry, NEVER};
 use super::level::{Fresh, Paged};
 use super::ready::weight;
+use crate::broker::compaction::Move;
 use crate::broker::effects::Effects;
 use crate::broker::event::QueueId;
 use crate::broker::kept;
@@ -277,6 +278,33 @@ impl Queue {
             }
         }
         count
+    }
+
+    /// What lies in these files, pages first: priority, place, and the messages that are wanted.
+    pub(in crate::broker) fn chunks_in(&self, files: &[u32], found: &mut impl FnMut(u8, ChunkPlace, &Runs)) {
+        for (index, level) in self.ready.levels.iter().enumerate() {
+            for paged in level.paged.iter().filter(|paged| files.contains(&paged.place.file())) {
+                found(level_number(index), paged.place, &paged.members);
+            }
+        }
+        for chunk in self.stored.chunks_in(files) {
+            found(chunk.level, chunk.place, &chunk.members);
+        }
+    }
+
+    /// A chunk was written anew. Gives how often it was one of this queue's: as a page, and as what the log need not
+    /// keep. A page that is just being read stays where it is.
+    pub(in crate::broker) fn moved(&mut self, moved: &Move, to: ChunkPlace) -> usize {
+        let mut owners = usize::from(self.stored.moved(moved, to));
+        if let Some(level) = self.ready.levels.get_mut(usize::from(moved.level)) {
+            let at = level.paged.partition_point(|paged| paged.members.first() < moved.members.first());
+            let is_being_read = at == 0 && level.is_loading;
+            if let Some(paged) = level.paged.get_mut(at).filter(|paged| paged.place == moved.from && !is_being_read) {
+                paged.place = to;
+                owners += 1;
+            }
+        }
+        owners
     }
 
     /// The places of everything on disk, to be given up with the queue.
