@@ -22,6 +22,7 @@ mod exchange_plugins;
 mod exchange_routing;
 mod exclusive;
 mod forced_close;
+mod full_disk;
 mod handshake;
 mod http;
 mod kill;

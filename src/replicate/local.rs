@@ -106,6 +106,17 @@ impl LocalLog {
         }));
     }
 
+    /// Room on the disk is short, or no longer: no files are kept for later.
+    pub fn be_sparing(&self, is_short: bool) {
+        self.writer.be_sparing(is_short);
+    }
+
+    /// A checkpoint, or a few, would give room on the disk back.
+    pub fn can_shrink(&self) -> bool {
+        let first_file = self.checkpoints().first_file;
+        first_file < self.writer.end().file() || self.segments.can_shrink()
+    }
+
     fn checkpoints(&self) -> MutexGuard<'_, Checkpoints> {
         self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -331,6 +331,11 @@ impl Segments {
             .collect()
     }
 
+    /// Something can be removed, or written anew to be removed.
+    pub(super) fn can_shrink(&self) -> bool {
+        !self.unwanted().is_empty() || !self.sparse().is_empty()
+    }
+
     /// Files that nobody wants anything of, and nobody ever will.
     pub(super) fn unwanted(&self) -> Vec<u32> {
         let current = self.0.writer.end().file();

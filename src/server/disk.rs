@@ -1,7 +1,8 @@
 //! The disk alarm: compares what is free where the data directory lies with the limit, and tells the broker (FL-1).
 //!
-//! RabbitMQ looks the less often the more is free, and so does this; while the alarm is on it looks more often than
-//! RabbitMQ, so that publishing goes on soon after somebody has made room.
+//! RabbitMQ looks the less often the more is free, and so does this, but more often, since this broker fills a disk faster;
+//! so that publishing goes on soon after somebody has made room, too. However low the limit is, publishers are blocked
+//! while there is room for what the broker itself has to write until consumers have made more.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,13 +16,13 @@ use super::memory;
 use super::options::Watermark;
 use crate::broker::{Alarm, Broker};
 
-const INTERVAL_MIN: Duration = Duration::from_millis(100);
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
 const INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// While the alarm is on.
 const INTERVAL_ALARMED: Duration = Duration::from_millis(500);
 
-/// No disk is filled faster than this, RabbitMQ says.
-const FILLED_BYTES_PER_MS: u64 = 250_000;
+/// No disk is filled faster than this.
+const FILLED_BYTES_PER_MS: u64 = 2_000_000;
 
 /// The limit in bytes: a fraction is one of memory, as RabbitMQ's `disk_free_limit.relative`. `None` where the memory
 /// cannot be known.
@@ -29,8 +30,8 @@ pub(super) fn limit_bytes(limit: Watermark) -> Option<u64> {
     memory::watermark_bytes(limit)
 }
 
-/// Watches until aborted, or until nobody can set another limit any more.
-pub(super) async fn watch(broker: Broker, path: PathBuf, mut limits: watch::Receiver<Watermark>) {
+/// Watches until aborted, or until nobody can set another limit any more. `reserve_bytes` are to be free in any case.
+pub(super) async fn watch(broker: Broker, path: PathBuf, mut limits: watch::Receiver<Watermark>, reserve_bytes: u64) {
     let mut disk = Disk::default();
     loop {
         let limit = *limits.borrow_and_update();
@@ -41,6 +42,7 @@ pub(super) async fn watch(broker: Broker, path: PathBuf, mut limits: watch::Rece
             }
             continue;
         };
+        let limit_bytes = limit_bytes.max(reserve_bytes);
         let interval = disk.look(free_bytes(&path), limit_bytes, |is_on| broker.set_alarm(Alarm::Disk, is_on));
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
@@ -92,7 +94,7 @@ impl Disk {
 
 /// How long not to look with so many bytes to go.
 fn interval(bytes: u64) -> Duration {
-    Duration::from_millis(bytes.saturating_mul(2) / FILLED_BYTES_PER_MS).clamp(INTERVAL_MIN, INTERVAL_MAX)
+    Duration::from_millis(bytes / 2 / FILLED_BYTES_PER_MS).clamp(INTERVAL_MIN, INTERVAL_MAX)
 }
 
 #[cfg(test)]
@@ -117,8 +119,8 @@ mod tests {
     fn it_looks_more_often_when_little_is_left() {
         let mut disk = Disk::default();
         let mut interval = |free| disk.look(Ok(free), 1 << 20, |_| ()).as_millis();
-        assert_eq!(interval(1 << 20), 100);
-        assert_eq!(interval((1 << 20) + 250_000_000), 2000);
+        assert_eq!(interval(1 << 20), 10);
+        assert_eq!(interval((1 << 20) + 8_000_000_000), 2000);
         assert_eq!(interval(u64::MAX), 10_000);
         assert_eq!(interval(0), 500);
         assert_eq!(disk.look(Err(io::ErrorKind::NotFound.into()), 0, |_| ()), INTERVAL_MAX);

@@ -74,7 +74,8 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
     }
     let (disk_free_limit, limits) = watch::channel(options.disk_free_limit);
     if let Some(Storage::Directory(path)) = &options.storage {
-        watchers.spawn(disk::watch(broker.clone(), path.clone(), limits));
+        let reserve_bytes = storage::reserve_bytes(&options);
+        watchers.spawn(disk::watch(broker.clone(), path.clone(), limits, reserve_bytes));
     }
     let (stop, _) = watch::channel(false);
     let (amqps, amqp): (Vec<_>, Vec<_>) = listeners.iter().partition(|(_, tls)| tls.is_some());

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinSet, spawn_blocking};
@@ -17,6 +18,9 @@ use crate::store::DataDir;
 
 /// A checkpoint is made when so many files of the log came since the last one.
 const CHECKPOINT_FILES: u32 = 2;
+
+/// So often it is looked whether the disk is short.
+const SHORT_LOOK: Duration = Duration::from_millis(500);
 
 /// An open data directory.
 #[derive(Debug)]
@@ -76,11 +80,22 @@ pub(super) async fn open(path: &Path, server: &Options, options: broker::Options
     Ok(Kept { store: Store { log, failed, keeping }, broker, lanes, is_new })
 }
 
-/// Makes a checkpoint whenever the log has grown enough.
+/// What the broker has to write, at most, before consumers can make room: the rest of the log until the next checkpoint,
+/// and what lies in memory and in the log only.
+pub(super) fn reserve_bytes(options: &Options) -> u64 {
+    u64::from(CHECKPOINT_FILES) * u64::from(options.log_file_bytes) + options.message_memory_bytes as u64
+}
+
+/// Makes a checkpoint whenever the log has grown enough; where the disk is short, whenever it frees something.
 async fn make_checkpoints(broker: Broker, log: Weak<LocalLog>, grown: Arc<Notify>) {
     loop {
-        grown.notified().await;
+        let has_grown = tokio::time::timeout(SHORT_LOOK, grown.notified()).await.is_ok();
         let Some(log) = log.upgrade() else { return };
+        let is_short = broker.alarms().disk();
+        log.be_sparing(is_short);
+        if !has_grown && !(is_short && log.can_shrink()) {
+            continue;
+        }
         let broker = broker.clone();
         match spawn_blocking(move || broker.checkpoint(&log)).await {
             Ok(Ok(())) => {}

@@ -413,6 +413,14 @@ impl<D: Disk> Log<D> {
         self.spares.extend(name);
     }
 
+    /// Removes the files that are kept to be used again.
+    pub(super) fn remove_spares(&mut self) -> io::Result<()> {
+        while let Some(spare) = self.spares.pop() {
+            self.disk.remove(&spare)?;
+        }
+        Ok(())
+    }
+
     fn begin_next(&mut self, number: u32, block_bytes: u32) -> io::Result<()> {
         if number != self.end.file() + 1 {
             return Err(io::Error::other("a block is in a file far ahead"));

@@ -49,8 +49,14 @@ struct State {
     urgent: bool,
     /// Files that nobody needs any more.
     retired: Vec<u32>,
-    /// Somebody waits in [`Writer::sync_all`].
-    sync_wanted: bool,
+    /// Somebody waits in [`Writer::sync_all`] for everything before this place.
+    sync_to: Position,
+    /// Files that are not needed are removed.
+    sparing: bool,
+    /// There may be some.
+    sparing_begins: bool,
+    /// A write waits for room on the disk.
+    is_full: bool,
     pool: Vec<Block>,
     closed: bool,
     /// The thread has ended, in whatever way.
@@ -102,7 +108,10 @@ impl Writer {
             bytes: 0,
             urgent: false,
             retired: Vec::new(),
-            sync_wanted: false,
+            sync_to: Position::default(),
+            sparing: false,
+            sparing_begins: false,
+            is_full: false,
             pool: Vec::new(),
             closed: false,
             ended: false,
@@ -181,21 +190,35 @@ impl Writer {
     /// # Errors
     /// The thread has ended before.
     pub fn wait_for(&self, position: Position) -> io::Result<()> {
-        self.wait_until(|| self.synced() >= position)
+        self.wait_until(false, || self.synced() >= position)
     }
 
     /// Waits until everything handed over so far is on disk for good, whatever the mode.
     ///
     /// # Errors
-    /// The thread has ended before.
+    /// The thread has ended before; `StorageFull`: it waits for room on the disk.
     pub fn sync_all(&self) -> io::Result<()> {
         let end = self.end();
-        self.shared.locked().sync_wanted = true;
+        {
+            let mut state = self.shared.locked();
+            state.sync_to = state.sync_to.max(end);
+        }
         self.shared.changed.notify_one();
-        self.wait_until(|| Position(self.shared.durable.load(Ordering::Acquire)) >= end)
+        self.wait_until(true, || Position(self.shared.durable.load(Ordering::Acquire)) >= end)
     }
 
-    fn wait_until(&self, is_so: impl Fn() -> bool) -> io::Result<()> {
+    /// From now on files that are not needed are removed, or are kept to be used again.
+    pub fn be_sparing(&self, is_sparing: bool) {
+        let mut state = self.shared.locked();
+        if state.sparing != is_sparing {
+            state.sparing = is_sparing;
+            state.sparing_begins |= is_sparing;
+            self.shared.changed.notify_one();
+        }
+    }
+
+    /// `gives_up`: when the disk is full.
+    fn wait_until(&self, gives_up: bool, is_so: impl Fn() -> bool) -> io::Result<()> {
         if is_so() {
             return Ok(());
         }
@@ -206,6 +229,9 @@ impl Writer {
             }
             if state.ended {
                 return Err(io::Error::other("the log has ended"));
+            }
+            if gives_up && state.is_full {
+                return Err(io::ErrorKind::StorageFull.into());
             }
             state = self.shared.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -246,7 +272,8 @@ impl Shared {
         recycle(&mut state.pool, blocks);
         let mut lazy_until = None;
         loop {
-            if !state.retired.is_empty() || state.sync_wanted {
+            let is_sync_wanted = state.sync_to > Position(self.durable.load(Ordering::Acquire));
+            if !state.retired.is_empty() || state.sparing_begins || is_sync_wanted {
                 mem::swap(blocks, &mut state.blocks);
                 state.bytes = 0;
                 state.urgent = false;
@@ -286,13 +313,15 @@ fn write_all<D: Disk>(mut log: Log<D>, shared: &Shared, files: Option<&FileMaker
         for group in blocks.chunk_by_mut(|(a, _), (b, _)| a.file() == b.file()) {
             write_group(&mut log, group, shared)?;
         }
-        let (retired, sync_wanted) = {
+        let (retired, sync_to, sparing) = {
             let mut state = shared.locked();
-            (mem::take(&mut state.retired), mem::take(&mut state.sync_wanted))
+            state.sparing_begins = false;
+            (mem::take(&mut state.retired), state.sync_to, state.sparing)
         };
         let now = Instant::now();
         match sync {
-            _ if sync_wanted => log.sync()?,
+            // Blocks that came meanwhile may lie before it: they are the next to be written.
+            _ if log.synced() < sync_to && sync_to <= log.end() => log.sync()?,
             SyncMode::Always => log.sync()?,
             SyncMode::Interval(_) if sync_at.is_some_and(|at| now >= at) => {
                 log.sync()?;
@@ -316,7 +345,7 @@ fn write_all<D: Disk>(mut log: Log<D>, shared: &Shared, files: Option<&FileMaker
             listener();
         }
         if let Some(files) = files {
-            files.look_after(&mut log)?;
+            files.look_after(&mut log, !sparing)?;
         }
     }
     log.sync()?;
@@ -327,16 +356,15 @@ fn write_all<D: Disk>(mut log: Log<D>, shared: &Shared, files: Option<&FileMaker
 /// Writes blocks of one file. A full disk is waited for: nothing is lost, and who publishes waits too.
 fn write_group<D: Disk>(log: &mut Log<D>, group: &mut [(Position, Block)], shared: &Shared) -> io::Result<()> {
     loop {
-        match log.write(group) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                let state = shared.locked();
-                if state.closed {
-                    return Err(error);
-                }
-                drop(shared.changed.wait_timeout(state, FULL_DISK_PAUSE));
-            }
-            other => return other,
+        let result = log.write(group);
+        let is_full = matches!(&result, Err(error) if error.kind() == io::ErrorKind::StorageFull);
+        let mut state = shared.locked();
+        state.is_full = is_full;
+        if !is_full || state.closed {
+            return result;
         }
+        shared.moved.notify_all();
+        drop(shared.changed.wait_timeout(state, FULL_DISK_PAUSE));
     }
 }
 
@@ -382,10 +410,13 @@ impl FileMaker {
     }
 
     /// Takes what was made, and orders the next. The file after the current one has its name early.
-    fn look_after<D: Disk>(&self, log: &mut Log<D>) -> io::Result<()> {
+    fn look_after<D: Disk>(&self, log: &mut Log<D>, keeps_spares: bool) -> io::Result<()> {
         match self.made.try_recv() {
             Ok(made) => log.spare_made(made.ok()),
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
+        }
+        if !keeps_spares {
+            return log.remove_spares();
         }
         log.name_next()?;
         if let Some(name) = log.wanted_spare()
