@@ -93,7 +93,7 @@ async fn make_checkpoints(broker: Broker, log: Weak<LocalLog>, grown: Arc<Notify
         let Some(log) = log.upgrade() else { return };
         let is_short = broker.alarms().disk();
         log.be_sparing(is_short);
-        if !has_grown && !(is_short && log.can_shrink()) {
+        if !(has_grown || is_short && log.can_shrink()) {
             continue;
         }
         let broker = broker.clone();
