@@ -10,6 +10,7 @@ use lapin::options::{BasicAckOptions, BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use rustix::process::Signal;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use crate::common::child::Lepus;
 use crate::common::client::next;
@@ -119,7 +120,8 @@ async fn a_full_disk_loses_nothing() {
     publisher.declare("q", durable, FieldTable::default()).await.expect("queue.declare-ok");
     publisher.confirms().await;
     let progress = Arc::new(Progress::default());
-    let publishing = tokio::spawn(publish(publisher, progress.clone()));
+    let mut publishing = JoinSet::new();
+    publishing.spawn(publish(publisher, progress.clone()));
     let mut read = 0;
     for round in 0..2 {
         progress.stops().await;
@@ -132,7 +134,7 @@ async fn a_full_disk_loses_nothing() {
     progress.is_over.store(true, Ordering::Release);
     progress.stops().await;
     read = drain(&uri, &progress, read).await;
-    publishing.await.expect("publishing goes on");
+    publishing.join_all().await;
     assert_eq!(drain(&uri, &progress, read).await, progress.confirmed());
     lepus.signal(Signal::TERM);
     let (status, log) = lepus.wait();
