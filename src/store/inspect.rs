@@ -177,7 +177,7 @@ impl Inspection {
         Ok(match next {
             Some(next) if next.header_is_whole && next.previous_end.file() == begun.number => next.previous_end,
             Some(_) => unknown,
-            None => end_of_newest(begun),
+            None => end_of_newest(begun).0,
         })
     }
 

@@ -185,6 +185,8 @@ impl<D: Disk> Log<D> {
         mut found: impl FnMut(Record<'_>),
     ) -> Result<(Self, Vec<Damage>), LogError> {
         let spare = format!("{}-spare", options.name);
+        // Names that a killed process gave may be in the system's cache only.
+        disk.sync().map_err(at("data directory"))?;
         let names = disk.list().map_err(at("data directory"))?;
         let mut numbers: Vec<u32> = names.iter().filter_map(|name| number_of(name, options.name)).collect();
         numbers.sort_unstable();
@@ -236,11 +238,19 @@ impl<D: Disk> Log<D> {
             }
         }
         if let Some(last) = current {
-            end = end_of_newest(&last);
+            let synced;
+            (end, synced) = end_of_newest(&last);
             emit(&last, end, options.name, &mut found, &mut damages);
-            // What a killed process left may be in the system's cache only, and is relied on from now on.
+            // What a killed process left may be in the system's cache only, and is relied on from now on. If a sync has
+            // failed, the system takes it for written: it is written once more.
             let name = file_name(options.name, last.number);
-            disk.open(&name).and_then(|file| file.sync()).map_err(at(&name))?;
+            let from = if synced > Position::new(last.number, FILE_HEADER as u32) { synced.offset() } else { 0 };
+            let doubtful = last.bytes.get(from as usize..end.offset() as usize).unwrap_or_default();
+            let write = |file: D::File| {
+                file.write_at(from.into(), &[IoSlice::new(doubtful)])?;
+                file.sync()
+            };
+            disk.open(&name).and_then(write).map_err(at(&name))?;
         }
 
         if end < replay_from && replay_from.offset() > FILE_HEADER as u32 {
@@ -262,7 +272,8 @@ impl<D: Disk> Log<D> {
                 // A full disk may have cut it short.
                 match file.length() {
                     Ok(length) if length != u64::from(options.file_bytes) => {
-                        disk.create(&name, options.file_bytes.into())
+                        let made = disk.create(&name, options.file_bytes.into());
+                        made.and_then(|file| disk.sync().map(|()| file))
                     }
                     Ok(_) => Ok(file),
                     Err(error) => Err(error),
@@ -358,10 +369,15 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Makes everything written last. An error means that nothing is known of it: the log is not to be used again.
+    /// Makes everything written last. An error, never of kind `StorageFull`, means that nothing is known of it: the
+    /// log is not to be used again.
     pub fn sync(&mut self) -> io::Result<()> {
         if self.synced != self.end {
-            self.file.sync()?;
+            // The system may take for written what it could not write: to try again would promise nothing.
+            self.file.sync().map_err(|error| match error.kind() {
+                io::ErrorKind::StorageFull => io::Error::other(error),
+                _ => error,
+            })?;
             self.synced = self.end;
         }
         Ok(())
@@ -625,8 +641,8 @@ pub(super) fn contents(bytes: Vec<u8>, node: [u8; 16], number: u32, name: String
 
 /// Where the log ends in its newest file. Every write was begun when the one before was synced, so what any block
 /// says of its time holds for all: what is unreadable behind that was never promised, and is the end. A block stands
-/// or falls there as a whole.
-pub(super) fn end_of_newest(begun: &Begun) -> Position {
+/// or falls there as a whole. Gives the end, and up to where it is known to be on disk for good.
+pub(super) fn end_of_newest(begun: &Begun) -> (Position, Position) {
     let place = |offset| Position::new(begun.number, offset);
     let mut scan = Scan::new(&begun.bytes, begun.number, FILE_HEADER);
     let mut bad = Vec::new();
@@ -636,7 +652,7 @@ pub(super) fn end_of_newest(begun: &Begun) -> Position {
         }
     }
     let synced = scan.synced;
-    bad.into_iter().find(|start| *start >= synced).unwrap_or(place(scan.at()))
+    (bad.into_iter().find(|start| *start >= synced).unwrap_or(place(scan.at())), synced)
 }
 
 /// Gives the records of a file to `found`, up to `end`; before that everything was promised. Tells where the last
