@@ -6,6 +6,7 @@ pub mod broker;
 #[doc(hidden)]
 pub mod cli;
 pub mod config;
+mod hashing;
 pub mod management;
 pub mod perf;
 pub mod replicate;

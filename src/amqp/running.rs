@@ -12,6 +12,7 @@ use super::outbound::Outbound;
 use super::reply::{Fault, NO_METHOD, Sin, octets, second_open};
 use super::report::Counted;
 use crate::broker::{Alarms, ChannelKey, Client, ConnectionState, Event, Outcome, Refusal};
+use crate::hashing::Hashing;
 use crate::wire::{Frame, FrameError, FrameKind, Method, ReplyCode, cut};
 
 /// See the module's documentation.
@@ -23,7 +24,7 @@ pub(super) struct Running {
     message_size_max: u64,
     /// Consumers of a channel at once.
     consumer_max: Option<u32>,
-    channels: HashMap<u16, Slot, foldhash::fast::RandomState>,
+    channels: HashMap<u16, Slot, Hashing>,
     channels_opened: u32,
     next_ticket: u64,
     heartbeats: Option<Heartbeats>,
@@ -516,10 +517,7 @@ fn not_open(ids: (u16, u16)) -> Fault {
     Fault::connection(ReplyCode::ChannelError, ids, "expected 'channel.open'")
 }
 
-fn open_channel(
-    channels: &mut HashMap<u16, Slot, foldhash::fast::RandomState>,
-    key: ChannelKey,
-) -> Option<&mut Channel> {
+fn open_channel(channels: &mut HashMap<u16, Slot, Hashing>, key: ChannelKey) -> Option<&mut Channel> {
     match channels.get_mut(&key.number) {
         Some(Slot::Open(channel)) if channel.key() == key => Some(channel),
         _ => None,

@@ -17,6 +17,7 @@ use super::receipts::Origin;
 use super::stored::{CHUNK_BYTES, Stored};
 use super::timers::Wheel;
 use super::vhost::{Exchange, Vhost};
+use crate::hashing::Hashing;
 use crate::replicate::{
     Chunk, ChunkPlace, Place, QueueState, Record, Records, RecoveredMessage, RecoveredQueue, Segments,
 };
@@ -251,9 +252,9 @@ impl BacklogKey {
 /// All that a lane holds.
 #[derive(Debug, Default)]
 pub(super) struct Backlogs {
-    by_key: HashMap<BacklogKey, Backlog, foldhash::fast::RandomState>,
+    by_key: HashMap<BacklogKey, Backlog, Hashing>,
     /// Those that the log knows.
-    by_number: HashMap<QueueId, BacklogKey, foldhash::fast::RandomState>,
+    by_number: HashMap<QueueId, BacklogKey, Hashing>,
     scratch: Scratch,
 }
 

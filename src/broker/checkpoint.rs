@@ -10,7 +10,7 @@ use super::Broker;
 use super::gathering::{Gathering, Part};
 use super::inbox::Op;
 use super::lane::Lane;
-use crate::replicate::{LocalLog, Record, Records};
+use crate::replicate::{BegunCheckpoint, LocalLog, Record, Records};
 
 /// A lane says this much in one turn.
 const BYTES_A_TURN: usize = 256 << 10;
@@ -19,20 +19,42 @@ const QUEUES_A_TURN: usize = 256;
 /// How often it is looked whether the lanes still run.
 const STOPPED_LOOK: Duration = Duration::from_millis(50);
 
+/// A checkpoint that the lanes were asked for.
+pub(super) struct Asked {
+    begun: BegunCheckpoint,
+    gathering: Arc<Gathering>,
+}
+
 impl Broker {
     /// Makes a checkpoint. Waits for all lanes and for the disk; not to be called where others wait.
     ///
     /// # Errors
     /// The disk's; the checkpoint before stands then.
     pub fn checkpoint(&self, log: &LocalLog) -> io::Result<()> {
+        let asked = self.ask_for_checkpoint(log);
+        self.finish_checkpoint(log, asked)
+    }
+
+    pub(super) fn ask_for_checkpoint(&self, log: &LocalLog) -> Asked {
         // Before the log is looked at: whatever is whole by now lies before.
-        let commits = &self.0.commits;
-        let begun = log.begin_checkpoint(commits.underway());
+        let begun = log.begin_checkpoint(self.0.commits.underway());
         let gathering = Arc::new(Gathering::default());
         gathering.said().lanes_left = self.lanes().len();
         for lane in self.lanes() {
             lane.send(self.system_mailbox(), vec![Op::Checkpoint { gathering: gathering.clone() }], 0);
         }
+        Asked { begun, gathering }
+    }
+
+    /// It can be finished without waiting for lanes.
+    #[cfg(test)]
+    pub(super) fn is_said(&self, asked: &Asked) -> bool {
+        asked.gathering.said().lanes_left == 0 && self.0.commits.underway().is_empty()
+    }
+
+    pub(super) fn finish_checkpoint(&self, log: &LocalLog, asked: Asked) -> io::Result<()> {
+        let Asked { begun, gathering } = asked;
+        let commits = &self.0.commits;
         let mut said = gathering.said();
         while said.lanes_left > 0 {
             // A lane that has ended says nothing.

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::hashing::Hashing;
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Commits {
     next: AtomicU64,
-    underway: Mutex<HashSet<u64>>,
+    underway: Mutex<HashSet<u64, Hashing>>,
     less: Condvar,
 }
 
@@ -20,7 +22,12 @@ impl Commits {
         Self { next: AtomicU64::new(now_ms << 20), underway: Mutex::default(), less: Condvar::new() }
     }
 
-    fn locked(&self) -> MutexGuard<'_, HashSet<u64>> {
+    /// Numbers below this one were given in former lives, whatever the clock says now.
+    pub(super) fn numbers_are_used(&self, end: u64) {
+        self.next.fetch_max(end, Ordering::Relaxed);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashSet<u64, Hashing>> {
         self.underway.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -9,6 +9,7 @@ use super::Broker;
 use super::event::QueueId;
 use super::inbox::Op;
 use super::lane::Lane;
+use crate::hashing::Hashing;
 use crate::replicate::{ChunkPlace, Runs, Segments};
 
 /// A chunk to be written anew.
@@ -47,7 +48,7 @@ impl Lane {
         }
         self.backlogs.chunks_in(files, &mut moves);
         // One place may be a page and kept: the page is the first, and has all that the other has.
-        let mut places = HashSet::new();
+        let mut places = HashSet::<_, Hashing>::default();
         moves.retain(|chunk| places.insert(chunk.from));
         // In the order in which they lie there.
         moves.sort_unstable_by_key(|chunk| chunk.from);

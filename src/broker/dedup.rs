@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::message::Message;
 use super::refusal::Refusal;
 use super::vhost::Exchange;
+use crate::hashing::Hashing;
 use crate::replicate::Record;
 use crate::wire::{Properties, RawTable, RawValue, Table, Value};
 
@@ -78,7 +79,7 @@ impl Id {
 pub(super) struct Seen {
     size_max: usize,
     ttl_ms: Option<u64>,
-    by_id: HashMap<Id, Sighting, foldhash::fast::RandomState>,
+    by_id: HashMap<Id, Sighting, Hashing>,
     /// The same ids, the oldest first.
     order: VecDeque<Id>,
 }
@@ -192,7 +193,7 @@ pub(super) fn cache_ttl_ms(headers: RawTable<'_>) -> Option<u64> {
 /// How far each producer has come: its last sequence number.
 #[derive(Debug, Default)]
 pub(super) struct Producers {
-    by_id: HashMap<Arc<[u8]>, Progress, foldhash::fast::RandomState>,
+    by_id: HashMap<Arc<[u8]>, Progress, Hashing>,
     /// Uses in order; only the last one of each producer counts.
     uses: VecDeque<(u64, Arc<[u8]>)>,
     used: u64,
@@ -320,7 +321,7 @@ pub(super) fn check_number(id: Option<RawValue<'_>>, sequence: Option<RawValue<'
 #[derive(Debug, Default)]
 pub(super) struct Duplicates {
     /// `x-message-deduplication`: the ids of the messages in the queue, waiting or unacked.
-    ids: Option<HashSet<Id, foldhash::fast::RandomState>>,
+    ids: Option<HashSet<Id, Hashing>>,
     producers: Producers,
 }
 
@@ -380,7 +381,7 @@ impl Duplicates {
     }
 }
 
-fn free(ids: &mut HashSet<Id, foldhash::fast::RandomState>, message: &Message) {
+fn free(ids: &mut HashSet<Id, Hashing>, message: &Message) {
     if let Some(id) = Id::of_message(message) {
         ids.remove(&id);
     }

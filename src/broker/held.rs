@@ -8,6 +8,7 @@ use super::commits::Underway;
 use super::effects::ConnKey;
 use super::event::{ChannelKey, Outcome, Reply};
 use super::mailbox::Mailbox;
+use super::queue::Queue;
 use super::receipts::Post;
 use crate::replicate::Position;
 
@@ -48,7 +49,7 @@ impl Countdown {
 }
 
 /// An answer to give.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Answering {
     /// A publish in confirm mode.
     Confirm { conn: ConnKey, to: ConfirmTo, accepted: bool },
@@ -56,6 +57,8 @@ pub(super) enum Answering {
     Commit { conn: Option<ConnKey>, countdown: Arc<Countdown> },
     /// A request that changed what is durable.
     Done { conn: ConnKey, reply: Reply, outcome: Box<Outcome> },
+    /// A queue was deleted: what is left of it is told behind the answer, to whoever consumed (M-15).
+    Deleted { to: Option<(ConnKey, Reply)>, messages: u32, queue: Option<Box<Queue>> },
     /// A dead letter of another lane's.
     Receipt { to: u16, receipt: Post },
     /// The connection may send more.
@@ -92,6 +95,10 @@ impl Held {
             Answering::Confirm { conn, .. } | Answering::Done { conn, .. } => *conn != gone,
             Answering::Commit { conn, .. } => {
                 *conn = conn.filter(|conn| *conn != gone);
+                true
+            }
+            Answering::Deleted { to, .. } => {
+                *to = to.filter(|(conn, _)| *conn != gone);
                 true
             }
             Answering::Receipt { .. } | Answering::Worked { .. } => true,

@@ -25,6 +25,7 @@ use super::refusal::Refusal;
 use super::timers::Wheel;
 use super::vhost::QueueHandle;
 use super::{Broker, Options};
+use crate::hashing::Hashing;
 use crate::replicate::{Place, Position, Record, Replicator};
 
 /// A turn hands events out after this many operations, so that a long inbox delays nobody.
@@ -37,9 +38,9 @@ const TIMERS_A_TURN: usize = 1024;
 struct Conn {
     key: ConnKey,
     /// Consumers, and holders of unacked messages, in this lane's queues.
-    owners: HashSet<(QueueId, OwnerKey), foldhash::fast::RandomState>,
+    owners: HashSet<(QueueId, OwnerKey), Hashing>,
     /// Queues that go with the connection.
-    exclusive: HashSet<QueueId, foldhash::fast::RandomState>,
+    exclusive: HashSet<QueueId, Hashing>,
 }
 
 /// Who asked to be looked at again.
@@ -63,8 +64,8 @@ pub struct Lane {
     index: u16,
     inbox: LaneHandle,
     broker: Broker,
-    pub(super) queues: HashMap<QueueId, Queue, foldhash::fast::RandomState>,
-    conns: HashMap<ConnectionId, Conn, foldhash::fast::RandomState>,
+    pub(super) queues: HashMap<QueueId, Queue, Hashing>,
+    conns: HashMap<ConnectionId, Conn, Hashing>,
     pub(super) timers: Wheel<Timer>,
     /// Delayed messages.
     pub(super) backlogs: Backlogs,
@@ -365,6 +366,14 @@ impl Lane {
             Answering::Confirm { conn, to, accepted } => self.fx.confirm(conn, to.channel, to.sequence, accepted),
             Answering::Done { conn, reply, outcome } => self.fx.done(conn, reply, Ok(*outcome)),
             Answering::Worked { from, bytes } => from.worked(bytes),
+            Answering::Deleted { to, messages, queue } => {
+                if let Some((conn, reply)) = to {
+                    self.fx.done(conn, reply, Ok(Outcome::Deleted { messages }));
+                }
+                if let Some(mut queue) = queue {
+                    queue.deleted(&mut self.fx);
+                }
+            }
             Answering::Receipt { to, receipt } => self.pass_operation(to, Op::Post(receipt), 0),
             Answering::Commit { conn, countdown } => {
                 if countdown.finished()
@@ -425,22 +434,17 @@ impl Lane {
     }
 
     fn delete(&mut self, conn: ConnKey, id: QueueId, reply: Option<Reply>, if_unused: bool, if_empty: bool) {
-        let result = match self.queues.get(&id) {
-            None => Ok(Outcome::Deleted { messages: 0 }),
-            Some(queue) => match queue.check_deletable(if_unused, if_empty) {
-                Ok(()) => Ok(Outcome::Deleted { messages: queue.messages() }),
-                Err(refusal) => Err(refusal),
-            },
-        };
-        let deleted = result.is_ok();
-        // The name is free before the answer goes out, and the answer goes before the cancels (M-15).
-        let removed = if deleted { self.take_queue(id) } else { None };
-        if let Some(reply) = reply {
-            self.fx.done(conn, reply, result);
+        let checked = self.queues.get(&id).map_or(Ok(()), |queue| queue.check_deletable(if_unused, if_empty));
+        if let Err(refusal) = checked {
+            return reply.into_iter().for_each(|reply| self.fx.done(conn, reply, Err(refusal.clone())));
         }
-        if let Some(mut queue) = removed {
-            queue.deleted(&mut self.fx);
+        // The name is free before the answer goes out, which waits until nothing brings the queue back.
+        let queue = self.take_queue(id).map(Box::new);
+        if let Some(written) = self.broker.0.keeper.pending() {
+            self.appended = self.replicator.after(written);
         }
+        let messages = queue.as_ref().map_or(0, |queue| queue.messages());
+        self.answer(Answering::Deleted { to: reply.map(|reply| (conn, reply)), messages, queue });
     }
 
     fn take_queue(&mut self, id: QueueId) -> Option<Queue> {
@@ -518,7 +522,9 @@ impl Lane {
         let of_channel = |(id, owner): &(QueueId, OwnerKey)| {
             channel.is_none() || self.queues.get(id).is_some_and(|queue| queue.owner_channel(*owner) == channel)
         };
-        conn.owners.iter().copied().filter(of_channel).collect()
+        let mut owners: Vec<_> = conn.owners.iter().copied().filter(of_channel).collect();
+        owners.sort_unstable_by_key(|(id, owner)| (*id, owner.0));
+        owners
     }
 
     fn channel_closed(&mut self, connection: ConnectionId, channel: ChannelKey, now_ms: u64) {

@@ -147,7 +147,10 @@ impl Lane {
     /// By number; exchanges that hold messages are among them.
     pub(super) fn durable_queues(&self) -> Vec<QueueId> {
         let durable = self.queues.iter().filter(|(_, queue)| queue.handle().options.durable);
-        durable.map(|(id, _)| *id).chain(self.backlogs.numbers()).collect()
+        let mut ids: Vec<QueueId> = durable.map(|(id, _)| *id).chain(self.backlogs.numbers()).collect();
+        // A lane does the same whenever the same happens: simulations rely on it.
+        ids.sort_unstable();
+        ids
     }
 
     pub(super) fn checkpoint_queue(&mut self, id: QueueId, records: &mut Records) {

@@ -49,6 +49,8 @@ mod reply_to;
 mod reports;
 mod request;
 mod route;
+#[cfg(test)]
+mod sim;
 mod stored;
 mod timers;
 mod trace;
@@ -73,6 +75,7 @@ use self::queue::{Load, Queue};
 use self::reply_to::Requesters;
 use self::vhost::Vhosts;
 use crate::auth::Auth;
+use crate::hashing::Hashing;
 use crate::replicate::{InMemory, OnDurable, Replicator};
 
 pub use self::client::Client;
@@ -153,7 +156,7 @@ struct Shared {
     connections_made: AtomicU64,
     /// In whose name the broker itself sends operations to lanes.
     system: Arc<Mailbox>,
-    connections: DashMap<ConnectionId, Connected, foldhash::fast::RandomState>,
+    connections: DashMap<ConnectionId, Connected, Hashing>,
     alarms: AtomicU8,
     requesters: Requesters,
     parameters: parameter::Registry,
@@ -338,6 +341,12 @@ impl Broker {
         if let Some(loader) = self.0.loader.get() {
             loader.rewrite(moves, lane);
         }
+    }
+
+    /// Reads what lanes wait for, where there is no thread to do so.
+    #[cfg(test)]
+    fn read_loads(&self) {
+        self.0.loader.get().into_iter().for_each(Loader::work_off);
     }
 
     fn next_connection(&self) -> ConnectionId {

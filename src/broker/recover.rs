@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 
 use thiserror::Error;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::Broker;
 use super::backlog::FormerBacklog;
@@ -18,11 +18,12 @@ use super::kept;
 use super::kept_definitions::{
     AUTO_DELETE, BINDING, EXCHANGE, INTERNAL, NUMBERED, QUEUE, SYSTEM, TO_EXCHANGE, TO_QUEUE,
 };
-use super::loader::Loader;
+use super::loader::{Loader, is_damage};
 use super::message::Message;
 use super::queue::QueueOptions;
 use super::refusal::Refusal;
 use super::vhost::{Destination, Exchange, ExchangeDefinition, QueueHandle, Vhost};
+use crate::hashing::Hashing;
 use crate::replicate::{Chunk, LocalLog, MessageBytes, Recovered, RecoveredMessage, RecoveredQueue, Segments};
 use crate::wire::Table;
 
@@ -36,6 +37,9 @@ pub enum RecoverError {
     /// The system gives no thread.
     #[error("no thread to read with: {0}")]
     Thread(#[from] io::Error),
+    /// The disk fails.
+    #[error("messages cannot be read: {0}")]
+    Read(io::Error),
     /// Users, vhosts, policies or parameters are refused.
     #[error("definitions in the log are refused: {0}")]
     System(#[from] DefinitionsError),
@@ -91,25 +95,35 @@ impl<'a> KeptExchange<'a> {
     }
 }
 
-/// The messages of these chunks that are wanted.
-fn read_chunks(
-    name: &str,
-    chunks: &[Chunk],
-    content: &RecoveredQueue<Option<Message>>,
-    segments: &Segments,
-) -> Vec<RecoveredMessage<Option<Message>>> {
-    let mut read = Vec::new();
-    for chunk in chunks {
-        let result = segments.read(chunk.place, |place, message| {
-            if chunk.members.contains(place.seq) {
-                read.push(content.with_counts(place.seq, place.expires_ms, message_of(&message)));
+/// Reads chunks, as long as the disk lets it.
+struct ChunkReader<'a> {
+    segments: &'a Segments,
+    failed: Option<io::Error>,
+}
+
+impl ChunkReader<'_> {
+    /// The messages of these chunks that are wanted.
+    fn read(
+        &mut self,
+        name: &str,
+        chunks: &[Chunk],
+        content: &RecoveredQueue<Option<Message>>,
+    ) -> Vec<RecoveredMessage<Option<Message>>> {
+        let mut read = Vec::new();
+        for chunk in chunks {
+            let result = self.segments.read(chunk.place, |place, message| {
+                if chunk.members.contains(place.seq) {
+                    read.push(content.with_counts(place.seq, place.expires_ms, message_of(&message)));
+                }
+            });
+            match result {
+                Ok(()) => {}
+                Err(error) if is_damage(&error) => error!(name, %error, "messages cannot be read: they are lost"),
+                Err(error) => self.failed = Some(error),
             }
-        });
-        if let Err(error) = result {
-            tracing::error!(name, %error, "messages cannot be read: they are lost");
         }
+        read
     }
-    read
 }
 
 /// A message from the log; what cannot be read there was damaged before it was written.
@@ -121,7 +135,8 @@ impl Broker {
     /// Takes up what the log has kept, and keeps what changes from now on. To be called before anybody else knows the
     /// broker.
     pub fn recover(&self, recovered: Recovered<Option<Message>>, log: &LocalLog) -> Result<(), RecoverError> {
-        let Recovered { definitions, mut queues, .. } = recovered;
+        let Recovered { definitions, mut queues, transactions_end, .. } = recovered;
+        self.0.commits.numbers_are_used(transactions_end);
         let of_kind = |kind: u8| definitions.iter().filter(move |(key, _)| key.first() == Some(&kind));
         for (_, json) in of_kind(SYSTEM) {
             self.import_definitions(&String::from_utf8_lossy(json))?;
@@ -137,12 +152,13 @@ impl Broker {
             of_queues.chain(exchanges.iter().filter_map(|exchange| exchange.number)).chain(queues.keys().copied());
         self.0.keeper.numbers_are_used(numbers.max().map_or(0, |last| last + 1));
         let exchanges: Vec<_> = exchanges.into_iter().filter_map(|kept| self.recover_exchange(kept)).collect();
-        let mut handles = std::collections::HashMap::new();
+        let mut reader = ChunkReader { segments: log.segments(), failed: None };
+        let mut handles = std::collections::HashMap::default();
         for (key, value) in of_kind(QUEUE) {
             let id = Parts(&key[1..]).number().ok_or_else(unreadable("a queue"))?;
             let content = queues.remove(&id).unwrap_or_default();
             let handle =
-                self.recover_queue(QueueId(id), value, content, log.segments()).ok_or_else(unreadable("a queue"))?;
+                self.recover_queue(QueueId(id), value, content, &mut reader).ok_or_else(unreadable("a queue"))?;
             handles.extend(handle.map(|handle| (id, handle)));
         }
         for (key, _) in of_kind(BINDING) {
@@ -154,14 +170,20 @@ impl Broker {
                 seen.lock().unwrap_or_else(PoisonError::into_inner).recover(&content.notes());
             }
             if exchange.options.delays {
-                self.hold_again(vhost, exchange, content, log.segments());
+                self.hold_again(vhost, exchange, content, &mut reader);
             }
+        }
+        if let Some(error) = reader.failed {
+            return Err(RecoverError::Read(error));
         }
         // What has no queue any more.
         for chunk in queues.values().flat_map(|queue| queue.chunks.iter()) {
             log.segments().give_up(chunk.place);
         }
-        let loader = Loader::start(log.segments().clone(), self.system_mailbox().clone())?;
+        let loader = Loader::new(log.segments().clone(), self.system_mailbox().clone());
+        if log.has_threads() {
+            loader.start()?;
+        }
         let _ = self.0.loader.set(loader);
         self.0.keeper.start(log.journal());
         for (vhost, exchange, _) in
@@ -199,10 +221,10 @@ impl Broker {
         vhost: &Arc<Vhost>,
         exchange: &Arc<Exchange>,
         content: RecoveredQueue<Option<Message>>,
-        segments: &Segments,
+        reader: &mut ChunkReader<'_>,
     ) {
         let chunks: Vec<Chunk> = content.chunks.iter().cloned().collect();
-        let read = read_chunks(&exchange.name, &chunks, &content, segments);
+        let read = reader.read(&exchange.name, &chunks, &content);
         let former = FormerBacklog { vhost: vhost.clone(), exchange: exchange.clone(), content, read };
         let lane = self.lane(self.lane_of_exchange(exchange));
         lane.send(self.system_mailbox(), vec![Op::HoldAgain(Box::new(former))], OPERATION_BYTES);
@@ -213,7 +235,7 @@ impl Broker {
         id: QueueId,
         value: &[u8],
         content: RecoveredQueue<Option<Message>>,
-        segments: &Segments,
+        reader: &mut ChunkReader<'_>,
     ) -> Option<Option<Arc<QueueHandle>>> {
         let mut value = Parts(value);
         let flags = value.byte()?;
@@ -223,7 +245,7 @@ impl Broker {
         let named = vhost.queue_named(name);
         let auto_delete = flags & AUTO_DELETE != 0;
         let handle = QueueOptions::parse(&named, true, None, auto_delete, false, arguments)
-            .and_then(|options| self.put_queue(&vhost, id, name, options, content, segments));
+            .and_then(|options| self.put_queue(&vhost, id, name, options, content, reader));
         match handle {
             Ok(handle) => Some(Some(handle)),
             Err(refusal) => {
@@ -240,7 +262,7 @@ impl Broker {
         name: &str,
         options: QueueOptions,
         content: RecoveredQueue<Option<Message>>,
-        segments: &Segments,
+        reader: &mut ChunkReader<'_>,
     ) -> Result<Arc<QueueHandle>, Refusal> {
         let (handle, _) = vhost.find_or_create_queue(name, events::INTERNAL, || {
             let lanes = self.lanes().len().max(1) as u64;
@@ -251,8 +273,8 @@ impl Broker {
             let handle = Arc::new(QueueHandle::new(key, name.into(), vhost, Arc::new(options), in_force));
             let mut queue = self.new_queue(handle.clone());
             let (at_once, paged) = queue.split(&content);
-            paged.iter().for_each(|chunk| segments.want_again(chunk.place));
-            let read = read_chunks(name, &at_once, &content, segments);
+            paged.iter().for_each(|chunk| reader.segments.want_again(chunk.place));
+            let read = reader.read(name, &at_once, &content);
             queue.recover(content, read, paged);
             let operation = Op::Create { queue: Box::new(queue), written: None };
             self.lane(key.lane).send(self.system_mailbox(), vec![operation], OPERATION_BYTES);
@@ -262,7 +284,11 @@ impl Broker {
     }
 
     /// One whose ends are gone went with them.
-    fn recover_binding(&self, key: &[u8], queues: &std::collections::HashMap<u64, Arc<QueueHandle>>) -> Option<()> {
+    fn recover_binding(
+        &self,
+        key: &[u8],
+        queues: &std::collections::HashMap<u64, Arc<QueueHandle>, Hashing>,
+    ) -> Option<()> {
         let mut key = Parts(key);
         let (vhost, source) = (key.text()?, key.text()?);
         let vhost = self.vhost(vhost);

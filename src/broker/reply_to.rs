@@ -11,6 +11,7 @@ use dashmap::DashMap;
 use super::event::{ChannelKey, Delivery, Event, OwnerKey, QueueId, QueueKey, Source};
 use super::mailbox::Mailbox;
 use super::message::Message;
+use crate::hashing::Hashing;
 
 /// The pseudo-queue.
 pub(super) const REPLY_TO: &str = "amq.rabbitmq.reply-to";
@@ -58,7 +59,7 @@ impl Requester {
 /// All requesters of a broker, whatever their vhost.
 #[derive(Debug, Default)]
 pub(super) struct Requesters {
-    by_token: DashMap<Token, Arc<Requester>, foldhash::fast::RandomState>,
+    by_token: DashMap<Token, Arc<Requester>, Hashing>,
 }
 
 /// Where a publish to an opaque name leads.

@@ -12,6 +12,7 @@ use super::exchange::Routable;
 use super::recent_history;
 use super::reply_to::Requester;
 use super::vhost::{Destination, Exchange, QueueHandle, Vhost};
+use crate::hashing::Hashing;
 
 /// Routes a connection remembers; beyond that it starts over.
 const CACHED_ROUTES_MAX: usize = 1024;
@@ -312,7 +313,7 @@ impl CachedRoute {
 #[derive(Debug, Default)]
 pub(super) struct RouteCache {
     last: Option<(Box<[u8]>, CachedRoute)>,
-    by_address: HashMap<Box<[u8]>, CachedRoute, foldhash::fast::RandomState>,
+    by_address: HashMap<Box<[u8]>, CachedRoute, Hashing>,
 }
 
 impl RouteCache {

@@ -24,6 +24,7 @@ use super::policy::{InForce, Policies};
 use super::queue::{QueueOptions, QueueSettings, QueueType, check_same_argument, check_same_flag};
 use super::recent_history::RecentHistory;
 use super::refusal::{Named, Refusal};
+use crate::hashing::Hashing;
 use crate::wire::{Table, Value};
 
 /// A queue as everybody but its lane sees it.
@@ -297,8 +298,8 @@ pub struct VhostSettings {
 pub struct Vhost {
     name: Arc<str>,
     settings: RwLock<VhostSettings>,
-    exchanges: DashMap<Arc<str>, Arc<Exchange>, foldhash::fast::RandomState>,
-    queues: DashMap<Arc<str>, Arc<QueueHandle>, foldhash::fast::RandomState>,
+    exchanges: DashMap<Arc<str>, Arc<Exchange>, Hashing>,
+    queues: DashMap<Arc<str>, Arc<QueueHandle>, Hashing>,
     policies: ArcSwap<Policies>,
     parameters: Parameters,
     events: Arc<Events>,

@@ -11,7 +11,7 @@ use super::journal::{JOURNAL, Journal, Written};
 use super::recovery::{self, Opened, Recovered};
 use super::segments::Segments;
 use super::{MessageBytes, Position, Record, Replicator};
-use crate::store::{Block, DirLock, Disk, LogError, LogOptions, OnSynced, SyncMode, Writer};
+use crate::store::{Block, DirLock, Disk, Log, LogError, LogOptions, OnSynced, SyncMode, Writer};
 
 /// A block is sent off when it is so long, though the lane's turn is not over.
 const BLOCK_BYTES: u32 = 1 << 20;
@@ -28,6 +28,31 @@ pub struct LocalOptions {
     pub sync: SyncMode,
     /// Tells the files of one data directory from those of another.
     pub node: [u8; 16],
+}
+
+/// Who writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Threads {
+    /// A thread for the log, one for the segments.
+    Own,
+    /// Whoever calls [`LocalLog::step`].
+    #[cfg(test)]
+    None,
+}
+
+impl Threads {
+    pub(super) fn start<D: Disk>(
+        self,
+        log: Log<D>,
+        sync: SyncMode,
+        failed: impl FnOnce(io::Error) + Send + 'static,
+    ) -> io::Result<(Writer, Option<JoinHandle<()>>)> {
+        match self {
+            Self::Own => Writer::start(log, sync, failed).map(|(writer, thread)| (writer, Some(thread))),
+            #[cfg(test)]
+            Self::None => Ok((Writer::by_hand(log, sync, failed), None)),
+        }
+    }
 }
 
 /// The log of this node, open. Lanes and the journal write to it; it ends when it is dropped.
@@ -65,16 +90,38 @@ impl LocalLog {
         make: impl FnMut(MessageBytes<'_>) -> M,
         failed: impl Fn(io::Error) + Clone + Send + 'static,
     ) -> Result<(Self, Recovered<M>), LogError> {
+        Self::open_with(Threads::Own, disk, lock, options, make, failed)
+    }
+
+    /// As [`Self::open`], without threads: nothing is written but in [`Self::step`], and where somebody waits for it.
+    #[cfg(test)]
+    pub(crate) fn by_hand<D: Disk, M: Clone>(
+        disk: Arc<D>,
+        options: LocalOptions,
+        make: impl FnMut(MessageBytes<'_>) -> M,
+        failed: impl Fn(io::Error) + Clone + Send + 'static,
+    ) -> Result<(Self, Recovered<M>), LogError> {
+        Self::open_with(Threads::None, disk, None, options, make, failed)
+    }
+
+    fn open_with<D: Disk, M: Clone>(
+        threads: Threads,
+        disk: Arc<D>,
+        lock: Option<DirLock>,
+        options: LocalOptions,
+        make: impl FnMut(MessageBytes<'_>) -> M,
+        failed: impl Fn(io::Error) + Clone + Send + 'static,
+    ) -> Result<(Self, Recovered<M>), LogError> {
         let log_options =
             LogOptions { name: "log", file_bytes: options.file_bytes, prewritten: true, node: options.node };
         let Opened { log, recovered, checkpoint, first_file, segment } = recovery::recover(&disk, log_options, make)?;
         let io_error = |error| LogError::of("data directory", error);
         let places = recovered.chunks().collect::<Vec<_>>().into_iter();
         let (segments, segments_thread) =
-            Segments::open(disk.clone(), log_options, segment, places, failed.clone()).map_err(io_error)?;
+            Segments::open(threads, disk.clone(), log_options, segment, places, failed.clone()).map_err(io_error)?;
         // What was recovered lies before.
         let replay_from = log.end();
-        let (writer, thread) = Writer::start(log, options.sync, failed).map_err(io_error)?;
+        let (writer, thread) = threads.start(log, options.sync, failed).map_err(io_error)?;
         let mut first = writer.block(JOURNAL);
         first.record(Record::Start.kind(), |out| Record::Start.encode(out));
         writer.submit(first, false);
@@ -83,8 +130,25 @@ impl LocalLog {
             Box::new(move |number, replay_from, records: &Records| records.write(&*disk, number, node, replay_from));
         let checkpoints =
             Mutex::new(Checkpoints { number: checkpoint, replay_from, whole: Vec::new(), first_file, write });
-        let threads = vec![thread, segments_thread];
+        let threads = [thread, segments_thread].into_iter().flatten().collect();
         Ok((Self { writer, segments, checkpoints, _lock: lock, threads }, recovered))
+    }
+
+    /// What is written is written by threads of its own.
+    pub(crate) fn has_threads(&self) -> bool {
+        !self.threads.is_empty()
+    }
+
+    /// Writes what was handed over to the log.
+    #[cfg(test)]
+    pub(crate) fn step(&self) {
+        self.writer.step();
+    }
+
+    /// What was handed over so far, and what of it is kept.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> (Written, Written) {
+        (Written(self.writer.end()), Written(self.writer.synced()))
     }
 
     /// Where messages lie that the log need not keep.

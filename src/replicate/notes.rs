@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::hashing::Hashing;
+
 #[derive(Debug)]
 struct Note {
     value: u64,
@@ -15,7 +17,7 @@ struct Note {
 /// What one of them remembers: of each key the greatest value, if all lanes that were to note it have.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    by_key: HashMap<Box<[u8]>, Note>,
+    by_key: HashMap<Box<[u8]>, Note, Hashing>,
 }
 
 impl Notes {

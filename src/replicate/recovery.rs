@@ -8,6 +8,7 @@ use super::record::{MessageBytes, Place, QUEUE, QueueState, Record};
 use super::runs::Runs;
 use super::segments::{ChunkPlace, Chunks, SEGMENT};
 use super::transactions::{Removed, Transactions, Whole};
+use crate::hashing::Hashing;
 use crate::store::{self, CHECKPOINT, Damage, Disk, Log, LogError, LogOptions, read_checkpoint};
 
 /// A message of a queue.
@@ -134,11 +135,13 @@ pub struct Recovered<M> {
     /// Definitions by key.
     pub definitions: BTreeMap<Box<[u8]>, Box<[u8]>>,
     /// Queues by number, also of such as have no definition any more.
-    pub queues: HashMap<u64, RecoveredQueue<M>>,
+    pub queues: HashMap<u64, RecoveredQueue<M>, Hashing>,
     /// What could not be read though it was promised.
     pub damages: Vec<Damage>,
     /// Messages that were in files which are not there any more: a queue's number, and theirs.
     pub lost: Vec<(u64, Runs)>,
+    /// Greater than the number of any transaction that the log speaks of.
+    pub transactions_end: u64,
     transactions: Transactions,
 }
 
@@ -146,9 +149,10 @@ impl<M: Clone> Recovered<M> {
     pub(super) fn new() -> Self {
         Self {
             definitions: BTreeMap::new(),
-            queues: HashMap::new(),
+            queues: HashMap::default(),
             damages: Vec::new(),
             lost: Vec::new(),
+            transactions_end: 0,
             transactions: Transactions::default(),
         }
     }
@@ -214,6 +218,7 @@ impl<M: Clone> Recovered<M> {
     /// missing may be the damage, and a message too many is better than one too few.
     pub(super) fn roll_back(&mut self, is_damaged: bool) {
         let transactions = std::mem::take(&mut self.transactions);
+        self.transactions_end = transactions.numbers_end();
         if !is_damaged {
             transactions.never_committed().for_each(|(queue, seq)| self.remove((queue, seq, seq)));
         }
@@ -304,7 +309,7 @@ pub(super) fn recover<D: Disk, M: Clone>(
     }
     recovered.roll_back(!damages.is_empty());
     recovered.damages = damages;
-    let wanted: HashSet<u32> = recovered.chunks().map(|place| place.position.file()).collect();
+    let wanted: HashSet<u32, Hashing> = recovered.chunks().map(|place| place.position.file()).collect();
     for file in &wanted {
         if !store::is_there(&**disk, &store::file_name(SEGMENT, *file), options.node)? {
             recovered.give_up(*file);
@@ -316,7 +321,7 @@ pub(super) fn recover<D: Disk, M: Clone>(
 }
 
 /// Removes segment files that nobody wants anything of. Gives the number of the next one.
-fn remove_unwanted<D: Disk>(disk: &D, node: [u8; 16], wanted: &HashSet<u32>) -> Result<u32, LogError> {
+fn remove_unwanted<D: Disk>(disk: &D, node: [u8; 16], wanted: &HashSet<u32, Hashing>) -> Result<u32, LogError> {
     let failed = |file: &str| {
         let file = file.to_owned();
         move |error| LogError::of(file, error)

@@ -6,9 +6,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
+use super::local::Threads;
 use super::record::{MessageBytes, Place, Record};
 use super::runs::Runs;
+use crate::hashing::Hashing;
 use crate::store::{self, Block, Disk, DiskFile as _, Log, LogOptions, Reader, SyncMode, Writer};
 
 /// Files of which no more than this part is wanted are to be written anew.
@@ -191,7 +194,7 @@ impl<D: Disk> ReadChunk for On<D> {
 struct Shared {
     writer: Writer,
     reader: Box<dyn ReadChunk>,
-    files: Mutex<HashMap<u32, File>>,
+    files: Mutex<HashMap<u32, File, Hashing>>,
 }
 
 /// A segment file.
@@ -200,7 +203,7 @@ struct File {
     /// In bytes.
     length: u64,
     /// Chunks that somebody wants, by offset: length, and how many want it.
-    wanted: HashMap<u32, (u32, u32)>,
+    wanted: HashMap<u32, (u32, u32), Hashing>,
     /// Sum of their lengths.
     wanted_bytes: u64,
 }
@@ -236,16 +239,17 @@ pub struct Segments(Arc<Shared>);
 impl Segments {
     /// Begins to write in file `number`, greater than any there is. `old` are the chunks that are there and wanted.
     pub(super) fn open<D: Disk>(
+        threads: Threads,
         disk: Arc<D>,
         options: LogOptions,
         number: u32,
         old: impl Iterator<Item = ChunkPlace>,
         failed: impl FnOnce(io::Error) + Send + 'static,
-    ) -> io::Result<(Self, std::thread::JoinHandle<()>)> {
+    ) -> io::Result<(Self, Option<JoinHandle<()>>)> {
         let options = LogOptions { name: SEGMENT, prewritten: false, ..options };
         let log = Log::begin(disk.clone(), options, number)?;
-        let (writer, thread) = Writer::start(log, SyncMode::Never, failed)?;
-        let mut files: HashMap<u32, File> = HashMap::new();
+        let (writer, thread) = threads.start(log, SyncMode::Never, failed)?;
+        let mut files: HashMap<u32, File, Hashing> = HashMap::default();
         for place in old {
             files.entry(place.position.file()).or_default().want(place);
         }
@@ -256,7 +260,7 @@ impl Segments {
         Ok((Self(Arc::new(Shared { writer, reader, files: Mutex::new(files) })), thread))
     }
 
-    fn files(&self) -> MutexGuard<'_, HashMap<u32, File>> {
+    fn files(&self) -> MutexGuard<'_, HashMap<u32, File, Hashing>> {
         self.0.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -361,6 +365,12 @@ impl Segments {
 
     pub(super) fn close(&self) {
         self.0.writer.close();
+    }
+
+    /// Writes what was handed over, where there is no thread to do so.
+    #[cfg(test)]
+    pub(crate) fn step(&self) {
+        self.0.writer.step();
     }
 }
 

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::record::Place;
+use crate::hashing::Hashing;
 
 /// `queue, first, last` of messages that are gone.
 pub(super) type Removed = (u64, u64, u64);
@@ -34,18 +35,22 @@ struct Unfinished {
 #[derive(Debug, Default)]
 pub(super) struct Transactions {
     /// Known to be whole, wherever their parts are.
-    whole: HashSet<u64>,
+    whole: HashSet<u64, Hashing>,
     /// By the source that is in the middle of a part: the transaction, and how many parts it has.
-    open: HashMap<u32, (u64, u16)>,
-    unfinished: HashMap<u64, Unfinished>,
+    open: HashMap<u32, (u64, u16), Hashing>,
+    unfinished: HashMap<u64, Unfinished, Hashing>,
+    /// Greater than the number of any.
+    end: u64,
 }
 
 impl Transactions {
     pub(super) fn is_whole(&mut self, transaction: u64) {
+        self.end = self.end.max(transaction.saturating_add(1));
         self.whole.insert(transaction);
     }
 
     pub(super) fn begin(&mut self, source: u32, transaction: u64, parts: u16) {
+        self.end = self.end.max(transaction.saturating_add(1));
         self.open.remove(&source);
         if !self.whole.contains(&transaction) {
             self.open.insert(source, (transaction, parts));
@@ -105,6 +110,11 @@ impl Transactions {
                 false
             }
         }
+    }
+
+    /// Greater than the number of any that the log speaks of.
+    pub(super) fn numbers_end(&self) -> u64 {
+        self.end
     }
 
     /// The log has been read. Gives the places of messages that came with transactions of which parts are missing.

@@ -9,7 +9,7 @@ mod inspect;
 mod log;
 mod reader;
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 #[cfg(test)]
 mod tests;
 mod writer;

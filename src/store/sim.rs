@@ -1,7 +1,8 @@
 //! A disk in memory that forgets what was not synced, tears writes and fails on demand, all under a seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, IoSlice};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::rngs::StdRng;
@@ -12,7 +13,7 @@ use super::disk::{Disk, DiskFile};
 /// What a disk writes at once.
 const SECTOR: usize = 512;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Content {
     /// What a crash leaves for sure.
     synced: Vec<u8>,
@@ -30,7 +31,7 @@ enum NameChange {
     Remove(String),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct State {
     random: StdRng,
     files: BTreeMap<FileId, Content>,
@@ -41,26 +42,30 @@ struct State {
     operations: u64,
     /// Everything fails from this operation on.
     fails_from: Option<(u64, ErrorKind)>,
+    /// These fail, and those behind them do not.
+    fails_once: BTreeMap<u64, ErrorKind>,
+    /// There is no room from one operation to another.
+    full: Range<u64>,
     /// The process that had it is dead; its handles do nothing.
     life: u64,
 }
 
 /// See the module's documentation.
 #[derive(Clone, Debug)]
-pub(super) struct SimDisk {
+pub(crate) struct SimDisk {
     state: Arc<Mutex<State>>,
     life: u64,
 }
 
 /// A file of a [`SimDisk`].
 #[derive(Debug)]
-pub(super) struct SimFile {
+pub(crate) struct SimFile {
     disk: SimDisk,
     id: FileId,
 }
 
 impl SimDisk {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let state = State {
             random: StdRng::seed_from_u64(seed),
             files: BTreeMap::new(),
@@ -70,6 +75,8 @@ impl SimDisk {
             next_file: 0,
             operations: 0,
             fails_from: None,
+            fails_once: BTreeMap::new(),
+            full: 0..0,
             life: 0,
         };
         Self { state: Arc::new(Mutex::new(state)), life: 0 }
@@ -86,26 +93,90 @@ impl SimDisk {
             return Err(io::Error::other("the process is dead"));
         }
         state.operations += 1;
+        let now = state.operations;
         match state.fails_from {
-            Some((from, kind)) if state.operations > from => Err(kind.into()),
-            _ => Ok(state),
+            Some((from, kind)) if now > from => Err(kind.into()),
+            _ => match state.fails_once.remove(&now) {
+                Some(kind) => Err(kind.into()),
+                None => Ok(state),
+            },
         }
     }
 
+    /// As [`Self::begin`], for what needs room.
+    fn begin_to_fill(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.begin()?;
+        match state.full.contains(&state.operations) {
+            true => Err(ErrorKind::StorageFull.into()),
+            false => Ok(state),
+        }
+    }
+
+    /// For what happens though the operation fails.
+    fn alive(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.locked();
+        if state.life == self.life { Ok(state) } else { Err(io::Error::other("the process is dead")) }
+    }
+
     /// Operations so far.
-    pub(super) fn operations(&self) -> u64 {
+    pub(crate) fn operations(&self) -> u64 {
         self.locked().operations
     }
 
     /// After this many more operations all fail.
-    pub(super) fn fail_after(&self, operations: u64, kind: ErrorKind) {
+    pub(crate) fn fail_after(&self, operations: u64, kind: ErrorKind) {
         let mut state = self.locked();
         state.fails_from = Some((state.operations + operations, kind));
     }
 
+    /// The operation that comes after so many more fails.
+    pub(crate) fn fail_once_after(&self, operations: u64, kind: ErrorKind) {
+        let mut state = self.locked();
+        let at = state.operations + operations + 1;
+        state.fails_once.insert(at, kind);
+    }
+
+    /// After so many more operations there is no room for so many.
+    pub(crate) fn fill_after(&self, operations: u64, length: u64) {
+        let mut state = self.locked();
+        let from = state.operations + operations;
+        state.full = from..from + length;
+    }
+
+    /// All operations fail by now.
+    pub(crate) fn is_off(&self) -> bool {
+        let state = self.locked();
+        state.fails_from.is_some_and(|(from, _)| state.operations >= from)
+    }
+
+    /// No faults from now on but those asked for again.
+    pub(crate) fn heal(&self) {
+        self.locked().heal();
+    }
+
+    /// The same disk again, with a life of its own.
+    pub(crate) fn fork(&self) -> Self {
+        Self { state: Arc::new(Mutex::new(self.locked().clone())), life: self.life }
+    }
+
+    /// The process dies, and what it wrote is in the system's hands. Gives the disk as the next process finds it.
+    pub(crate) fn kill(&self) -> Self {
+        let mut state = self.locked();
+        state.heal();
+        state.life += 1;
+        Self { state: self.state.clone(), life: state.life }
+    }
+
+    /// Names of files, and how many bytes each has.
+    pub(crate) fn lengths(&self) -> Vec<(String, usize)> {
+        let state = self.locked();
+        let length = |id| state.files.get(id).map_or(0, |content: &Content| content.seen.len());
+        state.names.iter().map(|(name, id)| (name.clone(), length(id))).collect()
+    }
+
     /// The machine loses power: of what was not synced, any sectors of any writes are there and the others are not;
     /// of the changes to names, the first so many. Gives the disk as the next process finds it.
-    pub(super) fn crash(&self) -> Self {
+    pub(crate) fn crash(&self) -> Self {
         let mut guard = self.locked();
         let state = &mut *guard;
         let kept = state.random.random_range(0..=state.unsynced_names.len());
@@ -118,28 +189,27 @@ impl SimDisk {
             for (offset, bytes) in content.unsynced.drain(..) {
                 for (index, sector) in bytes.chunks(SECTOR).enumerate() {
                     if state.random.random_bool(likelihood) {
-                        let at = offset + index * SECTOR;
-                        if content.synced.len() < at + sector.len() {
-                            content.synced.resize(at + sector.len(), 0);
-                        }
-                        content.synced[at..at + sector.len()].copy_from_slice(sector);
+                        write(&mut content.synced, offset + index * SECTOR, sector);
                     }
                 }
             }
             content.seen = content.synced.clone();
         }
-        state.fails_from = None;
+        let kept: BTreeSet<FileId> = state.names.values().copied().collect();
+        state.files.retain(|id, _| kept.contains(id));
+        state.heal();
         state.life += 1;
         Self { state: self.state.clone(), life: state.life }
     }
 
     /// Flips one bit of a file.
-    pub(super) fn flip(&self, name: &str, offset: usize, bit: u8) {
+    pub(crate) fn flip(&self, name: &str, offset: usize, bit: u8) {
         let mut guard = self.locked();
         let state = &mut *guard;
         if let Some(content) = state.names.get(name).and_then(|id| state.files.get_mut(id)) {
-            content.synced[offset] ^= 1 << bit;
-            content.seen[offset] ^= 1 << bit;
+            for bytes in [&mut content.synced, &mut content.seen] {
+                bytes.get_mut(offset).into_iter().for_each(|byte| *byte ^= 1 << bit);
+            }
         }
     }
 }
@@ -157,6 +227,12 @@ fn apply(names: &mut BTreeMap<String, FileId>, change: NameChange) {
 }
 
 impl State {
+    fn heal(&mut self) {
+        self.fails_from = None;
+        self.fails_once.clear();
+        self.full = 0..0;
+    }
+
     fn change_name(&mut self, change: NameChange) {
         apply(&mut self.names, change.clone());
         self.unsynced_names.push(change);
@@ -171,13 +247,21 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, name: &str, length: u64) -> io::Result<SimFile> {
-        let mut state = self.begin()?;
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        let error = self.begin_to_fill().err();
+        let mut state = self.alive()?;
+        // One that fails may have come some way.
+        let made = match error {
+            None => length,
+            Some(_) if state.random.random_bool(0.5) => state.random.random_range(0..=length),
+            Some(error) => return Err(error),
+        };
         let id = state.next_file;
         state.next_file += 1;
-        let zeros = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+        let zeros = vec![0; made];
         state.files.insert(id, Content { synced: zeros.clone(), seen: zeros, unsynced: Vec::new() });
         state.change_name(NameChange::Set(name.into(), id));
-        Ok(SimFile { disk: self.clone(), id })
+        error.map_or(Ok(SimFile { disk: self.clone(), id }), Err)
     }
 
     fn open(&self, name: &str) -> io::Result<SimFile> {
@@ -233,31 +317,41 @@ impl DiskFile for SimFile {
     fn write_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
         let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
         let from = usize::try_from(offset).map_err(io::Error::other)?;
-        let written = match self.disk.begin() {
-            Ok(_) => bytes.len(),
-            // A failed write may have written some.
-            Err(_) => bytes.len() / 2,
+        let error = self.disk.begin_to_fill().err();
+        let mut state = self.disk.alive()?;
+        // A failed write may have written some.
+        let written = match error {
+            None => bytes.len(),
+            Some(_) => state.random.random_range(0..=bytes.len()),
         };
-        let failed = written < bytes.len();
-        let mut state = self.disk.locked();
-        if state.life != self.disk.life {
-            return Err(io::Error::other("the process is dead"));
-        }
         let content = self.content(&mut state)?;
         let bytes = &bytes[..written];
-        if content.seen.len() < from + written {
-            content.seen.resize(from + written, 0);
-        }
-        content.seen[from..from + written].copy_from_slice(bytes);
+        write(&mut content.seen, from, bytes);
         content.unsynced.push((from, bytes.to_vec()));
-        if failed { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+        error.map_or(Ok(()), Err)
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.disk.begin()?;
-        let content = self.content(&mut state)?;
-        content.synced = content.seen.clone();
-        content.unsynced.clear();
+        let error = self.disk.begin().err();
+        let mut guard = self.disk.alive()?;
+        let state = &mut *guard;
+        let content = state.files.get_mut(&self.id).ok_or(ErrorKind::NotFound)?;
+        let unsynced = std::mem::take(&mut content.unsynced);
+        if let Some(error) = error {
+            // What the system could not write it takes for written: the next sync says nothing of it.
+            content.unsynced = unsynced.into_iter().filter(|_| state.random.random_bool(0.5)).collect();
+            return Err(error);
+        }
+        for (offset, bytes) in unsynced {
+            write(&mut content.synced, offset, &bytes);
+        }
         Ok(())
     }
+}
+
+fn write(into: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    if into.len() < offset + bytes.len() {
+        into.resize(offset + bytes.len(), 0);
+    }
+    into[offset..offset + bytes.len()].copy_from_slice(bytes);
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SendError, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -23,6 +23,9 @@ const LAZY: Duration = Duration::from_millis(20);
 const LAZY_BYTES_MAX: usize = 1 << 20;
 /// So many bytes on their way to the disk are enough to keep it busy.
 const BEHIND_BYTES: usize = 16 << 20;
+/// So often a full disk is tried again where there is no thread.
+#[cfg(test)]
+const STEPS_MAX: usize = 10_000;
 /// How often a full disk is tried again.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(100);
 
@@ -78,11 +81,52 @@ struct Shared {
     /// Of blocks handed over and not synced.
     waiting_bytes: AtomicUsize,
     listeners: RwLock<Vec<OnSynced>>,
+    /// What the thread would do, where there is none.
+    #[cfg(test)]
+    by_hand: Mutex<Option<Box<Step>>>,
 }
 
+#[cfg(test)]
+type Step = dyn FnMut(&Shared) + Send;
+
 impl Shared {
+    fn new<D: Disk>(log: &Log<D>) -> Self {
+        let state = State {
+            tail: log.tail(),
+            blocks: Vec::new(),
+            bytes: 0,
+            urgent: false,
+            retired: Vec::new(),
+            sync_to: Position::default(),
+            sparing: false,
+            sparing_begins: false,
+            is_full: false,
+            pool: Vec::new(),
+            closed: false,
+            ended: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            moved: Condvar::new(),
+            durable: AtomicU64::new(log.synced().0),
+            synced: AtomicU64::new(log.synced().0),
+            end: AtomicU64::new(log.synced().0),
+            waiting_bytes: AtomicUsize::new(0),
+            listeners: RwLock::default(),
+            #[cfg(test)]
+            by_hand: Mutex::default(),
+        }
+    }
+
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing more will be written.
+    fn end(&self) {
+        self.locked().ended = true;
+        self.moved.notify_all();
     }
 }
 
@@ -102,44 +146,60 @@ impl Writer {
         sync: SyncMode,
         failed: impl FnOnce(io::Error) + Send + 'static,
     ) -> io::Result<(Self, JoinHandle<()>)> {
-        let state = State {
-            tail: log.tail(),
-            blocks: Vec::new(),
-            bytes: 0,
-            urgent: false,
-            retired: Vec::new(),
-            sync_to: Position::default(),
-            sparing: false,
-            sparing_begins: false,
-            is_full: false,
-            pool: Vec::new(),
-            closed: false,
-            ended: false,
-        };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            moved: Condvar::new(),
-            durable: AtomicU64::new(log.synced().0),
-            synced: AtomicU64::new(log.synced().0),
-            end: AtomicU64::new(log.synced().0),
-            waiting_bytes: AtomicUsize::new(0),
-            listeners: RwLock::default(),
-        });
         let files = match log.is_prewritten() {
             true => Some(FileMaker::start(log.disk(), log.file_bytes())?),
             false => None,
         };
+        let shared = Arc::new(Shared::new(&log));
         let writing = shared.clone();
         let thread = thread::Builder::new().name("lepus-log".into()).spawn(move || {
-            let result = write_all(log, &writing, files.as_ref(), sync);
-            writing.locked().ended = true;
-            writing.moved.notify_all();
+            let result = Work::new(log, sync, files).run(&writing);
+            writing.end();
             if let Err(error) = result {
                 failed(error);
             }
         })?;
         Ok((Self { shared }, thread))
+    }
+
+    /// As [`Self::start`], without a thread: whoever has it takes the steps.
+    #[cfg(test)]
+    pub(crate) fn by_hand<D: Disk>(
+        log: Log<D>,
+        sync: SyncMode,
+        failed: impl FnOnce(io::Error) + Send + 'static,
+    ) -> Self {
+        let files = log.is_prewritten().then(|| FileMaker::by_hand(log.disk(), log.file_bytes()));
+        let shared = Arc::new(Shared::new(&log));
+        let (mut work, mut failed) = (Work::new(log, sync, files), Some(failed));
+        let step = move |shared: &Shared| {
+            if work.blocks.is_empty() {
+                shared.take_now(&mut work.blocks);
+            }
+            match work.step(shared) {
+                Ok(is_done) => shared.locked().is_full = !is_done,
+                Err(error) => {
+                    shared.end();
+                    if let Some(failed) = failed.take() {
+                        failed(error);
+                    }
+                }
+            }
+        };
+        *shared.by_hand.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(step));
+        Self { shared }
+    }
+
+    /// What the thread does when it wakes, if there is none. False: there is one, or it has ended.
+    #[cfg(test)]
+    pub(crate) fn step(&self) -> bool {
+        let mut by_hand = self.shared.by_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        let goes_on = !self.shared.locked().ended;
+        if let Some(step) = by_hand.as_mut().filter(|_| goes_on) {
+            step(&self.shared);
+            return true;
+        }
+        false
     }
 
     /// An empty block of this source, with the memory of one written before.
@@ -222,6 +282,12 @@ impl Writer {
         if is_so() {
             return Ok(());
         }
+        #[cfg(test)]
+        for _ in 0..STEPS_MAX {
+            if is_so() || !self.step() || gives_up && self.shared.locked().is_full {
+                break;
+            }
+        }
         let mut state = self.shared.locked();
         loop {
             if is_so() {
@@ -233,6 +299,8 @@ impl Writer {
             if gives_up && state.is_full {
                 return Err(io::ErrorKind::StorageFull.into());
             }
+            #[cfg(test)]
+            assert!(self.shared.by_hand.lock().is_ok_and(|step| step.is_none()), "the disk is full for ever");
             state = self.shared.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -266,17 +334,26 @@ impl Writer {
 }
 
 impl Shared {
+    /// Takes the blocks that are there.
+    fn take_blocks(state: &mut State, blocks: &mut Vec<(Position, Block)>) {
+        mem::swap(blocks, &mut state.blocks);
+        state.bytes = 0;
+        state.urgent = false;
+    }
+
+    #[cfg(test)]
+    fn take_now(&self, blocks: &mut Vec<(Position, Block)>) {
+        Self::take_blocks(&mut self.locked(), blocks);
+    }
+
     /// Waits for blocks and takes them; none: there is something else to do, or nothing more will come.
     fn take(&self, blocks: &mut Vec<(Position, Block)>, until: Option<Instant>) -> bool {
         let mut state = self.locked();
-        recycle(&mut state.pool, blocks);
         let mut lazy_until = None;
         loop {
             let is_sync_wanted = state.sync_to > Position(self.durable.load(Ordering::Acquire));
             if !state.retired.is_empty() || state.sparing_begins || is_sync_wanted {
-                mem::swap(blocks, &mut state.blocks);
-                state.bytes = 0;
-                state.urgent = false;
+                Self::take_blocks(&mut state, blocks);
                 return true;
             }
             let is_due = state.urgent || state.closed || state.bytes >= LAZY_BYTES_MAX;
@@ -284,9 +361,7 @@ impl Shared {
             if !state.blocks.is_empty() {
                 let lazy_until = *lazy_until.get_or_insert_with(|| now + LAZY);
                 if is_due || now >= lazy_until {
-                    mem::swap(blocks, &mut state.blocks);
-                    state.bytes = 0;
-                    state.urgent = false;
+                    Self::take_blocks(&mut state, blocks);
                     return true;
                 }
             } else if state.closed {
@@ -306,65 +381,96 @@ impl Shared {
     }
 }
 
-fn write_all<D: Disk>(mut log: Log<D>, shared: &Shared, files: Option<&FileMaker>, sync: SyncMode) -> io::Result<()> {
-    let mut blocks = Vec::new();
-    let mut sync_at = None;
-    while shared.take(&mut blocks, sync_at) {
-        for group in blocks.chunk_by_mut(|(a, _), (b, _)| a.file() == b.file()) {
-            write_group(&mut log, group, shared)?;
+/// What the thread works with.
+struct Work<D: Disk> {
+    log: Log<D>,
+    sync: SyncMode,
+    files: Option<FileMaker>,
+    /// When what is written is to be synced.
+    sync_at: Option<Instant>,
+    /// Taken, and to be written.
+    blocks: Vec<(Position, Block)>,
+    /// So many of them are written.
+    written: usize,
+}
+
+impl<D: Disk> Work<D> {
+    fn new(log: Log<D>, sync: SyncMode, files: Option<FileMaker>) -> Self {
+        Self { log, sync, files, sync_at: None, blocks: Vec::new(), written: 0 }
+    }
+
+    /// Until nothing more will come.
+    fn run(&mut self, shared: &Shared) -> io::Result<()> {
+        while shared.take(&mut self.blocks, self.sync_at) {
+            while !self.step(shared)? {
+                let mut state = shared.locked();
+                if state.closed {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                state.is_full = true;
+                shared.moved.notify_all();
+                drop(shared.changed.wait_timeout(state, FULL_DISK_PAUSE));
+            }
+        }
+        self.log.sync()?;
+        shared.durable.store(self.log.synced().0, Ordering::Release);
+        Ok(())
+    }
+
+    /// Writes what was taken, and tells who waits. False: the disk is full, and it is to be tried again; nothing is
+    /// lost, and who publishes waits too.
+    fn step(&mut self, shared: &Shared) -> io::Result<bool> {
+        for group in self.blocks[self.written..].chunk_by_mut(|(a, _), (b, _)| a.file() == b.file()) {
+            match self.log.write(group) {
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(false),
+                result => result?,
+            }
+            self.written += group.len();
         }
         let (retired, sync_to, sparing) = {
             let mut state = shared.locked();
             state.sparing_begins = false;
+            state.is_full = false;
             (mem::take(&mut state.retired), state.sync_to, state.sparing)
         };
-        let now = Instant::now();
-        match sync {
-            // Blocks that came meanwhile may lie before it: they are the next to be written.
-            _ if log.synced() < sync_to && sync_to <= log.end() => log.sync()?,
-            SyncMode::Always => log.sync()?,
-            SyncMode::Interval(_) if sync_at.is_some_and(|at| now >= at) => {
-                log.sync()?;
-                sync_at = None;
-            }
-            SyncMode::Interval(interval) => sync_at = sync_at.or(Some(now + interval)),
-            SyncMode::Never => {}
-        }
-        shared.synced.store(log.end().0, Ordering::SeqCst);
-        shared.durable.store(log.synced().0, Ordering::Release);
+        self.sync_if_due(sync_to)?;
+        shared.synced.store(self.log.end().0, Ordering::SeqCst);
+        shared.durable.store(self.log.synced().0, Ordering::Release);
         {
             let _state = shared.locked();
             shared.moved.notify_all();
         }
         for file in retired {
-            log.retire(file)?;
+            self.log.retire(file)?;
         }
-        let written: usize = blocks.iter().map(|(_, block)| block.len() as usize).sum();
+        let written: usize = self.blocks.iter().map(|(_, block)| block.len() as usize).sum();
         shared.waiting_bytes.fetch_sub(written, Ordering::Relaxed);
+        recycle(&mut shared.locked().pool, &mut self.blocks);
+        self.written = 0;
         for listener in shared.listeners.read().unwrap_or_else(PoisonError::into_inner).iter() {
             listener();
         }
-        if let Some(files) = files {
-            files.look_after(&mut log, !sparing)?;
+        if let Some(files) = &self.files {
+            files.look_after(&mut self.log, !sparing)?;
         }
+        Ok(true)
     }
-    log.sync()?;
-    shared.durable.store(log.synced().0, Ordering::Release);
-    Ok(())
-}
 
-/// Writes blocks of one file. A full disk is waited for: nothing is lost, and who publishes waits too.
-fn write_group<D: Disk>(log: &mut Log<D>, group: &mut [(Position, Block)], shared: &Shared) -> io::Result<()> {
-    loop {
-        let result = log.write(group);
-        let is_full = matches!(&result, Err(error) if error.kind() == io::ErrorKind::StorageFull);
-        let mut state = shared.locked();
-        state.is_full = is_full;
-        if !is_full || state.closed {
-            return result;
+    /// `sync_to`: somebody waits for everything before.
+    fn sync_if_due(&mut self, sync_to: Position) -> io::Result<()> {
+        let now = Instant::now();
+        match self.sync {
+            // Blocks that came meanwhile may lie before it: they are the next to be written.
+            _ if self.log.synced() < sync_to && sync_to <= self.log.end() => self.log.sync()?,
+            SyncMode::Always => self.log.sync()?,
+            SyncMode::Interval(_) if self.sync_at.is_some_and(|at| now >= at) => {
+                self.log.sync()?;
+                self.sync_at = None;
+            }
+            SyncMode::Interval(interval) => self.sync_at = self.sync_at.or(Some(now + interval)),
+            SyncMode::Never => {}
         }
-        shared.moved.notify_all();
-        drop(shared.changed.wait_timeout(state, FULL_DISK_PAUSE));
+        Ok(())
     }
 }
 
@@ -382,6 +488,9 @@ struct FileMaker {
     wanted: Option<SyncSender<String>>,
     made: Receiver<io::Result<String>>,
     thread: Option<JoinHandle<()>>,
+    /// What the thread would do, where there is none.
+    #[cfg(test)]
+    by_hand: Option<Box<dyn Fn() + Send>>,
 }
 
 impl Drop for FileMaker {
@@ -394,23 +503,62 @@ impl Drop for FileMaker {
     }
 }
 
+/// Makes the files.
+struct Making<D: Disk> {
+    disk: Arc<D>,
+    file_bytes: u32,
+    names: Receiver<String>,
+    made: SyncSender<io::Result<String>>,
+}
+
+impl<D: Disk> Making<D> {
+    fn make(&self, name: String) -> Result<(), SendError<io::Result<String>>> {
+        self.made.send(self.disk.create(&name, self.file_bytes.into()).map(|_| name))
+    }
+}
+
 impl FileMaker {
-    fn start<D: Disk>(disk: Arc<D>, file_bytes: u32) -> io::Result<Self> {
+    fn new<D: Disk>(disk: Arc<D>, file_bytes: u32) -> (Self, Making<D>) {
         let (wanted, names) = sync_channel::<String>(1);
         let (sender, made) = sync_channel(1);
+        let maker = Self {
+            wanted: Some(wanted),
+            made,
+            thread: None,
+            #[cfg(test)]
+            by_hand: None,
+        };
+        (maker, Making { disk, file_bytes, names, made: sender })
+    }
+
+    fn start<D: Disk>(disk: Arc<D>, file_bytes: u32) -> io::Result<Self> {
+        let (mut maker, making) = Self::new(disk, file_bytes);
         let thread = thread::Builder::new().name("lepus-log-files".into()).spawn(move || {
-            while let Ok(name) = names.recv() {
-                let result = disk.create(&name, file_bytes.into()).map(|_| name);
-                if sender.send(result).is_err() {
-                    return;
-                }
-            }
+            while let Ok(name) = making.names.recv()
+                && making.make(name).is_ok()
+            {}
         })?;
-        Ok(Self { wanted: Some(wanted), made, thread: Some(thread) })
+        maker.thread = Some(thread);
+        Ok(maker)
+    }
+
+    /// Makes a file when the next one is looked after.
+    #[cfg(test)]
+    fn by_hand<D: Disk>(disk: Arc<D>, file_bytes: u32) -> Self {
+        let (mut maker, making) = Self::new(disk, file_bytes);
+        let make = move || {
+            if let Ok(name) = making.names.try_recv() {
+                let _ = making.make(name);
+            }
+        };
+        maker.by_hand = Some(Box::new(make));
+        maker
     }
 
     /// Takes what was made, and orders the next. The file after the current one has its name early.
     fn look_after<D: Disk>(&self, log: &mut Log<D>, keeps_spares: bool) -> io::Result<()> {
+        #[cfg(test)]
+        self.by_hand.iter().for_each(|make| make());
         match self.made.try_recv() {
             Ok(made) => log.spare_made(made.ok()),
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}

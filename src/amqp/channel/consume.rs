@@ -13,13 +13,14 @@ use crate::amqp::outbound::Outbound;
 use crate::amqp::reply::{Fault, Ids};
 use crate::amqp::unacked::Held;
 use crate::broker::{ChannelKey, Client, ConsumeSpec, ConsumerReport, Delivery, Got, OwnerKey, QueueKey, Refusal};
+use crate::hashing::Hashing;
 use crate::wire::{self, Method, ReplyCode, Table};
 
 /// The consumers of a channel, by slot and by tag. The broker names them by slot; no slot is used twice, so that what
 /// was on its way to a consumer that is gone does not reach another.
 #[derive(Debug, Default)]
 pub(super) struct Consumers {
-    slots: HashMap<u32, Consumer, foldhash::fast::RandomState>,
+    slots: HashMap<u32, Consumer, Hashing>,
     slots_used: u32,
     by_tag: HashMap<Tag, u32, foldhash::quality::RandomState>,
 }

@@ -28,6 +28,7 @@ use super::route::RouteCache;
 use super::vhost::{ALTERNATE_EXCHANGE, Destination, Exchange, ExchangeDefinition, QueueHandle, Vhost};
 use super::{Broker, Connected};
 use crate::auth::{Access, Right, User};
+use crate::hashing::Hashing;
 use crate::wire::{Table, Value};
 
 /// What an operation costs in a lane's inbox beside a message, for the connection's share.
@@ -64,9 +65,9 @@ pub struct Client {
     access_version: u64,
     batches: Box<[PendingBatch]>,
     routes: RouteCache,
-    declares: HashMap<u64, Box<PendingDeclare>, foldhash::fast::RandomState>,
+    declares: HashMap<u64, Box<PendingDeclare>, Hashing>,
     /// Its channels that consume from the pseudo-queue of direct reply-to.
-    requesters: HashMap<ChannelKey, Arc<Requester>, foldhash::fast::RandomState>,
+    requesters: HashMap<ChannelKey, Arc<Requester>, Hashing>,
     scratch: Vec<u8>,
     /// Since the last flush.
     published: Published,

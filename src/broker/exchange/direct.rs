@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use foldhash::fast::RandomState;
+use crate::hashing::Hashing;
 
 use super::targets::Targets;
 use super::{BindingId, Routable, Router};
@@ -10,7 +10,7 @@ use crate::wire::Table;
 
 #[derive(Debug)]
 pub(super) struct Direct<D> {
-    keys: HashMap<Box<str>, Targets<D>, RandomState>,
+    keys: HashMap<Box<str>, Targets<D>, Hashing>,
 }
 
 impl<D> Default for Direct<D> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
-use foldhash::fast::RandomState;
+use crate::hashing::Hashing;
 use smallvec::SmallVec;
 
 use super::slab::Slab;
@@ -103,8 +103,8 @@ pub(super) struct ConsistentHash<D> {
     members: Slab<Member<D>>,
     /// For each bucket its member, and its place among the member's buckets.
     buckets: Vec<(u32, u32)>,
-    by_destination: HashMap<D, u32, RandomState>,
-    by_binding: HashMap<BindingId, u32, RandomState>,
+    by_destination: HashMap<D, u32, Hashing>,
+    by_binding: HashMap<BindingId, u32, Hashing>,
 }
 
 #[derive(Debug)]

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 
-use foldhash::fast::RandomState;
+use crate::hashing::Hashing;
 use hashbrown::HashTable;
 use smallvec::{SmallVec, smallvec};
 
@@ -35,8 +35,8 @@ pub(super) struct Headers<D> {
     /// The shapes by their conditions.
     identities: HashTable<ShapeId>,
     /// The shapes by one name that a message must have as a header, for each shape the one with the fewest others.
-    anchors: HashMap<Box<[u8]>, SmallVec<[ShapeId; 2]>, RandomState>,
-    hasher: RandomState,
+    anchors: HashMap<Box<[u8]>, SmallVec<[ShapeId; 2]>, Hashing>,
+    hasher: Hashing,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,7 +112,7 @@ impl<D> Default for Headers<D> {
             shapes: Slab::new(),
             identities: HashTable::new(),
             anchors: HashMap::default(),
-            hasher: RandomState::default(),
+            hasher: Hashing::default(),
         }
     }
 }
@@ -262,7 +262,7 @@ impl<D> Headers<D> {
 
 impl<D> Shape<D> {
     /// Reports the destinations of the row that has exactly the message's values, if it has all the headers.
-    fn route(&self, message: &Message<'_>, hasher: &RandomState, found: &mut impl FnMut(&D)) {
+    fn route(&self, message: &Message<'_>, hasher: &Hashing, found: &mut impl FnMut(&D)) {
         let mut values: SmallVec<[Comparand<'_>; 4]> = SmallVec::new();
         let mut hash = hasher.build_hasher();
         for condition in &self.conditions {
@@ -328,7 +328,7 @@ impl<'a> Term<'a> {
         self.values().zip(values).all(|(mine, other)| Comparand::of(mine) == *other)
     }
 
-    fn hash_conditions(&self, hasher: &RandomState) -> u64 {
+    fn hash_conditions(&self, hasher: &Hashing) -> u64 {
         let mut hash = hasher.build_hasher();
         for (name, value) in &self.0 {
             name.hash(&mut hash);
@@ -337,7 +337,7 @@ impl<'a> Term<'a> {
         hash.finish()
     }
 
-    fn hash_values(&self, hasher: &RandomState) -> u64 {
+    fn hash_values(&self, hasher: &Hashing) -> u64 {
         let mut hash = hasher.build_hasher();
         for value in self.values() {
             Comparand::of(value).hash(&mut hash);
@@ -350,7 +350,7 @@ fn by_value(value: &Value) -> bool {
     !matches!(value, Value::Void)
 }
 
-fn hash_conditions(conditions: &[Condition], hasher: &RandomState) -> u64 {
+fn hash_conditions(conditions: &[Condition], hasher: &Hashing) -> u64 {
     let mut hash = hasher.build_hasher();
     for condition in conditions {
         condition.hash(&mut hash);

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 
-use foldhash::fast::RandomState;
+use crate::hashing::Hashing;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
@@ -18,8 +18,8 @@ pub(super) struct Registry<D> {
     bindings: Slab<Stored<D>>,
     /// The bindings by key, arguments and destination.
     identities: HashTable<BindingId>,
-    destinations: HashMap<D, SmallVec<[BindingId; 2]>, RandomState>,
-    hasher: RandomState,
+    destinations: HashMap<D, SmallVec<[BindingId; 2]>, Hashing>,
+    hasher: Hashing,
 }
 
 /// One binding: what a client bound.
@@ -46,7 +46,7 @@ impl<D: Clone + Eq + Hash> Registry<D> {
             bindings: Slab::new(),
             identities: HashTable::new(),
             destinations: HashMap::default(),
-            hasher: RandomState::default(),
+            hasher: Hashing::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use foldhash::fast::RandomState;
+use crate::hashing::Hashing;
 use smallvec::SmallVec;
 
 use super::BindingId;
@@ -23,7 +23,7 @@ pub(super) struct Targets<D> {
 
 /// Boxed, since most targets are a single one.
 #[derive(Debug)]
-struct Positions(HashMap<BindingId, u32, RandomState>);
+struct Positions(HashMap<BindingId, u32, Hashing>);
 
 impl<D> Default for Targets<D> {
     fn default() -> Self {

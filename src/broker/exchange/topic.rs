@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use foldhash::fast::RandomState;
+use crate::hashing::Hashing;
 use smallvec::SmallVec;
 
 use super::slab::Slab;
@@ -32,7 +32,7 @@ pub(super) struct Topic<D> {
     root: Option<NodeId>,
     nodes: Slab<Node<D>>,
     /// The children of all nodes that are reached by a word (not by `*` or `#`).
-    children: HashMap<(NodeId, WordId), NodeId, RandomState>,
+    children: HashMap<(NodeId, WordId), NodeId, Hashing>,
     words: Words,
 }
 
@@ -271,7 +271,7 @@ struct OpenHashes {
     branching: SmallVec<[NodeId; 8]>,
     met: SmallVec<[NodeId; 8]>,
     /// Takes over from `met` when a walk along that would be long.
-    met_many: HashSet<NodeId, RandomState>,
+    met_many: HashSet<NodeId, Hashing>,
 }
 
 impl OpenHashes {
@@ -294,7 +294,7 @@ impl OpenHashes {
 /// The words of the binding keys, each with a number as long as some node is reached by it.
 #[derive(Debug, Default)]
 struct Words {
-    ids: HashMap<Box<str>, Word, RandomState>,
+    ids: HashMap<Box<str>, Word, Hashing>,
     free: Vec<WordId>,
 }
 

@@ -208,9 +208,10 @@ impl Queue {
             let in_order_from = of_level.windows(2).rposition(overlap).map_or(0, |at| at + 2);
             let level = of_level.first().map_or(0, |chunk| usize::from(chunk.level));
             let end = of_level.last().and_then(|chunk| chunk.members.last());
+            // What was delivered goes before all that is on disk; the others go behind it, if they came later.
             let is_between = |(seq, was_delivered, message): &(u64, bool, &Option<Message>)| {
                 let is_of_level = message.as_ref().is_some_and(|message| self.ready.level_of(message) == level);
-                Some(*seq) < end && !was_delivered && is_of_level
+                (*was_delivered || Some(*seq) < end) && is_of_level
             };
             let last_between = content.messages().rev().find(is_between).map(|(seq, ..)| seq);
             let undivided_from = of_level.partition_point(|chunk| chunk.members.first() < last_between);
