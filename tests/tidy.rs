@@ -68,7 +68,7 @@ const LINES_ADVISED: usize = 500;
 const PATH_ATTRIBUTES: &[&str] = &["examples/oracle.rs"];
 
 /// Files that may contain unsafe code, each with a reason in its head comment.
-const UNSAFE_FILES: &[&str] = &["benches/wire.rs"];
+const UNSAFE_FILES: &[&str] = &["benches/wire.rs", "tests/hot_path.rs"];
 
 /// Where tests may wait by the clock: everything else waits for a condition. The oracle's player does what a scenario
 /// says, and some say to wait.

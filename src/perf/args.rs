@@ -72,7 +72,7 @@ pub struct Args {
     /// Instead of messages one way
     #[command(subcommand)]
     pub mode: Option<Mode>,
-    /// Broker to load
+    /// Broker to load; in TLS with amqps://, whatever its certificate
     #[arg(short = 'h', long, default_value = "amqp://guest:guest@127.0.0.1:5672/%2f")]
     pub uri: String,
     /// Producers
@@ -102,6 +102,18 @@ pub struct Args {
     /// Last number of the pattern [-qpt]
     #[arg(long, default_value_t = 1)]
     pub queue_pattern_to: u32,
+    /// Every producer publishes to all queues of the pattern in turn, and consumers share them out
+    #[arg(long)]
+    pub spread: bool,
+    /// Other queues that nobody uses, declared before the run
+    #[arg(long, default_value_t = 0)]
+    pub ballast_queues: u32,
+    /// Other bindings of the exchange, by key and by the header `number`, that no message of the run meets
+    #[arg(long, default_value_t = 0)]
+    pub ballast_bindings: u32,
+    /// Other connections, each with a channel, that are idle during the run
+    #[arg(long, default_value_t = 0)]
+    pub ballast_connections: u32,
     /// Exchange; the default one if absent
     #[arg(short = 'e', long, default_value = "")]
     pub exchange: String,

@@ -1,11 +1,12 @@
 //! A blocking AMQP client, as small as a load generator can do with.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::TcpStream;
 use std::time::Duration;
 
 use thiserror::Error;
 
+use super::link::Link;
 use crate::wire::{Frame, FrameKind, Method, RawTable, Table, Value, cut};
 
 /// What can go wrong in a run.
@@ -42,29 +43,39 @@ impl PerfError {
     }
 }
 
-/// `amqp://user:password@host:port/vhost`
+/// `amqp://user:password@host:port/vhost`, or `amqps://`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Uri {
     pub(super) user: String,
     pub(super) password: String,
     pub(super) address: String,
     pub(super) vhost: String,
+    tls: bool,
 }
 
 impl Uri {
     pub(super) fn parse(text: &str) -> Result<Self, PerfError> {
-        let bad = || PerfError::Usage(format!("'{text}' is not amqp://user:password@host:port/vhost"));
-        let rest = text.strip_prefix("amqp://").ok_or_else(bad)?;
+        let bad = || PerfError::Usage(format!("'{text}' is not amqp://user:password@host:port/vhost, nor amqps://"));
+        let (tls, rest) = match (text.strip_prefix("amqps://"), text.strip_prefix("amqp://")) {
+            (Some(rest), _) => (true, rest),
+            (None, Some(rest)) => (false, rest),
+            (None, None) => return Err(bad()),
+        };
         let (authority, vhost) = match rest.split_once('/') {
             Some((authority, vhost)) => (authority, decode(vhost).ok_or_else(bad)?),
             None => (rest, "/".into()),
         };
         let (login, host) = authority.rsplit_once('@').unwrap_or(("guest:guest", authority));
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
-        let address = if host.contains(':') { host.to_owned() } else { format!("{host}:5672") };
+        let port = if tls { 5671 } else { 5672 };
+        let address = if host.contains(':') { host.to_owned() } else { format!("{host}:{port}") };
         let decoded = |text| decode(text).ok_or_else(bad);
         let vhost = if vhost.is_empty() { "/".into() } else { vhost };
-        Ok(Self { user: decoded(user)?, password: decoded(password)?, address, vhost })
+        Ok(Self { user: decoded(user)?, password: decoded(password)?, address, vhost, tls })
+    }
+
+    fn host(&self) -> &str {
+        self.address.rsplit_once(':').map_or(&self.address, |(host, _)| host)
     }
 }
 
@@ -86,12 +97,13 @@ fn decode(text: &str) -> Option<String> {
 }
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
+const IDLE_BUFFER_BYTES: usize = 512;
 /// A broker that says nothing for this long has failed a request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An open connection.
 pub(super) struct Connection {
-    stream: TcpStream,
+    link: Link,
     buffer: Vec<u8>,
     from: usize,
     to: usize,
@@ -100,10 +112,10 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn open(uri: &Uri, heartbeat_s: u16, name: &str) -> Result<Self, PerfError> {
-        let stream = TcpStream::connect(&uri.address).map_err(PerfError::io(format!("connect to {}", uri.address)))?;
-        stream.set_nodelay(true).map_err(PerfError::io("TCP_NODELAY"))?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(PerfError::io("read timeout"))?;
-        let mut connection = Self { stream, buffer: vec![0; READ_BUFFER_BYTES], from: 0, to: 0, frame_max: 131_072 };
+        let host = uri.tls.then(|| uri.host());
+        let link = Link::open(&uri.address, host).map_err(PerfError::io(format!("connect to {}", uri.address)))?;
+        link.stream().set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(PerfError::io("read timeout"))?;
+        let mut connection = Self { link, buffer: vec![0; READ_BUFFER_BYTES], from: 0, to: 0, frame_max: 131_072 };
         connection.write(b"AMQP\x00\x00\x09\x01")?;
         connection.expect(|method| matches!(method, Method::ConnectionStart { .. }))?;
         let capabilities: Table = ["consumer_cancel_notify", "connection.blocked", "authentication_failure_close"]
@@ -153,11 +165,22 @@ impl Connection {
     }
 
     pub(super) fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.link.stream()
+    }
+
+    /// Somebody else may read the stream.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.link.is_tls()
+    }
+
+    /// For a connection that is to be silent: gives its buffer back.
+    pub(super) fn shrink(&mut self) {
+        self.buffer = vec![0; IDLE_BUFFER_BYTES];
+        (self.from, self.to) = (0, 0);
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), PerfError> {
-        self.stream.write_all(bytes).map_err(PerfError::io("write"))
+        self.link.write_all(bytes).map_err(PerfError::io("write"))
     }
 
     pub(super) fn send(&mut self, channel: u16, method: &Method<'_>) -> Result<(), PerfError> {
@@ -217,7 +240,7 @@ impl Connection {
                 return Ok(true);
             }
             self.make_room();
-            match self.stream.read(&mut self.buffer[self.to..]) {
+            match self.link.read(&mut self.buffer[self.to..]) {
                 Ok(0) => return Err(PerfError::io("read")(io::ErrorKind::UnexpectedEof.into())),
                 Ok(read) => self.to += read,
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
@@ -239,11 +262,11 @@ impl Connection {
 
     pub(super) fn set_read_timeout(&self, timeout: Duration) -> Result<(), PerfError> {
         let timeout = timeout.max(Duration::from_micros(1));
-        self.stream.set_read_timeout(Some(timeout)).map_err(PerfError::io("read timeout"))
+        self.stream().set_read_timeout(Some(timeout)).map_err(PerfError::io("read timeout"))
     }
 
     pub(super) fn close(mut self) -> Result<(), PerfError> {
-        self.stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(PerfError::io("read timeout"))?;
+        self.stream().set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(PerfError::io("read timeout"))?;
         let close = Method::ConnectionClose { reply_code: 200, reply_text: "bye", class_id: 0, method_id: 0 };
         self.call(0, &close, |method| matches!(method, Method::ConnectionCloseOk {}))
     }
@@ -271,6 +294,8 @@ mod tests {
         assert_eq!((uri.address.as_str(), uri.vhost.as_str()), ("host:1234", "/test"));
         let uri = Uri::parse("amqp://localhost").unwrap();
         assert_eq!((uri.user.as_str(), uri.address.as_str(), uri.vhost.as_str()), ("guest", "localhost:5672", "/"));
+        let uri = Uri::parse("amqps://localhost").unwrap();
+        assert_eq!((uri.tls, uri.host(), uri.address.as_str()), (true, "localhost", "localhost:5671"));
         assert!(Uri::parse("http://localhost").is_err() && Uri::parse("amqp://h/%zz").is_err());
     }
 }

@@ -38,16 +38,18 @@ fn subscribe(scenario: &Scenario, index: usize) -> Result<Connection, PerfError>
                 connection.call(channel, &qos, |method| matches!(method, Method::BasicQosOk {}))?;
             }
         }
-        let consume = Method::BasicConsume {
-            queue: scenario.queue(index),
-            consumer_tag: "",
-            no_local: false,
-            no_ack: scenario.autoack,
-            exclusive: false,
-            nowait: false,
-            arguments: RawTable::default(),
-        };
-        connection.call(channel, &consume, |method| matches!(method, Method::BasicConsumeOk { .. }))?;
+        for queue in scenario.consumed_queues(index) {
+            let consume = Method::BasicConsume {
+                queue,
+                consumer_tag: "",
+                no_local: false,
+                no_ack: scenario.autoack,
+                exclusive: false,
+                nowait: false,
+                arguments: RawTable::default(),
+            };
+            connection.call(channel, &consume, |method| matches!(method, Method::BasicConsumeOk { .. }))?;
+        }
     }
     Ok(connection)
 }

@@ -3,9 +3,11 @@
 //! that the generator is not what is measured. Start reading at [`run`].
 
 mod args;
+mod ballast;
 mod churn;
 mod connection;
 mod consumer;
+mod link;
 mod meter;
 mod process;
 mod producer;
@@ -19,6 +21,7 @@ use std::time::{Duration, Instant};
 pub use self::args::{Args, Churn, Mode, RpcArgs, translate};
 pub use self::connection::PerfError;
 
+use self::ballast::Ballast;
 use self::meter::Shared;
 use self::process::Process;
 use self::report::Report;
@@ -35,6 +38,7 @@ pub fn run(args: &Args) -> Result<bool, PerfError> {
     let scenario = Arc::new(Scenario::new(args)?);
     let process = args.broker_pid.map(Process::new).transpose()?;
     scenario.declare()?;
+    let ballast = Ballast::load(&scenario)?;
     let shared = Arc::new(Shared::new(&scenario));
     let before = process.as_ref().map(Process::sample).transpose()?;
     let mut threads = Vec::new();
@@ -60,6 +64,7 @@ pub fn run(args: &Args) -> Result<bool, PerfError> {
     let report = Report::new(&scenario, &shared, elapsed, before.zip(after), rss_max);
     report.print(args.json);
     scenario.delete();
+    ballast.drop_all()?;
     match failed {
         Some(error) => Err(error),
         None => Ok(!report.has_violations()),

@@ -25,9 +25,8 @@ struct Template {
 }
 
 impl Template {
-    fn new(scenario: &Scenario, index: usize, channel: u16, size: usize, frame_max: u32) -> Self {
+    fn new(scenario: &Scenario, key: &str, channel: u16, size: usize, frame_max: u32) -> Self {
         let mut frames = Vec::new();
-        let key = scenario.routing_key(index);
         write_publish(&mut frames, channel, &scenario.exchange, key, scenario.mandatory);
         write_content(&mut frames, channel, &scenario.properties, &[], frame_max);
         let body_at = frames.len() + 7;
@@ -62,7 +61,7 @@ struct Producer<'a> {
     meter: &'a Meter,
     index: usize,
     connection: Option<Connection>,
-    /// By size, then channel.
+    /// By size, then channel, then routing key.
     templates: Vec<Template>,
     sent: u64,
     /// When each unconfirmed message was sent, by channel in turn.
@@ -81,9 +80,11 @@ impl<'a> Producer<'a> {
             connection.call(1, &select, |method| matches!(method, Method::ConfirmSelectOk {}))?;
         }
         let frame_max = connection.frame_max;
-        let templates = (1..=channels)
-            .flat_map(|channel| scenario.sizes.iter().map(move |size| (channel, *size)))
-            .map(|(channel, size)| Template::new(scenario, index, channel, size, frame_max))
+        let templates = scenario
+            .routing_keys(index)
+            .flat_map(|key| (1..=channels).map(move |channel| (key, channel)))
+            .flat_map(|(key, channel)| scenario.sizes.iter().map(move |size| (key, channel, *size)))
+            .map(|(key, channel, size)| Template::new(scenario, key, channel, size, frame_max))
             .collect();
         let meter = &shared.producers[index];
         Ok(Self {
@@ -137,8 +138,8 @@ impl<'a> Producer<'a> {
     }
 
     fn produce_unconfirmed(&mut self, connection: &mut Connection) -> Result<(), PerfError> {
-        // Somebody must read what the broker says, or it could not close the connection in words.
-        let reader = self.spawn_reader(connection)?;
+        // Somebody must read what the broker says, or it could not close the connection in words. In TLS nobody else can.
+        let reader = connection.is_plain().then(|| self.spawn_reader(connection)).transpose()?;
         let started = Instant::now();
         let mut out = Vec::with_capacity(2 * WRITE_BYTES);
         let mut result = Ok(());
@@ -165,8 +166,8 @@ impl<'a> Producer<'a> {
             std::thread::sleep(Duration::from_millis(50));
         }
         let _ = connection.stream().shutdown(Shutdown::Both);
-        match reader.join() {
-            Ok(Err(closed @ PerfError::Closed { .. })) => Err(closed),
+        match reader.map(std::thread::JoinHandle::join) {
+            Some(Ok(Err(closed @ PerfError::Closed { .. }))) => Err(closed),
             _ => result,
         }
     }

@@ -18,6 +18,10 @@ pub(super) struct Scenario {
     /// Body sizes in the order they are sent, over and over.
     pub(super) sizes: Vec<usize>,
     pub(super) queues: Vec<String>,
+    spread: bool,
+    pub(super) ballast_queues: u32,
+    pub(super) ballast_bindings: u32,
+    pub(super) ballast_connections: u32,
     pub(super) exchange: String,
     kind: String,
     routing_key: Option<String>,
@@ -62,6 +66,12 @@ impl Scenario {
         if queues.is_empty() {
             return Err(PerfError::Usage("the queue pattern names no queue".into()));
         }
+        if args.spread && (args.check || args.routing_key.is_some()) {
+            return Err(PerfError::Usage("--spread goes neither with --check nor with a routing key".into()));
+        }
+        if args.ballast_bindings > 0 && args.exchange.is_empty() {
+            return Err(PerfError::Usage("--ballast-bindings needs an exchange".into()));
+        }
         let persistent = args.flags.iter().any(|flag| flag == "persistent");
         let seconds = |seconds: f64| {
             Duration::try_from_secs_f64(seconds).map_err(|_| PerfError::Usage(format!("{seconds} seconds?")))
@@ -74,6 +84,10 @@ impl Scenario {
             consumer_channels: args.consumer_channel_count.max(1),
             sizes,
             queues,
+            spread: args.spread,
+            ballast_queues: args.ballast_queues,
+            ballast_bindings: args.ballast_bindings,
+            ballast_connections: args.ballast_connections,
             exchange: args.exchange.clone(),
             kind: args.kind.clone(),
             routing_key: args.routing_key.clone(),
@@ -104,8 +118,22 @@ impl Scenario {
         &self.queues[index % self.queues.len()]
     }
 
-    /// The key a producer with this index publishes with.
-    pub(super) fn routing_key(&self, index: usize) -> &str {
+    /// The queues a consumer with this index consumes from: one, or its share of all.
+    pub(super) fn consumed_queues(&self, index: usize) -> impl Iterator<Item = &str> {
+        let one = (!self.spread).then(|| self.queue(index));
+        let share = if self.spread { &self.queues[..] } else { &[] };
+        one.into_iter().chain(share.iter().skip(index).step_by(self.consumers.max(1)).map(String::as_str))
+    }
+
+    /// The keys a producer with this index publishes with, in turn: one, or those of all queues.
+    pub(super) fn routing_keys(&self, index: usize) -> impl Iterator<Item = &str> {
+        let one = (!self.spread).then(|| self.routing_key(index));
+        let all = if self.spread { &self.queues[..] } else { &[] };
+        one.into_iter().chain(all.iter().map(String::as_str))
+    }
+
+    /// The key that belongs to a producer, or to a queue, with this index.
+    fn routing_key(&self, index: usize) -> &str {
         self.routing_key.as_deref().unwrap_or_else(|| self.queue(index))
     }
 
