@@ -8,8 +8,9 @@ use lepus::broker::Alarm;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::common::child::Lepus;
+use crate::common::place::Place;
 use crate::common::raw::{self, Args, Raw, Tune, id};
-use crate::common::{ChannelExt, args, builder, connect, eventually, start, within};
+use crate::common::{ChannelExt, Client, args, builder, connect, eventually, start, within};
 
 const MIB: u64 = 1 << 20;
 
@@ -37,6 +38,30 @@ async fn a_flood_under_an_alarm_stays_outside() {
     let message = raw::publish(1, "", "q", &[0; 16 << 10]);
     let taken = write_until_stalled(&mut raw, &message, 64 * MIB).await;
     assert!(taken < 32 * MIB, "{taken} bytes were taken");
+}
+
+/// FEATURES FL-3: a flood of transient messages that nobody consumes goes to disk as fast as the disk takes it, and the
+/// publisher waits meanwhile: memory does not grow with it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_flood_without_consumers_costs_disk() {
+    let place = Place::new();
+    let lepus = Lepus::start(&["--data-dir", place.0.to_str().expect("text"), "--message-memory", "8MiB"]);
+    let mut flood = Raw::open_channel(lepus.address).await;
+    flood.call(1, id::QUEUE_DECLARE, args::queue_declare("q", 0), id::QUEUE_DECLARE_OK).await;
+    let before = lepus.resident_bytes();
+    let mut most = 0;
+    for _ in 0..16 {
+        for _ in 0..256 {
+            flood.send(&raw::publish(1, "", "q", &[7; 64 << 10])).await;
+        }
+        most = most.max(lepus.resident_bytes());
+    }
+    // Behind everything that was sent.
+    flood.call(1, id::QUEUE_DECLARE, args::queue_declare("other", 0), id::QUEUE_DECLARE_OK).await;
+    assert!(most < before + 96 * MIB, "{} MiB are resident, {} before", most / MIB, before / MIB);
+    let client = Client::open(&format!("amqp://guest:guest@{}", lepus.address)).await.expect("it listens");
+    eventually("all are there", async || (client.count("q").await.0 == 16 * 256).then_some(())).await;
 }
 
 /// FEATURES FL-1: a flood sets the alarm off by itself, and the alarm ends when the queue is emptied.

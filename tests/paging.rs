@@ -11,7 +11,7 @@ use crate::common::{ChannelExt, Client, connect, eventually, table, within};
 
 /// So little memory that nearly everything is paged out.
 async fn start(place: &Place) -> (Server, Client) {
-    let server = place.builder().message_memory(32 << 10).start().await.unwrap_or_else(|error| panic!("{error}"));
+    let server = place.start_as(|builder| builder.message_memory(32 << 10)).await;
     let client = connect(&server).await;
     client.confirms().await;
     (server, client)

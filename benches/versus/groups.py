@@ -352,9 +352,9 @@ def cores(bench):
     """All cores: 8 queues with 1 and with 2 lanes and threads, clients and broker on the same cores."""
     rows = []
     for lanes in (1, 2):
-        command = ["taskset", "-c", ",".join(map(str, range(lanes)))]
         bench.lepus.start("--lanes", str(lanes))
-        subprocess.run([*command, "-a", "-p", str(bench.lepus.pid)], check=True, stdout=subprocess.DEVNULL)
+        cores = ",".join(map(str, range(lanes)))
+        subprocess.run(["taskset", "-a", "-c", "-p", cores, str(bench.lepus.pid)], check=True, stdout=subprocess.DEVNULL)
         flags = ["-s", 16, "-a", "-x", 8, "-y", 8, "-qp", "perf-%d", "-qpt", 8, "-z", bench.seconds]
         reports = [perf("-h", bench.lepus.url, "--broker-pid", bench.lepus.pid, *flags) for _ in range(bench.rounds)]
         rows.append(row(f"{lanes} of {brokers.os.cpu_count()} cores", bench.lepus.name, [each for each in reports if each]))

@@ -22,6 +22,7 @@ use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
 use super::queue::{Queue, Subscription};
 use super::refusal::Refusal;
+use super::shortage::{Next, Shortage};
 use super::timers::Wheel;
 use super::vhost::QueueHandle;
 use super::{Broker, Options};
@@ -73,8 +74,7 @@ pub struct Lane {
     passing: Vec<(Vec<Op>, usize)>,
     pub(super) fx: Effects,
     pub(super) checkpoint: Option<Part>,
-    /// Queues that are being paged out, with what they take, the largest last.
-    pub(super) paging: Vec<(usize, QueueId)>,
+    pub(super) shortage: Shortage,
     /// What waiting messages may take in memory, in bytes.
     pub(super) memory_max: usize,
     pub(super) waiting_gets: Vec<WaitingGet>,
@@ -121,7 +121,7 @@ impl Lane {
             passing: Vec::new(),
             fx,
             checkpoint: None,
-            paging: Vec::new(),
+            shortage: Shortage::default(),
             memory_max,
             waiting_gets: Vec::new(),
             places: Vec::new(),
@@ -173,12 +173,13 @@ impl Lane {
             if self.replicator.is_behind() {
                 self.held.push(self.appended, Answering::Worked { from, bytes });
             } else {
-                from.worked(bytes);
+                self.worked(from, bytes);
             }
         }
         self.act_for(&self.own_mailbox.clone());
         self.ring(now_ms);
-        let has_more = self.go_on_with_checkpoint() | self.page_out();
+        let has_more = self.go_on_with_checkpoint();
+        let next = self.relieve(now_ms);
         self.replicator.flush(!self.held.is_empty());
         self.give_what_is_durable();
         self.hand_over();
@@ -189,10 +190,14 @@ impl Lane {
         if closed {
             return Turn::Ended;
         }
-        if has_more {
-            return Turn::Idle(Some(now));
-        }
-        Turn::Idle(self.timers.next_ms().map(|at_ms| self.broker.instant_of(at_ms)))
+        let relief_ms = match next {
+            _ if has_more => return Turn::Idle(Some(now)),
+            Next::Now => return Turn::Idle(Some(now)),
+            Next::AtMs(at_ms) => Some(at_ms),
+            Next::Whenever => None,
+        };
+        let next_ms = self.timers.next_ms().into_iter().chain(relief_ms).min();
+        Turn::Idle(next_ms.map(|at_ms| self.broker.instant_of(at_ms)))
     }
 
     fn act_for(&mut self, from: &Mailbox) {
@@ -365,7 +370,7 @@ impl Lane {
         match answering {
             Answering::Confirm { conn, to, accepted } => self.fx.confirm(conn, to.channel, to.sequence, accepted),
             Answering::Done { conn, reply, outcome } => self.fx.done(conn, reply, Ok(*outcome)),
-            Answering::Worked { from, bytes } => from.worked(bytes),
+            Answering::Worked { from, bytes } => self.worked(from, bytes),
             Answering::Deleted { to, messages, queue } => {
                 if let Some((conn, reply)) = to {
                     self.fx.done(conn, reply, Ok(Outcome::Deleted { messages }));

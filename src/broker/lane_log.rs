@@ -11,15 +11,6 @@ use super::message::Message;
 use super::queue::{Load, Loaded, Published};
 use crate::replicate::{Place, Record, Records};
 
-/// So much of what one lane pages out is paged in one turn.
-const PAGED_BYTES_A_TURN: usize = 512 << 10;
-
-/// What stays in memory of a queue that is paged out, at most; of many queues less.
-const KEPT_BYTES_MAX: usize = 64 << 10;
-
-/// Queues that take less are left alone: it would not be worth a chunk.
-const PAGED_BYTES_MIN: usize = 4 << 10;
-
 impl Lane {
     /// A queue that is gone has no say: the message counts as accepted (PC-6).
     #[inline]
@@ -180,33 +171,5 @@ impl Lane {
         for get in ready {
             self.get(get, now_ms);
         }
-    }
-
-    /// Pages out while the waiting messages of the lane take more memory than they may. True: there is more to do.
-    pub(super) fn page_out(&mut self) -> bool {
-        let taken = self.memory_bytes();
-        if taken <= if self.paging.is_empty() { self.memory_max } else { self.memory_max / 2 } {
-            self.paging.clear();
-            return false;
-        }
-        if self.replicator.segments().is_none() {
-            return false;
-        }
-        let kept_bytes = (self.memory_max / 2 / self.queues.len().max(1)).clamp(PAGED_BYTES_MIN, KEPT_BYTES_MAX);
-        if self.paging.is_empty() {
-            let large = self.queues.iter().filter(|(_, queue)| queue.memory_bytes() >= kept_bytes);
-            self.paging = large.map(|(id, queue)| (queue.memory_bytes(), *id)).collect();
-            self.paging.sort_unstable();
-        }
-        let Some((_, id)) = self.paging.last().copied() else { return false };
-        let has_more = match (self.queues.get_mut(&id), self.replicator.segments()) {
-            (Some(queue), Some(segments)) => queue.page_out(segments, kept_bytes, PAGED_BYTES_A_TURN, &mut self.fx),
-            _ => false,
-        };
-        self.write_changes();
-        if !has_more {
-            self.paging.pop();
-        }
-        !self.paging.is_empty()
     }
 }

@@ -49,6 +49,7 @@ mod reply_to;
 mod reports;
 mod request;
 mod route;
+mod shortage;
 #[cfg(test)]
 mod sim;
 mod stored;

@@ -310,6 +310,11 @@ impl Segments {
         })
     }
 
+    /// More chunks wait to be written than should.
+    pub fn is_behind(&self) -> bool {
+        self.0.writer.is_behind()
+    }
+
     /// Writes those messages of a chunk once more that are among `members`; they keep their numbers.
     ///
     /// # Errors

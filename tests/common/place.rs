@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use lepus::{Server, ServerBuilder};
 
+use super::eventually;
+
 /// A directory that goes with the test.
 pub(crate) struct Place(pub(crate) PathBuf);
 
@@ -22,13 +24,27 @@ impl Place {
 
     /// Starts a broker that keeps its things there.
     pub(crate) async fn start(&self) -> Server {
-        self.builder().start().await.unwrap_or_else(|error| panic!("{error}"))
+        self.start_as(|builder| builder).await
+    }
+
+    /// The same with other options. One that was dropped here before may still be ending: a thread that is at the disk
+    /// ends when it is done.
+    pub(crate) async fn start_as(&self, options: impl Fn(ServerBuilder) -> ServerBuilder) -> Server {
+        let is_taken = |error: &lepus::Error| error.to_string().contains("in use by another process");
+        eventually("the directory is free", async || match options(self.builder()).start().await {
+            Ok(server) => Some(server),
+            Err(error) if is_taken(&error) => None,
+            Err(error) => panic!("{error}"),
+        })
+        .await
     }
 
     /// The names of its files that begin so, spare ones aside, in order.
     pub(crate) fn files(&self, kind: &str) -> Vec<String> {
-        let names = self.contents().into_keys();
-        names.filter(|name| name.starts_with(kind) && !name.contains("spare")).collect()
+        let mut names: Vec<String> = self.entries().map(|entry| name_of(&entry)).collect();
+        names.retain(|name| name.starts_with(kind) && !name.contains("spare"));
+        names.sort_unstable();
+        names
     }
 
     /// The first of them: name and path.
@@ -40,10 +56,16 @@ impl Place {
 
     /// Names and contents of all files.
     pub(crate) fn contents(&self) -> BTreeMap<String, Vec<u8>> {
-        let entries = fs::read_dir(&self.0).expect("the directory").map(|entry| entry.expect("an entry"));
-        let name = |entry: &fs::DirEntry| entry.file_name().into_string().expect("a name");
-        entries.map(|entry| (name(&entry), fs::read(entry.path()).expect("readable"))).collect()
+        self.entries().map(|entry| (name_of(&entry), fs::read(entry.path()).expect("readable"))).collect()
     }
+
+    fn entries(&self) -> impl Iterator<Item = fs::DirEntry> {
+        fs::read_dir(&self.0).expect("the directory").map(|entry| entry.expect("an entry"))
+    }
+}
+
+fn name_of(entry: &fs::DirEntry) -> String {
+    entry.file_name().into_string().expect("a name")
 }
 
 impl Drop for Place {

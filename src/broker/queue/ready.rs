@@ -114,6 +114,17 @@ impl Ready {
         &mut self.levels[level]
     }
 
+    /// Some messages are on disk.
+    pub(super) fn has_pages(&self) -> bool {
+        self.levels.iter().any(|level| !level.paged.is_empty())
+    }
+
+    /// Messages that are not on disk.
+    pub(super) fn messages_in_memory(&self) -> usize {
+        let in_level = |level: &Level| level.returned.len() + level.head.len() + level.tail.len();
+        self.returns.len() + self.levels.iter().map(in_level).sum::<usize>()
+    }
+
     /// What the messages in memory take, in bytes.
     pub(in crate::broker) fn memory_bytes(&self) -> usize {
         usize::try_from(self.memory_bytes).unwrap_or_default()

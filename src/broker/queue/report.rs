@@ -40,6 +40,22 @@ impl Queue {
         }
     }
 
+    /// Messages that consumers and gets had, once or again.
+    pub(in crate::broker) fn delivered_messages(&self) -> u64 {
+        let Counters { deliver, deliver_no_ack, get, get_no_ack, .. } = self.counters;
+        deliver + deliver_no_ack + get + get_no_ack
+    }
+
+    /// Waiting messages, those on disk aside, more or less.
+    pub(in crate::broker) fn messages_in_memory(&self) -> usize {
+        self.ready.messages_in_memory()
+    }
+
+    /// There are consumers, and what they want next is in memory.
+    pub(in crate::broker) fn may_be_drained(&self) -> bool {
+        !self.consumers.is_empty() && !self.ready.has_pages()
+    }
+
     /// What happened to its messages.
     pub(in crate::broker) fn counters(&self) -> &Counters {
         &self.counters
