@@ -173,7 +173,7 @@ class RabbitMq:
         shutil.copy("/etc/hosts", self.root / "etc/hosts")
         packages = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "rabbitmq-server"]
         install = ["chroot", self.root, "env", "DEBIAN_FRONTEND=noninteractive", *packages]
-        subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(install, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         (self.root / ".ready").touch()
 
     def start(self):
@@ -196,11 +196,12 @@ class RabbitMq:
         self.pid = self.beam()
 
     def beam(self):
-        """The virtual machine among what the start script has started."""
+        """The virtual machine among what the start script has started: it is told where epmd listens."""
+        told = f"-epmd_port\0{self.epmd}\0"
         for entry in pathlib.Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
-                    if (entry / "comm").read_text().strip() == "beam.smp" and "versus@localhost" in (entry / "cmdline").read_text():
+                    if (entry / "comm").read_text().strip() == "beam.smp" and told in (entry / "cmdline").read_text():
                         return int(entry.name)
                 except OSError:
                     pass
