@@ -51,6 +51,15 @@ impl Transport for TcpStream {
     }
 }
 
+/// What came of a connection.
+#[derive(Debug)]
+pub struct Served {
+    /// Why it is over.
+    pub ended: Ended,
+    /// The user and the vhost, if it was ever open.
+    pub login: Option<(Arc<str>, Arc<str>)>,
+}
+
 /// Serves a connection to its end. `handshake` is dropped as soon as the connection is open, or over: whoever bounds
 /// the handshakes hands in what stands for one. `open` is dropped when it is closed, though the client may still keep
 /// the socket for a while.
@@ -61,15 +70,18 @@ pub async fn serve<S, H, O>(
     options: Arc<Options>,
     handshake: H,
     open: O,
-) -> Ended
+) -> Served
 where
     S: Transport,
 {
     let mut driver = Driver::new(stream, Session::new(broker, options, peer, Instant::now()));
-    let (mut handshake, mut open) = (Some(handshake), Some(open));
+    let (mut handshake, mut open, mut login) = (Some(handshake), Some(open), None);
     let ended = poll_fn(|cx| {
         let polled = driver.poll(cx);
-        if handshake.is_some() && driver.session.client().is_some() {
+        if handshake.is_some()
+            && let Some(client) = driver.session.client()
+        {
+            login = Some(client.login());
             handshake = None;
         }
         if driver.session.is_closed() && driver.out.is_empty() {
@@ -86,7 +98,7 @@ where
         let shutdown = poll_fn(|cx| Pin::new(&mut driver.stream).poll_shutdown(cx));
         let _ = tokio::time::timeout(LINGER, shutdown).await;
     }
-    ended
+    Served { ended, login }
 }
 
 /// Events it waits for: the socket is readable or writable, the mailbox has something, the timer rings.

@@ -8,9 +8,9 @@
 //!     `-----------------> Silent    (refused, and not told) -> Ended
 //! ```
 
-use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fmt, mem};
 
 use super::closing::{Closing, Finishing};
 use super::handshake::{Handshake, Progress, Server};
@@ -43,6 +43,21 @@ pub enum Ended {
     LoginRefused(Refused),
     /// The handshake was not one; the reason.
     HandshakeFailed(String),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClosedByClient => f.write_str("closed by the client"),
+            Self::ClosedByServer(text) => f.write_str(text),
+            Self::Disconnected => f.write_str("client unexpectedly closed TCP connection"),
+            Self::HeartbeatTimeout => f.write_str("missed heartbeats from client"),
+            Self::HandshakeTimeout => f.write_str("handshake timeout"),
+            Self::BadHeader => f.write_str("bad protocol header"),
+            Self::LoginRefused(refused) => write!(f, "login refused: {refused}"),
+            Self::HandshakeFailed(text) => write!(f, "handshake failed: {text}"),
+        }
+    }
 }
 
 impl Ended {
@@ -179,7 +194,7 @@ impl Session {
             let Some(header) = input.first_chunk() else {
                 return 0;
             };
-            let progress = handshake.header(header, &self.options, out);
+            let progress = handshake.header(header, &self.options, &self.peer, out);
             self.progress(now, progress);
             return header.len();
         }

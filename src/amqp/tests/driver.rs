@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::amqp::driver::{Transport, serve};
+use crate::amqp::driver::{Served, Transport, serve};
 
 impl Transport for DuplexStream {}
 
@@ -13,7 +13,7 @@ struct Wire {
     broker: Broker,
     stream: DuplexStream,
     /// One task.
-    serving: JoinSet<Ended>,
+    serving: JoinSet<Served>,
     lanes: JoinSet<()>,
     input: Vec<u8>,
 }
@@ -25,7 +25,7 @@ impl Wire {
         let lanes = lanes.into_iter().map(Lane::run).collect();
         let (stream, theirs) = duplex(capacity);
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let peer = Peer { peer_addr: addr, local_addr: addr };
+        let peer = Peer::new(addr, addr);
         let serving = [serve(theirs, peer, broker.clone(), Arc::new(options), (), ())].into_iter().collect();
         Self { broker, stream, serving, lanes, input: Vec::new() }
     }
@@ -82,7 +82,7 @@ impl Wire {
     /// The end of the connection, and of the broker.
     async fn ended(mut self) -> Ended {
         let ended = tokio::time::timeout(Duration::from_secs(20), self.serving.join_next());
-        let ended = ended.await.expect("it ends").unwrap().unwrap();
+        let ended = ended.await.expect("it ends").unwrap().unwrap().ended;
         assert_eq!(self.broker.connection_count(), 0);
         self.broker.stop();
         self.lanes.join_all().await;
@@ -218,7 +218,7 @@ async fn a_handshake_that_stops_is_ended() {
 async fn idle_connections_are_small() {
     let World { broker, .. } = World::new();
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    let peer = Peer { peer_addr: addr, local_addr: addr };
+    let peer = Peer::new(addr, addr);
     let future = serve(duplex(1).0, peer, broker, Arc::new(Options::default()), (), ());
     assert!(size_of_val(&future) <= 1536, "{}", size_of_val(&future));
 }
