@@ -128,6 +128,8 @@ async fn the_management_api_below_a_prefix() {
         options.http = vec!["127.0.0.1:0".into()];
         options.http_path_prefix = "/rabbit".into();
         options.http_hsts = Some("max-age=31536000".into());
+        options.http_rates = false;
+        options.http_disable_stats = true;
         options.http_csp = Some("default-src 'self'".into());
     });
     let server = server.start().await.unwrap();
@@ -137,6 +139,8 @@ async fn the_management_api_below_a_prefix() {
     assert_eq!(found.header("strict-transport-security").as_deref(), Some("max-age=31536000"));
     assert_eq!(found.header("content-security-policy").as_deref(), Some("default-src 'self'"));
     assert_eq!(fetch(address, "GET", "/api/overview").await.status, 404);
+    let overview = Http::new(address, "guest:guest").below("/rabbit").get("overview").await.json;
+    assert_eq!((&overview["rates_mode"], &overview["disable_stats"]), (&"none".into(), &true.into()));
     server.shutdown().await;
 }
 

@@ -51,15 +51,6 @@ impl Transport for TcpStream {
     }
 }
 
-/// What came of a connection.
-#[derive(Debug)]
-pub struct Served {
-    /// Why it is over.
-    pub ended: Ended,
-    /// The user and the vhost, if it was ever open.
-    pub login: Option<(Arc<str>, Arc<str>)>,
-}
-
 /// Serves a connection to its end. `handshake` is dropped as soon as the connection is open, or over: whoever bounds
 /// the handshakes hands in what stands for one. `open` is dropped when it is closed, though the client may still keep
 /// the socket for a while.
@@ -70,7 +61,7 @@ pub async fn serve<S, H, O>(
     options: Arc<Options>,
     handshake: H,
     open: O,
-) -> Served
+) -> Ended
 where
     S: Transport,
 {
@@ -84,13 +75,16 @@ where
             login = Some(client.login());
             handshake = None;
         }
-        if driver.session.is_closed() && driver.out.is_empty() {
-            open = None;
+        if driver.session.is_closed() && driver.out.is_empty() && open.take().is_some() {
+            driver.session.tell_end(&Ended::ClosedByClient, login.as_ref());
         }
         polled
     })
     .await;
-    drop((handshake, open));
+    if open.take().is_some() {
+        driver.session.tell_end(&ended, login.as_ref());
+    }
+    drop(handshake);
     if ended.is_abrupt() {
         driver.stream.abort();
     } else {
@@ -98,7 +92,7 @@ where
         let shutdown = poll_fn(|cx| Pin::new(&mut driver.stream).poll_shutdown(cx));
         let _ = tokio::time::timeout(LINGER, shutdown).await;
     }
-    Served { ended, login }
+    ended
 }
 
 /// Events it waits for: the socket is readable or writable, the mailbox has something, the timer rings.

@@ -27,7 +27,7 @@ use crate::auth::Mechanism;
 use crate::broker::TlsReport;
 use crate::wire::Table;
 
-pub use self::driver::{Served, Transport, serve};
+pub use self::driver::{Transport, serve};
 pub use self::heartbeat::Traffic;
 pub use self::outbound::Outbound;
 pub use self::session::{Ended, Session};

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fmt, mem};
 
+use tracing::{debug, info};
+
 use super::closing::{Closing, Finishing};
 use super::handshake::{Handshake, Progress, Server};
 use super::heartbeat::Traffic;
@@ -110,6 +112,21 @@ impl Session {
     /// client ends it.
     pub fn is_closed(&self) -> bool {
         matches!(&self.phase, Phase::Finishing(finishing) if finishing.is_answered())
+    }
+
+    /// What the log says of the end. `login`: the user and the vhost, if it was ever open.
+    pub fn tell_end(&self, ended: &Ended, login: Option<&(Arc<str>, Arc<str>)>) {
+        let (user, vhost) = login.map(|(user, vhost)| (&**user, &**vhost)).unzip();
+        let connection = self.peer.connection_name();
+        match ended {
+            // Told when it happened.
+            Ended::LoginRefused(_) => {}
+            // A balancer that looks whether somebody listens.
+            Ended::Disconnected if login.is_none() => {
+                debug!(target: "connection", connection, "closed before a login");
+            }
+            ended => info!(target: "connection", connection, user, vhost, reason = %ended, "closing AMQP connection"),
+        }
     }
 
     /// How the connection ends if the client ends the stream now.

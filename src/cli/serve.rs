@@ -314,6 +314,10 @@ impl Args {
             amqp: vec![AMQP_LISTEN.to_owned()],
             ..Options::default()
         };
+        if self.tls_cert.len() != self.tls_key.len() {
+            let (place, key) = ("command line".to_owned(), "--tls-key".to_owned());
+            return Err(config::Error::Refused { place, key, reason: "there must be one for each --tls-cert".into() });
+        }
         let mut warnings = config::env::apply(&mut options, &variable)?;
         let mut settings = Vec::new();
         let usual = config::env::files(&variable);
@@ -476,6 +480,8 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert_eq!((options.amqp, options.heartbeat_s, options.vhosts), (vec!["2".into()], 9, vec!["shop".into()]));
         assert_eq!(applied.warnings.len(), 1);
+        let error = args(&["--tls-cert", "/c.pem"]).options(|_| None).unwrap_err().to_string();
+        assert_eq!(error, "command line: --tls-key: there must be one for each --tls-cert");
         let error = args(&["--config", "/nowhere/rabbitmq.conf"]).options(|_| None).unwrap_err().to_string();
         assert!(error.starts_with("/nowhere/rabbitmq.conf: "), "{error}");
     }

@@ -149,6 +149,12 @@ pub const KEYS: &[Key] = &[
     key("management.http.max_body_size", BYTES, "the largest body of a request"),
     key("management.cors.allow_origins.*", "an origin, or *", "whose scripts may use the management API"),
     key("management.cors.max_age", "a number of seconds", "how long a browser remembers that"),
+    key(
+        "management.rates_mode",
+        "basic, detailed or none",
+        "rates of the management API; detailed is the same as basic",
+    ),
+    key("management.disable_stats", FLAG, "answers of the management API have no counts"),
     key("management.hsts.policy", TEXT, "the header Strict-Transport-Security"),
     key("management.csp.policy", TEXT, "the header Content-Security-Policy"),
     key("prometheus.tcp.port", PORT, "tells metrics to Prometheus"),

@@ -150,10 +150,11 @@ async fn called(
     let Some(user) = user else {
         return routes::open(&path, &body, peer, management);
     };
+    let query = Query::parse(head.uri.query().unwrap_or_default());
     let call = Call {
         method,
         path,
-        query: Query::parse(head.uri.query().unwrap_or_default()),
+        query: if management.options().disable_stats { query.with("disable_stats", "true") } else { query },
         body,
         content_type: text("content-type").unwrap_or_default(),
         reason: text("x-reason"),

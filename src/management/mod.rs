@@ -60,6 +60,10 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// When a message is confirmed: `always`, `interval:MS`, `never`, or `in-memory` (`--sync`).
     pub sync: String,
+    /// Whether anything is sampled for rates (`management.rates_mode`).
+    pub rates: bool,
+    /// Requests are answered as with `disable_stats=true` (`management.disable_stats`).
+    pub disable_stats: bool,
     /// What clients of AMQP may log in by.
     pub mechanisms: Vec<Mechanism>,
     /// Who listens where; what clients can reach.
@@ -85,6 +89,8 @@ impl Default for Options {
             disk_free_limit_bytes: Arc::default(),
             data_dir: None,
             sync: "in-memory".to_owned(),
+            rates: true,
+            disable_stats: false,
             mechanisms: Vec::new(),
             listeners: Vec::new(),
             metrics_path: METRICS_PATH.to_owned(),
@@ -145,6 +151,11 @@ impl Management {
 
     fn options(&self) -> &Options {
         &self.0.options
+    }
+
+    /// What stands for it in answers.
+    fn rates_mode(&self) -> &'static str {
+        if self.0.options.rates { "basic" } else { "none" }
     }
 
     fn node(&self) -> &str {

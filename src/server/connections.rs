@@ -14,7 +14,7 @@ use super::handshakes::{Handshakes, Place};
 use super::listener::{ACCEPT_PAUSE, SocketOptions, is_transient};
 use super::proxy;
 use super::tls::Tls;
-use crate::amqp::{self, Ended, Peer};
+use crate::amqp::{self, Peer};
 use crate::broker::Broker;
 
 /// What comes before AMQP on a connection.
@@ -170,33 +170,19 @@ impl Connection {
         let Self { preamble, broker, options, .. } = self;
         let Some(tls) = preamble.tls else {
             accepting(&peer);
-            let ended = amqp::serve(stream, peer.clone(), broker, options, handshake, open).await;
-            return report(&peer, &ended);
+            amqp::serve(stream, peer, broker, options, handshake, open).await;
+            return;
         };
         let Some(stream) = Box::pin(tls.accept(stream, preamble.tls_timeout)).await else { return };
         peer.tls = Some(tls.describe(&stream));
         accepting(&peer);
-        let ended = Box::pin(amqp::serve(stream, peer.clone(), broker, options, handshake, open)).await;
-        report(&peer, &ended);
+        Box::pin(amqp::serve(stream, peer, broker, options, handshake, open)).await;
     }
 }
 
 fn accepting(peer: &Peer) {
     let tls = peer.tls.as_ref().map(|tls| tls.report.protocol);
     info!(target: "connection", connection = peer.connection_name(), tls, "accepting AMQP connection");
-}
-
-/// What the log says of an end.
-fn report(peer: &Peer, amqp::Served { ended, login }: &amqp::Served) {
-    let (user, vhost) = login.as_ref().map(|(user, vhost)| (&**user, &**vhost)).unzip();
-    let connection = peer.connection_name();
-    match ended {
-        // Told when it happened.
-        Ended::LoginRefused(_) => {}
-        // A balancer that looks whether somebody listens.
-        Ended::Disconnected if login.is_none() => debug!(target: "connection", connection, "closed before a login"),
-        ended => info!(target: "connection", connection, user, vhost, reason = %ended, "closing AMQP connection"),
-    }
 }
 
 fn ended(ended: Result<(), JoinError>) {

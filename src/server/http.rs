@@ -50,7 +50,7 @@ pub(super) fn serve(
     stop: &watch::Sender<bool>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    if !api.is_empty() {
+    if !api.is_empty() && options.http_rates {
         tasks.spawn(management.clone().sample());
     }
     for (listeners, speaks, connections_max) in

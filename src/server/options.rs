@@ -45,6 +45,10 @@ pub struct Options {
     pub http_hsts: Option<String>,
     /// What they say in Content-Security-Policy, if not RabbitMQ's default (`management.csp.policy`).
     pub http_csp: Option<String>,
+    /// Rates are told. Default true (`management.rates_mode`, which is basic or none).
+    pub http_rates: bool,
+    /// Requests are answered without counts and rates. Default false (`management.disable_stats`).
+    pub http_disable_stats: bool,
     /// How long a browser remembers which origins may use it, in seconds. Default 1800 (`management.cors.max_age`).
     pub http_cors_max_age_s: u32,
     /// Origins whose scripts may use it, `*` for all. Default none (`management.cors.allow_origins`).
@@ -156,6 +160,8 @@ impl Default for Options {
             http_path_prefix: String::new(),
             http_hsts: None,
             http_csp: None,
+            http_rates: true,
+            http_disable_stats: false,
             http_cors_max_age_s: 1800,
             http_cors_origins: Vec::new(),
             prometheus: Vec::new(),

@@ -95,6 +95,8 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         content_security: options.http_csp.clone(),
         cors_origins: options.http_cors_origins.clone(),
         cors_max_age_s: options.http_cors_max_age_s,
+        rates: options.http_rates,
+        disable_stats: options.http_disable_stats,
         memory_limit_bytes: memory::watermark_bytes(options.memory_high_watermark, options.memory_total_bytes)
             .unwrap_or_default(),
         disk_free_limit_bytes: disk_free_limit_bytes.clone(),

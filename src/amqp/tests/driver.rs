@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::amqp::driver::{Served, Transport, serve};
+use crate::amqp::driver::{Transport, serve};
 
 impl Transport for DuplexStream {}
 
@@ -13,7 +13,7 @@ struct Wire {
     broker: Broker,
     stream: DuplexStream,
     /// One task.
-    serving: JoinSet<Served>,
+    serving: JoinSet<Ended>,
     lanes: JoinSet<()>,
     input: Vec<u8>,
 }
@@ -82,7 +82,7 @@ impl Wire {
     /// The end of the connection, and of the broker.
     async fn ended(mut self) -> Ended {
         let ended = tokio::time::timeout(Duration::from_secs(20), self.serving.join_next());
-        let ended = ended.await.expect("it ends").unwrap().unwrap().ended;
+        let ended = ended.await.expect("it ends").unwrap().unwrap();
         assert_eq!(self.broker.connection_count(), 0);
         self.broker.stop();
         self.lanes.join_all().await;

@@ -206,6 +206,14 @@ fn management(options: &mut Options, settings: &Settings<'_>) -> Result<(), Erro
     }
     options.https.extend(http_address(settings, "management.ssl")?);
     options.http_cors_origins.extend(settings.below("management.cors.allow_origins.").map(|(_, s)| s.value.clone()));
+    let rates = settings.read("management.rates_mode", |value| match value {
+        // By pairs of objects, too: counts are taken when they are asked for, so nothing is kept for that.
+        "basic" | "detailed" => Some(true),
+        "none" => Some(false),
+        _ => None,
+    })?;
+    set(&mut options.http_rates, rates);
+    set(&mut options.http_disable_stats, settings.flag("management.disable_stats")?);
     set(&mut options.http_cors_max_age_s, settings.number("management.cors.max_age")?);
     set(&mut options.http_body_size_max, settings.bytes("management.http.max_body_size")?);
     let prefix = settings.read("management.path_prefix", |value| value.starts_with('/').then(|| value.to_owned()))?;

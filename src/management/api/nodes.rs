@@ -138,7 +138,7 @@ fn node(management: &Management) -> Json {
         "uptime": management.uptime_ms(),
         "run_queue": 0,
         "processors": std::thread::available_parallelism().map_or(1, usize::from),
-        "rates_mode": "basic",
+        "rates_mode": management.rates_mode(),
         "net_ticktime": 60,
         "exchange_types": exchange_types(),
         "auth_mechanisms": auth_mechanisms(management),
