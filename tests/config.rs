@@ -187,6 +187,44 @@ async fn new_vhosts_begin_with_what_the_operator_says() {
     server.shutdown().await;
 }
 
+/// What an operator has taken away from a vhost does not come back with a restart.
+#[tokio::test]
+async fn defaults_are_for_new_vhosts_only() {
+    let directory = std::env::temp_dir().join(format!("lepus-defaults-{:x}", rand::random::<u64>()));
+    let start = async || {
+        let server = with(|options| {
+            options.storage = Some(lepus::server::Storage::Directory(directory.clone()));
+            options.log_file_bytes = 1 << 20;
+            options.http = vec!["127.0.0.1:0".into()];
+            let vhosts = ".*".to_owned();
+            options.default_limits =
+                vec![DefaultLimits { vhosts: vhosts.clone(), connections_max: None, queues_max: Some(1) }];
+            options.default_policies = vec![DefaultPolicy {
+                name: "short".into(),
+                vhosts,
+                pattern: ".*".into(),
+                apply_to: "queues".into(),
+                definition: vec![("max-length", 2)],
+            }];
+        });
+        let server = server.start().await.unwrap();
+        let http = Http::new(server.http_addr().unwrap(), "guest:guest");
+        (server, http)
+    };
+    let (server, http) = start().await;
+    assert_eq!(http.get("operator-policies").await.items().len(), 1);
+    assert_eq!(http.delete("operator-policies/%2F/short").await.status, 204);
+    assert_eq!(http.delete("vhost-limits/%2F/max-queues").await.status, 204);
+    server.shutdown().await;
+    let (server, http) = start().await;
+    assert_eq!(
+        (http.get("operator-policies").await.text, http.get("vhost-limits").await.text),
+        ("[]".into(), "[]".into())
+    );
+    server.shutdown().await;
+    fs::remove_dir_all(directory).unwrap();
+}
+
 /// FEATURES 4.6: `credential_validator`, `password_hashing_module`.
 #[tokio::test]
 async fn passwords_that_may_be_set() {

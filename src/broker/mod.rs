@@ -243,8 +243,14 @@ impl Broker {
         if let Some(vhost) = self.vhost(name) {
             return vhost;
         }
-        let vhost = self.0.vhosts.add(name, &self.0.events, &self.0.keeper);
+        let vhost = self.add_bare_vhost(name);
         self.0.options.new_vhosts.furnish(self, &vhost);
+        vhost
+    }
+
+    /// The same for one that was there before, and has what it has.
+    fn add_bare_vhost(&self, name: &str) -> Arc<Vhost> {
+        let vhost = self.0.vhosts.add(name, &self.0.events, &self.0.keeper);
         self.0.keeper.system_changed();
         self.add_event_exchange(&vhost);
         self.events().tell("vhost.created", INTERNAL, || [("name", name.into())]);
