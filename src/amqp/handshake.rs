@@ -9,10 +9,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::info;
+
 use super::outbound::Outbound;
 use super::reply::{Fault, Ids, Sin};
 use super::{CLOSE_TIMEOUT_MAX, Options, Peer};
-use crate::auth::{Mechanism, Refused, User};
+use crate::auth::{Mechanism, Refused, User, loggable};
 use crate::broker::{self, Broker, Client, ConnectionInfo, RABBITMQ_VERSION};
 use crate::wire::{FRAME_OVERHEAD, Frame, FrameKind, Method, RawTable, ReplyCode, Table, TableError, Value};
 
@@ -27,7 +29,7 @@ fn accepts(header: &[u8; 8]) -> bool {
 }
 
 /// PR-1, PR-2.
-fn write_start(options: &Options, out: &mut Vec<u8>) {
+fn write_start(options: &Options, peer: &Peer, out: &mut Vec<u8>) {
     let capabilities = [
         "publisher_confirms",
         "exchange_exchange_bindings",
@@ -62,10 +64,33 @@ fn write_start(options: &Options, out: &mut Vec<u8>) {
         version_major: 0,
         version_minor: 9,
         server_properties: RawTable(&encoded),
-        mechanisms: Mechanism::OFFERED.as_bytes(),
+        mechanisms: offered(options, peer).map(Mechanism::as_str).collect::<Vec<_>>().join(" ").as_bytes(),
         locales: b"en_US",
     }
     .encode_frame(0, out);
+}
+
+/// The mechanisms that this client may choose from. Some take the first.
+fn offered(options: &Options, peer: &Peer) -> impl Iterator<Item = Mechanism> {
+    let has_certificate = peer.has_certificate();
+    options.mechanisms.iter().copied().filter(move |mechanism| *mechanism != Mechanism::External || has_certificate)
+}
+
+/// Who it is. A mechanism that was not offered is none (HS-10).
+fn authenticate(mechanism: &str, response: &[u8], server: Server<'_>) -> Result<Arc<User>, Refused> {
+    let (auth, from_loopback) = (server.broker.auth(), server.peer.is_loopback());
+    let mechanism = offered(server.options, server.peer).find(|offered| offered.as_str() == mechanism);
+    match mechanism.ok_or(Refused::Malformed)? {
+        Mechanism::External => match server.peer.tls.as_ref().and_then(|tls| tls.user.as_deref()) {
+            Some(name) => auth.authenticate_name(name, from_loopback),
+            None => Err(Refused::Nameless),
+        },
+        Mechanism::Anonymous => {
+            let (name, password) = &server.options.anonymous_login;
+            auth.authenticate_password(name, password.as_bytes(), from_loopback)
+        }
+        by_password => auth.authenticate(by_password, response, from_loopback),
+    }
 }
 
 const START_OK_IDS: Ids = (10, 11);
@@ -157,12 +182,12 @@ impl Handshake {
     }
 
     /// The first eight bytes.
-    pub(super) fn header(&mut self, header: &[u8; 8], options: &Options, out: &mut Outbound) -> Progress {
+    pub(super) fn header(&mut self, header: &[u8; 8], options: &Options, peer: &Peer, out: &mut Outbound) -> Progress {
         if !accepts(header) {
             out.frames(|out| out.extend_from_slice(&PROTOCOL_HEADER));
             return Progress::BadHeader;
         }
-        out.frames(|out| write_start(options, out));
+        out.frames(|out| write_start(options, peer, out));
         self.step = Step::StartOk;
         Progress::Next
     }
@@ -215,9 +240,7 @@ impl Handshake {
         server: Server<'_>,
         out: &mut Outbound,
     ) -> Progress {
-        let known = Mechanism::parse(mechanism).ok_or(Refused::Malformed);
-        let from_loopback = server.peer.is_loopback();
-        match known.and_then(|mechanism| server.broker.auth().authenticate(mechanism, response, from_loopback)) {
+        match authenticate(mechanism, response, server) {
             Ok(user) => {
                 server.broker.tell_login(true, &user.name, &server.peer.connection_name(), mechanism);
                 let Options { channel_max, frame_max, heartbeat_s, .. } = *server.options;
@@ -229,6 +252,12 @@ impl Handshake {
             }
             Err(refused) => {
                 server.broker.tell_login(false, refused.user(), &server.peer.connection_name(), mechanism);
+                server.broker.log_refused_login(
+                    "AMQP 0-9-1",
+                    &loggable(mechanism),
+                    Some(server.peer.peer_addr),
+                    &refused,
+                );
                 if properties.authentication_failure_close && refused != Refused::Malformed {
                     let text = format!(
                         "Login was refused using authentication mechanism {mechanism}. For details see the broker \
@@ -262,10 +291,18 @@ fn open(
             frame_max: tuned.frame_max,
             channel_max: tuned.channel_max,
             heartbeat_s: tuned.heartbeat_s,
+            tls: server.peer.tls.as_ref().map(|tls| tls.report.clone()),
         },
     };
+    let (connection, info_name, user_name) =
+        (info.name.clone(), properties.connection_name.as_deref().map(loggable), user.name.clone());
     let client =
         Client::open(server.broker, user, vhost, info).map_err(|refusal| Fault::refused(&refusal, OPEN_IDS))?;
+    let client_name = info_name.as_deref();
+    info!(
+        target: "connection",
+        connection, user = user_name, vhost, client_name, "user authenticated and granted access to vhost"
+    );
     out.frames(|out| Method::ConnectionOpenOk {}.encode_frame(0, out));
     Ok(Opened { client: Box::new(client), tuned, properties })
 }

@@ -20,8 +20,11 @@ mod tx;
 mod unacked;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::Mechanism;
+use crate::broker::TlsReport;
 use crate::wire::Table;
 
 pub use self::driver::{Transport, serve};
@@ -47,10 +50,18 @@ pub struct Options {
     pub initial_frame_max: u32,
     /// Largest body in bytes.
     pub max_message_size: u64,
+    /// What a client may log in by, in this order; EXTERNAL is offered only to whom has shown a certificate.
+    pub mechanisms: Vec<Mechanism>,
+    /// Who logs in by ANONYMOUS, and with which password.
+    pub anonymous_login: (String, String),
     /// How long a refused login is left waiting.
     pub auth_failure_delay: Duration,
     /// Consumers of a channel at once; `None` is without limit.
     pub consumer_max_per_channel: Option<u32>,
+    /// Channels of all connections; `None` is without limit.
+    pub channel_max_per_node: Option<u64>,
+    /// `rabbit@host`, in texts.
+    pub node: String,
     /// In server-properties.
     pub cluster_name: String,
     /// More server-properties.
@@ -67,8 +78,12 @@ impl Default for Options {
             // Room for a large token in start-ok, as RabbitMQ 4 and more.
             initial_frame_max: 65_536,
             max_message_size: 128 << 20,
+            mechanisms: vec![Mechanism::Plain, Mechanism::AmqPlain],
+            anonymous_login: ("guest".into(), "guest".into()),
             auth_failure_delay: Duration::from_secs(3),
             consumer_max_per_channel: None,
+            channel_max_per_node: None,
+            node: "rabbit@localhost".into(),
             cluster_name: "lepus@localhost".into(),
             server_properties: Table::default(),
         }
@@ -76,15 +91,36 @@ impl Default for Options {
 }
 
 /// Who is at the other end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// Theirs.
     pub peer_addr: SocketAddr,
     /// Ours.
     pub local_addr: SocketAddr,
+    /// If they speak TLS.
+    pub tls: Option<Tls>,
+}
+
+/// What a TLS handshake came to.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// For listings.
+    pub report: Arc<TlsReport>,
+    /// Who the client is by its certificate, which is verified; for the mechanism EXTERNAL.
+    pub user: Option<Arc<str>>,
 }
 
 impl Peer {
+    /// One without TLS.
+    pub fn new(peer_addr: SocketAddr, local_addr: SocketAddr) -> Self {
+        Self { peer_addr, local_addr, tls: None }
+    }
+
+    /// It has shown a certificate, which is verified.
+    fn has_certificate(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.report.certificate.is_some())
+    }
+
     /// From this machine?
     pub fn is_loopback(&self) -> bool {
         self.peer_addr.ip().to_canonical().is_loopback()

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use tracing::{Level, enabled, info};
+
 use super::Options;
 use super::channel::{Backlog, Channel, Handled, Surroundings};
 use super::content::{Complete, Content, PUBLISH_IDS, Part};
@@ -24,6 +26,8 @@ pub(super) struct Running {
     message_size_max: u64,
     /// Consumers of a channel at once.
     consumer_max: Option<u32>,
+    /// With the name of the node.
+    channel_max_per_node: Option<Box<(u64, String)>>,
     channels: HashMap<u16, Slot, Hashing>,
     channels_opened: u32,
     next_ticket: u64,
@@ -68,6 +72,7 @@ impl Running {
             properties,
             message_size_max: options.max_message_size,
             consumer_max: options.consumer_max_per_channel,
+            channel_max_per_node: options.channel_max_per_node.map(|limit| Box::new((limit, options.node.clone()))),
             channels: HashMap::default(),
             channels_opened: 0,
             next_ticket: 0,
@@ -280,6 +285,13 @@ impl Running {
                 format!("number of channels opened ({in_use}) has reached the negotiated channel_max ({channel_max})");
             return Err(Fault::connection(ReplyCode::NotAllowed, NO_METHOD, text));
         }
+        if let Some(limit) = self.channel_max_per_node.as_ref().filter(|limit| self.client.node_channels() >= limit.0) {
+            let (limit, node) = (limit.0, &limit.1);
+            let text = format!(
+                "number of channels opened on node '{node}' has reached the maximum allowed limit of ({limit})"
+            );
+            return Err(Fault::connection(ReplyCode::NotAllowed, NO_METHOD, text));
+        }
         let user = self.client.user();
         match user.limits.max_channels.and_then(|limit| u64::try_from(limit).ok()) {
             Some(limit) if in_use as u64 >= limit => {
@@ -315,6 +327,11 @@ impl Running {
     }
 
     fn close_channel(&mut self, number: u16, sin: &Sin, out: &mut Outbound) {
+        if enabled!(target: "channel", Level::INFO) {
+            let (connection, (user, vhost)) = (self.client.connection_name(), self.client.login());
+            let (channel, reason) = (number, sin.reply_text());
+            info!(target: "channel", connection, channel, user = &*user, vhost = &*vhost, reason, "closing a channel");
+        }
         self.leave_channel(number, out);
         self.channels.insert(number, Slot::Closing);
         out.frames(|out| sin.channel_close(number, out));

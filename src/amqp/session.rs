@@ -8,9 +8,11 @@
 //!     `-----------------> Silent    (refused, and not told) -> Ended
 //! ```
 
-use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fmt, mem};
+
+use tracing::{debug, info};
 
 use super::closing::{Closing, Finishing};
 use super::handshake::{Handshake, Progress, Server};
@@ -43,6 +45,21 @@ pub enum Ended {
     LoginRefused(Refused),
     /// The handshake was not one; the reason.
     HandshakeFailed(String),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClosedByClient => f.write_str("closed by the client"),
+            Self::ClosedByServer(text) => f.write_str(text),
+            Self::Disconnected => f.write_str("client unexpectedly closed TCP connection"),
+            Self::HeartbeatTimeout => f.write_str("missed heartbeats from client"),
+            Self::HandshakeTimeout => f.write_str("handshake timeout"),
+            Self::BadHeader => f.write_str("bad protocol header"),
+            Self::LoginRefused(refused) => write!(f, "login refused: {refused}"),
+            Self::HandshakeFailed(text) => write!(f, "handshake failed: {text}"),
+        }
+    }
 }
 
 impl Ended {
@@ -95,6 +112,21 @@ impl Session {
     /// client ends it.
     pub fn is_closed(&self) -> bool {
         matches!(&self.phase, Phase::Finishing(finishing) if finishing.is_answered())
+    }
+
+    /// What the log says of the end. `login`: the user and the vhost, if it was ever open.
+    pub fn tell_end(&self, ended: &Ended, login: Option<&(Arc<str>, Arc<str>)>) {
+        let (user, vhost) = login.map(|(user, vhost)| (&**user, &**vhost)).unzip();
+        let connection = self.peer.connection_name();
+        match ended {
+            // Told when it happened.
+            Ended::LoginRefused(_) => {}
+            // A balancer that looks whether somebody listens.
+            Ended::Disconnected if login.is_none() => {
+                debug!(target: "connection", connection, "closed before a login");
+            }
+            ended => info!(target: "connection", connection, user, vhost, reason = %ended, "closing AMQP connection"),
+        }
     }
 
     /// How the connection ends if the client ends the stream now.
@@ -179,7 +211,7 @@ impl Session {
             let Some(header) = input.first_chunk() else {
                 return 0;
             };
-            let progress = handshake.header(header, &self.options, out);
+            let progress = handshake.header(header, &self.options, &self.peer, out);
             self.progress(now, progress);
             return header.len();
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::password::{HashingAlgorithm, Secret};
+use super::password::{HashingAlgorithm, PasswordHash, Secret};
 use super::permission::{Permission, TopicPermission};
 use super::{Auth, AuthError, State, User, UserChange, UserLimits};
 
@@ -184,7 +184,8 @@ impl UserRecord {
             (None, None) => Secret::None,
         };
         let tags = self.tags.clone().ok_or_else(|| AuthError::TagsNotPresent(self.name.clone()))?;
-        UserChange::new(&self.name, secret, tags, self.limits)
+        let password = PasswordHash::from_secret(&self.name, secret, HashingAlgorithm::default())?;
+        UserChange::new(&self.name, password, tags, self.limits)
     }
 }
 

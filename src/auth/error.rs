@@ -19,6 +19,12 @@ pub enum AuthError {
         /// Whose hash it is.
         user: String,
     },
+    /// A password with fewer characters than it must have.
+    #[error("minimum required password length is {0}")]
+    PasswordTooShort(usize),
+    /// A password that the rule of passwords does not match.
+    #[error("provided password does not match the validator regular expression")]
+    PasswordDoesNotMatch,
     /// A hashing algorithm other than RabbitMQ's three.
     #[error("hashing_algorithm '{algorithm}' of user '{user}' is not supported")]
     UnknownHashingAlgorithm {

@@ -14,6 +14,7 @@ mod change;
 mod definitions;
 mod error;
 mod password;
+mod password_rule;
 mod pattern;
 mod pcre;
 mod permission;
@@ -28,9 +29,10 @@ pub use change::{AuthChange, AuthObserver, OnAuthChange};
 pub use definitions::{PermissionRecord, TopicPermissionRecord, UserRecord};
 pub use error::AuthError;
 pub use password::{HashingAlgorithm, PasswordHash, Secret};
+pub use password_rule::PasswordRule;
 pub use pattern::{Pattern, PatternError};
 pub use permission::{Access, Right};
-pub use sasl::{Mechanism, Refused};
+pub use sasl::{Mechanism, Refused, loggable};
 pub use user::{User, UserLimits};
 
 use permission::{Permission, TopicPermission};
@@ -55,7 +57,15 @@ struct Shared {
     version: AtomicU64,
     observer: OnceLock<AuthObserver>,
     on_change: OnceLock<OnAuthChange>,
+    passwords: OnceLock<Passwords>,
     state: RwLock<State>,
+}
+
+/// How passwords are set.
+#[derive(Default)]
+struct Passwords {
+    algorithm: HashingAlgorithm,
+    rule: PasswordRule,
 }
 
 struct State {
@@ -90,8 +100,8 @@ impl Auth {
         let state = State { accounts: BTreeMap::new(), loopback_users: BTreeSet::from(["guest".to_owned()]) };
         let decoy = PasswordHash::new("decoy", HashingAlgorithm::default());
         let version = AtomicU64::new(0);
-        let (observer, on_change) = (OnceLock::new(), OnceLock::new());
-        Self { shared: Arc::new(Shared { decoy, version, observer, on_change, state: RwLock::new(state) }) }
+        let (observer, on_change, passwords) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { shared: Arc::new(Shared { decoy, version, observer, on_change, passwords, state: RwLock::new(state) }) }
     }
 
     /// A number that grows with every change. One atomic load: fit to be asked per message.
@@ -108,6 +118,19 @@ impl Auth {
     /// From now on `on_change` is called after every change, of whatever kind. Only the first one ever set counts.
     pub fn set_on_change(&self, on_change: OnAuthChange) {
         let _ = self.shared.on_change.set(on_change);
+    }
+
+    /// How passwords are kept that are set from now on, and which may be. Only the first call ever counts.
+    pub fn set_password_rule(&self, algorithm: HashingAlgorithm, rule: PasswordRule) {
+        let _ = self.shared.passwords.set(Passwords { algorithm, rule });
+    }
+
+    fn hashed(&self, user: &str, secret: Secret<'_>) -> Result<PasswordHash, AuthError> {
+        let Passwords { algorithm, rule } = self.shared.passwords.get_or_init(Passwords::default);
+        if let Secret::Password(password) = secret {
+            rule.check(password)?;
+        }
+        PasswordHash::from_secret(user, secret, *algorithm)
     }
 
     fn tell(&self, change: AuthChange<'_>) {
@@ -127,7 +150,8 @@ impl Auth {
         tags: impl IntoIterator<Item = impl Into<String>>,
     ) -> Result<(), AuthError> {
         let tags: Vec<String> = tags.into_iter().map(Into::into).collect();
-        let change = UserChange::new(name, secret, tags.clone(), UserLimits::default())?;
+        let password = self.hashed(name, secret)?;
+        let change = UserChange::new(name, password, tags.clone(), UserLimits::default())?;
         let mut existed = false;
         self.change(|state| {
             existed = state.accounts.contains_key(name);
@@ -141,7 +165,7 @@ impl Auth {
 
     /// Replaces the password of an existing user and nothing else.
     pub fn set_password(&self, name: &str, secret: Secret<'_>) -> Result<(), AuthError> {
-        let password = PasswordHash::from_secret(name, secret)?;
+        let password = self.hashed(name, secret)?;
         self.change_user(name, |user| User { password, ..user })?;
         self.tell(AuthChange::PasswordChanged(name));
         Ok(())
@@ -302,6 +326,16 @@ impl Auth {
         }
     }
 
+    /// Decides a login of whom something else has proved to be of this name, such as a certificate.
+    pub fn authenticate_name(&self, name: &str, from_loopback: bool) -> Result<Arc<User>, Refused> {
+        let state = self.read();
+        match state.accounts.get(name) {
+            Some(_) if state.loopback_users.contains(name) && !from_loopback => Err(Refused::loopback(name)),
+            Some(account) => Ok(Arc::clone(&account.user)),
+            None => Err(Refused::bad_credentials(name)),
+        }
+    }
+
     /// What `user` may do in `vhost`; `None` if it has no permissions there, which closes a connection with 530.
     pub fn access(&self, user: &str, vhost: &str) -> Option<Access> {
         let state = self.read();
@@ -399,11 +433,10 @@ struct UserChange {
 }
 
 impl UserChange {
-    fn new(name: &str, secret: Secret<'_>, tags: Vec<String>, limits: UserLimits) -> Result<Self, AuthError> {
+    fn new(name: &str, password: PasswordHash, tags: Vec<String>, limits: UserLimits) -> Result<Self, AuthError> {
         if name.is_empty() || name.len() > USER_NAME_SIZE_MAX {
             return Err(AuthError::BadUserName(name.to_owned()));
         }
-        let password = PasswordHash::from_secret(name, secret)?;
         Ok(Self { name: name.to_owned(), password, tags, limits })
     }
 

@@ -103,9 +103,9 @@ impl PasswordHash {
     }
 
     /// What to hold for a user whose secret was given; `user` is for the error.
-    pub(super) fn from_secret(user: &str, secret: Secret<'_>) -> Result<Self, AuthError> {
+    pub(super) fn from_secret(user: &str, secret: Secret<'_>, default: HashingAlgorithm) -> Result<Self, AuthError> {
         match secret {
-            Secret::Password(password) => Ok(Self::new(password, HashingAlgorithm::default())),
+            Secret::Password(password) => Ok(Self::new(password, default)),
             Secret::Hash { hash, algorithm } => match BASE64.decode(without_spaces(hash)) {
                 Ok(bytes) => Ok(Self { algorithm, bytes: bytes.into() }),
                 Err(_) => Err(AuthError::BadPasswordHash { user: user.to_owned() }),
@@ -164,7 +164,7 @@ mod tests {
 
     fn hash(base64: &str, algorithm: HashingAlgorithm) -> PasswordHash {
         let secret = Secret::Hash { hash: base64, algorithm };
-        PasswordHash::from_secret("u", secret).expect("valid base64")
+        PasswordHash::from_secret("u", secret, HashingAlgorithm::default()).expect("valid base64")
     }
 
     /// RabbitMQ 4.3.6: `GET /api/auth/hash_password/s3cret%C3%A9`, and `PUT /api/users/ax1` with password `s3cret`.
@@ -224,7 +224,7 @@ mod tests {
         assert!(spaced.verify("pä ss".as_bytes()));
         for wrong in ["!!!", "AQID_-AA", "A"] {
             let secret = Secret::Hash { hash: wrong, algorithm: HashingAlgorithm::Sha256 };
-            let error = PasswordHash::from_secret("joe", secret).expect_err("not base64");
+            let error = PasswordHash::from_secret("joe", secret, HashingAlgorithm::default()).expect_err("not base64");
             assert_eq!(error.to_string(), "password_hash of user 'joe' is not base64");
         }
     }

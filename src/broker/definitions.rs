@@ -206,18 +206,30 @@ enum DestinationType {
 impl Broker {
     /// Imports definitions.
     pub fn import_definitions(&self, json: &str) -> Result<(), DefinitionsError> {
+        self.take_definitions(json, |name| self.add_vhost(name))
+    }
+
+    /// Takes up what this broker had itself, before it was restarted.
+    pub(super) fn restore_definitions(&self, json: &str) -> Result<(), DefinitionsError> {
+        self.take_definitions(json, |name| self.vhost(name).unwrap_or_else(|| self.add_bare_vhost(name)))
+    }
+
+    fn take_definitions(&self, json: &str, add_vhost: impl Fn(&str) -> Arc<Vhost>) -> Result<(), DefinitionsError> {
         let definitions: Definitions = serde_json::from_str(json)?;
         self.auth().import_users(&definitions.users)?;
         for record in &definitions.vhosts {
             let default_type = record.default_queue_type.as_ref().or(record.metadata.default_queue_type.as_ref());
-            let vhost = self.add_vhost(&record.name);
+            let existed = self.vhost(&record.name).is_some();
+            let vhost = add_vhost(&record.name);
             if let Some(tracing) = record.tracing {
                 vhost.set_tracing(tracing);
             }
             vhost.change_settings(|settings| {
                 record.limits.apply(settings);
-                settings.default_queue_type =
-                    default_type.filter(|name| *name != "undefined").map(|name| name.as_str().into());
+                // A new one may have begun with one.
+                let own = settings.default_queue_type.take().filter(|_| !existed);
+                let given = default_type.filter(|name| *name != "undefined").map(|name| name.as_str().into());
+                settings.default_queue_type = given.or(own);
                 settings.description.clone_from(&record.metadata.description);
                 settings.tags.clone_from(&record.metadata.tags);
                 if let Some(protected) = record.metadata.protected_from_deletion {

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+use super::event_log;
 use super::mailbox::ConnectionId;
 use crate::wire::{Table, Value};
 
@@ -43,12 +44,16 @@ impl Events {
         by: &str,
         headers: impl FnOnce() -> [(&'static str, Value); N],
     ) {
-        let Some(sink) = self.sink.get().filter(|sink| sink.is_wanted()) else {
+        let sink = self.sink.get().filter(|sink| sink.is_wanted());
+        if sink.is_none() && !event_log::is_wanted(key) {
             return;
-        };
+        }
         let mut table = Table::from_iter(headers());
-        table.insert("user_who_performed_action", Value::from(by));
-        sink.take(key, table);
+        event_log::write(key, by, &table);
+        if let Some(sink) = sink {
+            table.insert("user_who_performed_action", Value::from(by));
+            sink.take(key, table);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod delayed;
 mod effects;
 mod event;
 mod event_exchange;
+mod event_log;
 mod events;
 pub mod exchange;
 mod exchange_options;
@@ -34,8 +35,10 @@ mod lane_log;
 mod limiter;
 mod loader;
 mod log_exchange;
+mod login_log;
 mod mailbox;
 mod message;
+mod new_vhosts;
 mod parameter;
 mod policy;
 mod publish;
@@ -91,6 +94,7 @@ pub use self::lane::{Lane, Turn};
 pub use self::limiter::Limiter;
 pub use self::mailbox::{ConnectionId, Mailbox};
 pub use self::message::{Body, Facts, LARGE_BODY_MIN, Message};
+pub use self::new_vhosts::{DefaultLimits, DefaultPolicy, NewVhosts, NewVhostsError};
 pub use self::parameter::{GlobalParameter, Parameter, ParameterCheck, ParameterError};
 pub use self::policy::{ApplyTo, Definition, InForce, Policy, PolicyError, PolicyKind, PolicySpec};
 pub use self::publish::Publish;
@@ -100,8 +104,8 @@ pub use self::queue::{
 pub use self::recover::{RecoverError, message_of};
 pub use self::refusal::{Named, Refusal};
 pub use self::reports::{
-    ChannelReport, ConnectionReport, ConnectionState, ConnectionSummary, ConsumerPlace, ConsumerReport, Counters,
-    DeathStrategy, Deaths, Handshake, Inquiry, QueueReport,
+    CertificateReport, ChannelReport, ConnectionReport, ConnectionState, ConnectionSummary, ConsumerPlace,
+    ConsumerReport, Counters, DeathStrategy, Deaths, Handshake, Inquiry, QueueReport, TlsReport,
 };
 pub use self::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
 pub use self::vhost::{DeleteVhostError, Destination, Exchange, QueueHandle, Vhost, VhostSettings};
@@ -125,6 +129,8 @@ pub struct Options {
     pub consumer_timeout: Duration,
     /// A dead letter goes on with the `x-death` that its publisher sent (DX-5).
     pub honours_client_deaths: bool,
+    /// What vhosts begin with.
+    pub new_vhosts: NewVhosts,
 }
 
 impl Default for Options {
@@ -136,6 +142,7 @@ impl Default for Options {
             message_memory_bytes: MESSAGE_MEMORY_BYTES,
             consumer_timeout: Duration::from_secs(30 * 60),
             honours_client_deaths: true,
+            new_vhosts: NewVhosts::default(),
         }
     }
 }
@@ -168,6 +175,7 @@ struct Shared {
     loader: OnceLock<Loader>,
     stopped: AtomicBool,
     totals: Totals,
+    refused_logins: login_log::RefusedLogins,
     started: Instant,
     /// The clock when it started.
     started_ms: u64,
@@ -208,6 +216,7 @@ impl Broker {
             loader: OnceLock::new(),
             stopped: AtomicBool::new(false),
             totals: Totals::default(),
+            refused_logins: login_log::RefusedLogins::default(),
             started: Instant::now(),
             started_ms: unix_ms(),
         }));
@@ -234,6 +243,13 @@ impl Broker {
         if let Some(vhost) = self.vhost(name) {
             return vhost;
         }
+        let vhost = self.add_bare_vhost(name);
+        self.0.options.new_vhosts.furnish(self, &vhost);
+        vhost
+    }
+
+    /// The same for one that was there before, and has what it has.
+    fn add_bare_vhost(&self, name: &str) -> Arc<Vhost> {
         let vhost = self.0.vhosts.add(name, &self.0.events, &self.0.keeper);
         self.0.keeper.system_changed();
         self.add_event_exchange(&vhost);

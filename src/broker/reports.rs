@@ -279,4 +279,34 @@ pub struct Handshake {
     pub channel_max: u16,
     /// Heartbeat interval, in seconds.
     pub heartbeat_s: u16,
+    /// If it speaks TLS.
+    pub tls: Option<Arc<TlsReport>>,
+}
+
+/// What a TLS handshake came to, in the words of RabbitMQ's listings.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TlsReport {
+    /// `tlsv1.2` or `tlsv1.3`.
+    pub protocol: &'static str,
+    /// `ecdhe_rsa`, ...
+    pub key_exchange: &'static str,
+    /// `aes_256_gcm`, ...
+    pub cipher: &'static str,
+    /// `aead`.
+    pub hash: &'static str,
+    /// The client's, if it has shown one.
+    pub certificate: Option<CertificateReport>,
+}
+
+/// A certificate, in the same words.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CertificateReport {
+    /// `CN=hare,O=Field`.
+    pub subject: String,
+    /// The same of who has signed it.
+    pub issuer: String,
+    /// From when to when.
+    pub validity: String,
+    /// In hexadecimal.
+    pub serial_number: String,
 }

@@ -1,11 +1,13 @@
 //! What a vhost tells of its exchanges, queues and bindings (EV-1).
 
+use super::event_log;
 use super::events::pid;
 use super::vhost::{Destination, Exchange, QueueHandle, Vhost};
 use crate::wire::{Table, Value};
 
 impl Vhost {
     pub(super) fn tell_queue_created(&self, queue: &QueueHandle, by: &str) {
+        event_log::queue("queue.created", queue, self.name(), by);
         self.events().tell("queue.created", by, || {
             let owner = queue.options.exclusive.map(pid).unwrap_or_default();
             [
@@ -22,6 +24,7 @@ impl Vhost {
     }
 
     pub(super) fn tell_queue_deleted(&self, queue: &QueueHandle, by: &str) {
+        event_log::queue("queue.deleted", queue, self.name(), by);
         self.events().tell("queue.deleted", by, || {
             let kind = queue.options.queue_type.as_str();
             [("name", (*queue.name).into()), ("vhost", (**self.name()).into()), ("type", kind.into())]

@@ -3,8 +3,11 @@
 //! Owns the command line, the process's log and its exit code. Long options only; what is given is validated before
 //! anything is started, and what is not built yet is refused, never ignored. Start reading in [`serve`].
 
+mod config;
 mod limits;
 mod log;
+mod log_file;
+mod notify;
 mod serve;
 mod store;
 
@@ -28,6 +31,9 @@ struct Cli {
 enum Command {
     /// Run the broker; the default when no command is given.
     Serve(Box<serve::Args>),
+    /// Look at a configuration without running anything.
+    #[command(subcommand)]
+    Config(config::Command),
     /// Load a broker and measure it.
     Perf(Box<perf::Args>),
     /// Look into a data directory while no broker runs on it; nothing is written.
@@ -42,6 +48,7 @@ pub fn run() -> ExitCode {
     match cli.command {
         None => serve::run(cli.serve),
         Some(Command::Serve(args)) => serve::run(*args),
+        Some(Command::Config(command)) => config::run(command),
         Some(Command::Store(command)) => store::run(&command),
         Some(Command::Perf(args)) => match perf::run(&args) {
             Ok(true) => ExitCode::SUCCESS,

@@ -9,10 +9,12 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
+use super::notify::Service;
 use super::{limits, log};
 use crate::config::keys::Applied;
+use crate::config::logging::{Format, LogFile, Logging};
 use crate::config::{self, quantity};
-use crate::server::{Definitions, Options, Server, Storage, SyncMode, Watermark};
+use crate::server::{Definitions, Options, Server, Storage, SyncMode, TlsVersion, Watermark};
 
 /// Where things are kept if nobody says otherwise.
 const DATA_DIR: &str = "lepus-data";
@@ -20,7 +22,7 @@ const DATA_DIR: &str = "lepus-data";
 /// All interfaces on the port of AMQP 0-9-1, as RabbitMQ listens.
 const AMQP_LISTEN: &str = "5672";
 
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// Directory where durable queues and persistent messages are kept [default: ./lepus-data]
     #[arg(long, value_name = "DIR")]
@@ -51,17 +53,22 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS")]
     amqps_listen: Vec<String>,
 
-    /// The certificate to show in TLS, PEM, with those between it and its authority
+    /// The certificate to show in TLS, PEM, with those between it and its authority; further ones are shown to clients
+    /// that name a host they are for
     #[arg(long, value_name = "FILE")]
-    tls_cert: Option<PathBuf>,
+    tls_cert: Vec<PathBuf>,
 
-    /// The certificate's private key, PEM
+    /// The certificate's private key, PEM; as many as certificates, in the same order
     #[arg(long, value_name = "FILE")]
-    tls_key: Option<PathBuf>,
+    tls_key: Vec<PathBuf>,
 
     /// Ask clients for a certificate that comes from one of these authorities, PEM
     #[arg(long, value_name = "FILE")]
     tls_client_ca: Option<PathBuf>,
+
+    /// Offer only this version of TLS, 1.2 or 1.3; may be repeated [default: both]
+    #[arg(long, value_name = "VERSION", value_parser = tls_version)]
+    tls_version: Vec<TlsVersion>,
 
     /// Every connection begins with a header of the PROXY protocol, as load balancers send it
     #[arg(long)]
@@ -71,9 +78,17 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS")]
     http_listen: Vec<String>,
 
+    /// Listen for the management HTTP API in TLS, usually 15671; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    https_listen: Vec<String>,
+
     /// Tell metrics to Prometheus, on /metrics; may be repeated [default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
     prometheus_listen: Vec<String>,
+
+    /// Tell metrics in TLS; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    prometheus_https_listen: Vec<String>,
 
     /// A rabbitmq.conf, or a directory of such [default: $RABBITMQ_CONFIG_FILE, else /etc/rabbitmq/rabbitmq.conf and
     /// /etc/rabbitmq/conf.d if they are there]
@@ -116,6 +131,14 @@ pub(super) struct Args {
     #[arg(long, value_name = "SECONDS")]
     handshake_timeout: Option<u64>,
 
+    /// Connections in the handshake at once from one address; the next ones of it wait [default: 1024]
+    #[arg(long, value_name = "COUNT")]
+    handshakes_per_address: Option<usize>,
+
+    /// How long clients may take to answer that the broker stops [default: 5]
+    #[arg(long, value_name = "SECONDS")]
+    shutdown_timeout: Option<u64>,
+
     /// Dead letters begin a new x-death whatever their publishers sent, as in RabbitMQ 4; else they go on with it
     #[arg(long)]
     ignore_client_x_death: bool,
@@ -131,27 +154,36 @@ pub(super) struct Args {
     /// error, warn, info, debug, trace, or directives as RUST_LOG takes them, which wins [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+
+    /// How lines of the log look on standard error, and in the file of --log-file [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<Format>,
+
+    /// The log goes to this file instead of standard error; SIGHUP opens it anew
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
 }
 
 /// Runs the broker until it is told to stop.
 pub(super) fn run(args: Args) -> ExitCode {
-    let log_level = args.log_level.clone();
     let configured = args.options(|name| std::env::var(name).ok());
-    let applied = configured.as_ref().map(|(_, applied)| applied.clone()).unwrap_or_default();
-    let level = log_level.as_deref().or(applied.log_level).unwrap_or("info");
-    let lines = match log::start(level, applied.log_exchange) {
-        Ok(lines) => lines,
-        Err(error) => return fail(2, &error),
+    let logging = configured.as_ref().map(|(_, applied)| applied.logging.clone()).unwrap_or_default();
+    let (log, lines) = match log::start(&logging, args.log_level.as_deref()) {
+        Ok(started) => started,
+        Err(error) => {
+            eprintln!("lepus: {error:#}");
+            return ExitCode::from(2);
+        }
     };
-    let options = match configured {
-        Ok((options, _)) => options,
+    let (options, applied) = match configured {
+        Ok(configured) => configured,
         Err(error) => return fail(2, &error.into()),
     };
     for warning in applied.warnings {
         warn!("{warning}");
     }
     limits::raise_open_files();
-    match serve(options, lines) {
+    match serve(options, &args, &log, lines) {
         Ok(code) => code,
         Err(error) => fail(1, &error),
     }
@@ -162,11 +194,18 @@ fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn serve(options: Options, lines: Option<Receiver<log::Line>>) -> Result<ExitCode, anyhow::Error> {
+fn serve(
+    options: Options,
+    args: &Args,
+    log: &log::Log,
+    lines: Option<Receiver<log::Line>>,
+) -> Result<ExitCode, anyhow::Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
     runtime.block_on(async {
         // Before the start, so that a signal during it is not lost.
-        let mut stop = StopSignals::new().context("signals cannot be caught")?;
+        let mut signals = StopSignals::new().context("signals cannot be caught")?;
+        let mut hang_up = signal(SignalKind::hangup()).context("signals cannot be caught")?;
+        let service = Service::from_environment();
         let (storage, sync) = (options.storage.clone(), options.sync);
         let mut server = Server::with_options(options).start().await?;
         if let Some(lines) = lines {
@@ -175,34 +214,25 @@ fn serve(options: Options, lines: Option<Receiver<log::Line>>) -> Result<ExitCod
             // It ends with the process: the log has no end of its own.
             std::thread::spawn(move || lines.iter().for_each(|(level, line)| broker.publish_log_line(level, &line)));
         }
-        for address in server.amqp_addrs() {
-            info!(%address, "listening for AMQP");
-        }
-        for address in server.amqps_addrs() {
-            info!(%address, "listening for AMQP in TLS");
-        }
-        for address in server.http_addrs() {
-            info!(%address, "listening for the management API");
-        }
-        for address in server.prometheus_addrs() {
-            info!(%address, "telling metrics to Prometheus");
-        }
-        match storage {
-            Some(Storage::Directory(path)) => match sync {
-                SyncMode::Always => info!(directory = %path.display(), "confirmed means on disk"),
-                weaker => {
-                    warn!(directory = %path.display(), sync = ?weaker, "confirmed does not mean on disk: a power failure may cost messages");
+        tell(&server, storage.as_ref(), sync);
+        let listening = server.amqp_addrs().iter().chain(server.amqps_addrs()).map(ToString::to_string);
+        service.ready(&format!("listening on {}", listening.collect::<Vec<_>>().join(", ")));
+        loop {
+            tokio::select! {
+                name = signals.next() => {
+                    info!("{name}: shutting down");
+                    break;
                 }
-            },
-            _ => warn!("messages are kept in memory: nothing survives a restart, durable queues included"),
+                _ = hang_up.recv() => reload(&server, args, log),
+                () = service.live() => {}
+                () = server.failed() => return Ok(ExitCode::FAILURE),
+            }
         }
-        tokio::select! {
-            name = stop.next() => info!("{name}: shutting down"),
-            () = server.failed() => return Ok(ExitCode::FAILURE),
-        }
+        service.stopping();
         tokio::select! {
             () = server.shutdown() => info!("stopped"),
-            name = stop.next() => {
+            () = service.live() => {}
+            name = signals.next() => {
                 warn!("{name} again: stopping at once");
                 // Not a return: that would wait for whatever hangs.
                 std::process::exit(1);
@@ -210,6 +240,47 @@ fn serve(options: Options, lines: Option<Receiver<log::Line>>) -> Result<ExitCod
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Says where it listens, and what a confirm means.
+fn tell(server: &Server, storage: Option<&Storage>, sync: SyncMode) {
+    for address in server.amqp_addrs() {
+        info!(%address, "listening for AMQP");
+    }
+    for address in server.amqps_addrs() {
+        info!(%address, "listening for AMQP in TLS");
+    }
+    for address in server.http_addrs() {
+        info!(%address, "listening for the management API");
+    }
+    for address in server.https_addrs() {
+        info!(%address, "listening for the management API in TLS");
+    }
+    for address in server.prometheus_addrs() {
+        info!(%address, "telling metrics to Prometheus");
+    }
+    for address in server.prometheus_https_addrs() {
+        info!(%address, "telling metrics to Prometheus in TLS");
+    }
+    match storage {
+        Some(Storage::Directory(path)) => match sync {
+            SyncMode::Always => info!(directory = %path.display(), "confirmed means on disk"),
+            weaker => {
+                warn!(directory = %path.display(), sync = ?weaker, "confirmed does not mean on disk: a power failure may cost messages");
+            }
+        },
+        _ => warn!("messages are kept in memory: nothing survives a restart, durable queues included"),
+    }
+}
+
+/// Certificates, what is logged and the log's file are taken anew; what cannot be read changes nothing.
+fn reload(server: &Server, args: &Args, log: &log::Log) {
+    info!("SIGHUP: reading certificates and the levels of the log again");
+    server.reload_certificates();
+    match args.options(|name| std::env::var(name).ok()) {
+        Ok((_, applied)) => log.reload(&applied.logging),
+        Err(error) => error!(%error, "the configuration cannot be read: all stays as it was"),
+    }
 }
 
 /// The signals that ask a process to end.
@@ -234,18 +305,36 @@ impl StopSignals {
 
 impl Args {
     /// Defaults, then the environment, then files, then the command line.
-    fn options(self, variable: impl Fn(&str) -> Option<String>) -> Result<(Options, Applied), config::Error> {
+    pub(super) fn options(
+        &self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<(Options, Applied), config::Error> {
         let mut options = Options {
             storage: Some(Storage::Directory(DATA_DIR.into())),
             amqp: vec![AMQP_LISTEN.to_owned()],
             ..Options::default()
         };
-        config::env::apply(&mut options, &variable)?;
-        let mut settings = Vec::new();
-        for path in if self.config.is_empty() { config::env::files(&variable) } else { self.config } {
-            settings.extend(config::conf::read(&path, &variable)?);
+        if self.tls_cert.len() != self.tls_key.len() {
+            let (place, key) = ("command line".to_owned(), "--tls-key".to_owned());
+            return Err(config::Error::Refused { place, key, reason: "there must be one for each --tls-cert".into() });
         }
-        let applied = config::keys::apply(&mut options, &settings)?;
+        let mut warnings = config::env::apply(&mut options, &variable)?;
+        let mut settings = Vec::new();
+        let usual = config::env::files(&variable);
+        for path in if self.config.is_empty() { &usual } else { &self.config } {
+            settings.extend(config::conf::read(path, &variable)?);
+        }
+        let mut applied = config::keys::apply(&mut options, &settings)?;
+        warnings.append(&mut applied.warnings);
+        applied.warnings = warnings;
+        config::env::apply_logging(&mut applied.logging, &variable)?;
+        let args = self.clone();
+        args.apply_log(&mut applied.logging);
+        args.apply(&mut options);
+        Ok((options, applied))
+    }
+
+    fn apply(self, options: &mut Options) {
         if let Some(path) = self.data_dir {
             options.storage = Some(Storage::Directory(path));
         }
@@ -261,14 +350,22 @@ impl Args {
         }
         options.amqps.extend(self.amqps_listen);
         options.http.extend(self.http_listen);
+        options.https.extend(self.https_listen);
         options.prometheus.extend(self.prometheus_listen);
-        if self.tls_cert.is_some() || self.tls_key.is_some() || self.tls_client_ca.is_some() {
+        options.prometheus_https.extend(self.prometheus_https_listen);
+        if !self.tls_cert.is_empty() || self.tls_client_ca.is_some() || !self.tls_version.is_empty() {
             let tls = options.tls.get_or_insert_default();
-            set(&mut tls.certificates, self.tls_cert);
-            set(&mut tls.key, self.tls_key);
+            let mut pairs = self.tls_cert.into_iter().zip(self.tls_key);
+            if let Some((certificates, key)) = pairs.next() {
+                (tls.certificates, tls.key) = (certificates, key);
+            }
+            tls.more_certificates.extend(pairs);
             if self.tls_client_ca.is_some() {
                 tls.authorities = self.tls_client_ca;
                 (tls.verify_peer, tls.fail_if_no_peer_cert) = (true, true);
+            }
+            if !self.tls_version.is_empty() {
+                tls.versions = self.tls_version;
             }
         }
         options.proxy_protocol |= self.proxy_protocol;
@@ -280,11 +377,24 @@ impl Args {
         set(&mut options.memory_high_watermark, self.memory_high_watermark);
         set(&mut options.disk_free_limit, self.disk_free_limit);
         set(&mut options.handshake_timeout, self.handshake_timeout.map(Duration::from_secs));
+        set(&mut options.handshakes_per_address_max, self.handshakes_per_address);
+        set(&mut options.shutdown_timeout, self.shutdown_timeout.map(Duration::from_secs));
         options.connection_max = self.connection_max.or(options.connection_max);
         options.honours_client_deaths &= !self.ignore_client_x_death;
-        options.cluster_name = self.cluster_name.or(options.cluster_name);
+        options.cluster_name = self.cluster_name.or(options.cluster_name.take());
         options.lanes = self.lanes;
-        Ok((options, applied))
+    }
+
+    /// The levels are the log's own business: they are directives, not levels.
+    fn apply_log(&self, logging: &mut Logging) {
+        if let Some(path) = &self.log_file {
+            let output = logging.console.take().unwrap_or_default();
+            logging.file = Some(LogFile { path: path.clone(), output, rotation_bytes: None, kept: 0 });
+        }
+        if let Some(format) = self.log_format {
+            let file = logging.file.as_mut().map(|file| &mut file.output);
+            file.into_iter().chain(&mut logging.console).for_each(|output| output.format = format);
+        }
     }
 }
 
@@ -307,6 +417,14 @@ fn sync_mode(text: &str) -> Result<SyncMode, &'static str> {
             let interval = text.strip_prefix("interval:").and_then(|ms| ms.parse().ok()).filter(|ms| *ms > 0);
             interval.map(|ms| SyncMode::Interval(Duration::from_millis(ms))).ok_or(EXPECTED)
         }
+    }
+}
+
+fn tls_version(text: &str) -> Result<TlsVersion, &'static str> {
+    match text {
+        "1.2" => Ok(TlsVersion::V1_2),
+        "1.3" => Ok(TlsVersion::V1_3),
+        _ => Err("expected 1.2 or 1.3"),
     }
 }
 
@@ -362,6 +480,8 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert_eq!((options.amqp, options.heartbeat_s, options.vhosts), (vec!["2".into()], 9, vec!["shop".into()]));
         assert_eq!(applied.warnings.len(), 1);
+        let error = args(&["--tls-cert", "/c.pem"]).options(|_| None).unwrap_err().to_string();
+        assert_eq!(error, "command line: --tls-key: there must be one for each --tls-cert");
         let error = args(&["--config", "/nowhere/rabbitmq.conf"]).options(|_| None).unwrap_err().to_string();
         assert!(error.starts_with("/nowhere/rabbitmq.conf: "), "{error}");
     }

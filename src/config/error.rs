@@ -25,6 +25,24 @@ pub enum Error {
         /// A known key much like it.
         nearest: Option<&'static str>,
     },
+    /// A key that must not be there, or not so.
+    #[error("{place}: {key}: {reason}")]
+    Refused {
+        /// `file:line`.
+        place: String,
+        /// The key.
+        key: String,
+        /// Why, and what to do instead.
+        reason: String,
+    },
+    /// An environment variable that would mean something else than its user thinks.
+    #[error("{name} is set, but is not supported: {instead}")]
+    Variable {
+        /// Its name.
+        name: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
     /// A line that is no setting.
     #[error("{place}: {reason}")]
     Syntax {

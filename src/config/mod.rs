@@ -7,6 +7,9 @@ pub mod conf;
 pub mod env;
 mod error;
 pub mod keys;
+pub mod known;
+pub mod logging;
 pub mod quantity;
+pub mod show;
 
 pub use error::Error;

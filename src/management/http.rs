@@ -33,6 +33,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Values that are shaped and written on this thread; more would keep other tasks waiting.
 const LONG_LIST: usize = 256;
 
+/// RabbitMQ's default.
+const CONTENT_SECURITY: &str = "script-src 'self'; object-src 'self'";
+
 /// Serves one connection to its end, or until `stop` turns true.
 pub async fn serve<S>(stream: S, peer: SocketAddr, management: Management, stop: watch::Receiver<bool>)
 where
@@ -77,8 +80,10 @@ async fn respond(request: Request<Incoming>, peer: SocketAddr, management: &Mana
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding, origin"));
-    let policy = HeaderValue::from_static("script-src 'self'; object-src 'self'");
-    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    let policy = management.options().content_security.as_deref().unwrap_or(CONTENT_SECURITY);
+    headers.extend(HeaderValue::from_str(policy).ok().map(|policy| (header::CONTENT_SECURITY_POLICY, policy)));
+    let hsts = management.options().hsts.as_deref().and_then(|policy| HeaderValue::from_str(policy).ok());
+    headers.extend(hsts.map(|policy| (header::STRICT_TRANSPORT_SECURITY, policy)));
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
@@ -97,7 +102,9 @@ fn allowed_origin(headers: &HeaderMap, allowed: &[String]) -> Option<HeaderValue
 }
 
 async fn answer(request: Request<Incoming>, peer: SocketAddr, management: &Management) -> Response<Full<Bytes>> {
-    let path = request.uri().path();
+    let Some(path) = request.uri().path().strip_prefix(management.options().path_prefix.as_str()) else {
+        return written(Err(Refused::no_object()));
+    };
     if path == "/api" || path == "/api/" {
         return written(Ok(Reply::Moved("/api/index.html")));
     }
@@ -111,7 +118,7 @@ async fn answer(request: Request<Incoming>, peer: SocketAddr, management: &Manag
     };
     let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
     if method == Method::OPTIONS {
-        return options(request.headers(), methods);
+        return options(request.headers(), methods, management.options().cors_max_age_s);
     }
     if !methods.split(' ').any(|own| own == method.as_str()) {
         let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
@@ -143,10 +150,11 @@ async fn called(
     let Some(user) = user else {
         return routes::open(&path, &body, peer, management);
     };
+    let query = Query::parse(head.uri.query().unwrap_or_default());
     let call = Call {
         method,
         path,
-        query: Query::parse(head.uri.query().unwrap_or_default()),
+        query: if management.options().disable_stats { query.with("disable_stats", "true") } else { query },
         body,
         content_type: text("content-type").unwrap_or_default(),
         reason: text("x-reason"),
@@ -195,6 +203,9 @@ pub(super) fn authenticate(
     let from_loopback = peer.ip().to_canonical().is_loopback();
     let authenticated = management.broker().auth().authenticate_password(name, password, from_loopback);
     management.count_login(authenticated.is_ok());
+    if let Err(refused) = &authenticated {
+        management.broker().log_refused_login("HTTP", "basic", Some(peer), refused);
+    }
     let user = authenticated.map_err(|refused| match refused {
         auth::Refused::Loopback { .. } => Refused::not_authorized("User can only log in via localhost"),
         _ => Refused::not_authorized("Not_Authorized"),
@@ -203,7 +214,7 @@ pub(super) fn authenticate(
     Ok(user)
 }
 
-fn options(request: &HeaderMap, methods: &'static str) -> Response<Full<Bytes>> {
+fn options(request: &HeaderMap, methods: &'static str, max_age_s: u32) -> Response<Full<Bytes>> {
     let mut response = empty(StatusCode::OK);
     allow(&mut response, methods);
     if request.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
@@ -213,7 +224,7 @@ fn options(request: &HeaderMap, methods: &'static str) -> Response<Full<Bytes>> 
         if let Some(wanted) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
         }
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("1800"));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(max_age_s));
     }
     response
 }

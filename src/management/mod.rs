@@ -27,6 +27,7 @@ use std::time::SystemTime;
 
 use tokio::sync::Semaphore;
 
+use crate::auth::Mechanism;
 use crate::broker::Broker;
 
 pub use self::http::serve;
@@ -41,6 +42,14 @@ pub struct Options {
     pub cluster_name: String,
     /// Largest body of a request, in bytes (`management.http.max_body_size`).
     pub body_size_max: usize,
+    /// What stands before all paths; nothing, or begins with a slash (`management.path_prefix`).
+    pub path_prefix: String,
+    /// The header Strict-Transport-Security (`management.hsts.policy`).
+    pub hsts: Option<String>,
+    /// The header Content-Security-Policy, if not RabbitMQ's default (`management.csp.policy`).
+    pub content_security: Option<String>,
+    /// How long a browser remembers whose scripts may use the API, in seconds (`management.cors.max_age`).
+    pub cors_max_age_s: u32,
     /// Origins whose scripts may use the API, `*` for all (`management.cors.allow_origins`).
     pub cors_origins: Vec<String>,
     /// Resident memory above which publishers are blocked, in bytes; 0: unknown.
@@ -51,6 +60,12 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// When a message is confirmed: `always`, `interval:MS`, `never`, or `in-memory` (`--sync`).
     pub sync: String,
+    /// Whether anything is sampled for rates (`management.rates_mode`).
+    pub rates: bool,
+    /// Requests are answered as with `disable_stats=true` (`management.disable_stats`).
+    pub disable_stats: bool,
+    /// What clients of AMQP may log in by.
+    pub mechanisms: Vec<Mechanism>,
     /// Who listens where; what clients can reach.
     pub listeners: Vec<Listener>,
     /// `/metrics`: where metrics are found (`prometheus.path`).
@@ -65,11 +80,18 @@ impl Default for Options {
             node: "rabbit@localhost".to_owned(),
             cluster_name: "rabbit@localhost".to_owned(),
             body_size_max: BODY_SIZE_MAX,
+            path_prefix: String::new(),
+            hsts: None,
+            content_security: None,
+            cors_max_age_s: 1800,
             cors_origins: Vec::new(),
             memory_limit_bytes: 0,
             disk_free_limit_bytes: Arc::default(),
             data_dir: None,
             sync: "in-memory".to_owned(),
+            rates: true,
+            disable_stats: false,
+            mechanisms: Vec::new(),
             listeners: Vec::new(),
             metrics_path: METRICS_PATH.to_owned(),
             metrics_per_object: false,
@@ -86,7 +108,7 @@ const BODY_SIZE_MAX: usize = 20 << 20;
 /// A listening socket, as `/api/overview` shows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Listener {
-    /// `amqp`, `amqp/ssl`, `http` or `http/prometheus`.
+    /// `amqp`, `amqp/ssl`, `http`, `https`, `http/prometheus` or `https/prometheus`.
     pub protocol: &'static str,
     /// Where.
     pub address: SocketAddr,
@@ -131,14 +153,13 @@ impl Management {
         &self.0.options
     }
 
-    fn node(&self) -> &str {
-        &self.0.options.node
+    /// What stands for it in answers.
+    fn rates_mode(&self) -> &'static str {
+        if self.0.options.rates { "basic" } else { "none" }
     }
 
-    /// Do clients of this address of ours speak TLS?
-    fn is_tls(&self, local: SocketAddr) -> bool {
-        let listeners = &self.0.options.listeners;
-        listeners.iter().any(|own| own.protocol == "amqp/ssl" && own.address.port() == local.port())
+    fn node(&self) -> &str {
+        &self.0.options.node
     }
 
     /// Free disk space below which publishers are blocked, in bytes.

@@ -7,6 +7,7 @@ use super::error::Error;
 use super::options::{Definitions, NewUser, Options, Storage, UserPermissions, Watermark};
 use super::tls::TlsOptions;
 use super::{Server, start};
+use crate::auth::Mechanism;
 use crate::store::SyncMode;
 
 /// Puts a [`Server`] together; made by [`Server::builder`].
@@ -72,10 +73,22 @@ impl ServerBuilder {
         self
     }
 
+    /// Listens for the management HTTP API in TLS; needs [`Self::tls`]. Told by [`Server::https_addrs`].
+    pub fn https(mut self, address: impl Into<String>) -> Self {
+        self.options.https.push(address.into());
+        self
+    }
+
     /// Tells metrics in Prometheus's text format on `/metrics` there; RabbitMQ's port is 15692. Told by
     /// [`Server::prometheus_addrs`].
     pub fn prometheus(mut self, address: impl Into<String>) -> Self {
         self.options.prometheus.push(address.into());
+        self
+    }
+
+    /// The same in TLS; needs [`Self::tls`]. Told by [`Server::prometheus_https_addrs`].
+    pub fn prometheus_https(mut self, address: impl Into<String>) -> Self {
+        self.options.prometheus_https.push(address.into());
         self
     }
 
@@ -179,6 +192,24 @@ impl ServerBuilder {
     /// Connections in the handshake at once.
     pub fn handshakes_max(mut self, count: usize) -> Self {
         self.options.handshakes_max = count;
+        self
+    }
+
+    /// Connections in the handshake at once from one address.
+    pub fn handshakes_per_address_max(mut self, count: usize) -> Self {
+        self.options.handshakes_per_address_max = count;
+        self
+    }
+
+    /// The time that a TLS handshake may take.
+    pub fn tls_handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.options.tls_handshake_timeout = timeout;
+        self
+    }
+
+    /// What clients may log in by, in the order they are told.
+    pub fn mechanisms(mut self, mechanisms: &[Mechanism]) -> Self {
+        self.options.mechanisms = mechanisms.to_vec();
         self
     }
 

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use std::time::Duration;
+
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, error, info, warn};
 
-use super::listener::{ACCEPT_PAUSE, is_transient, prepare};
-use super::{proxy, tls};
-use crate::amqp::{self, Ended, Peer};
+use super::handshakes::{Handshakes, Place};
+use super::listener::{ACCEPT_PAUSE, SocketOptions, is_transient};
+use super::proxy;
+use super::tls::Tls;
+use crate::amqp::{self, Peer};
 use crate::broker::Broker;
 
 /// What comes before AMQP on a connection.
@@ -20,7 +23,9 @@ pub(super) struct Preamble {
     /// First a header of the PROXY protocol.
     pub(super) proxy_protocol: bool,
     /// Then a TLS handshake.
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Arc<Tls>>,
+    /// Which may take so long.
+    pub(super) tls_timeout: Duration,
 }
 
 /// Accepts from one listening socket.
@@ -29,8 +34,8 @@ pub(super) struct Acceptor {
     pub(super) preamble: Preamble,
     pub(super) broker: Broker,
     pub(super) options: Arc<amqp::Options>,
-    /// One permit for each connection that may be in the handshake; shared by all listeners.
-    pub(super) handshakes: Arc<Semaphore>,
+    pub(super) socket: SocketOptions,
+    pub(super) handshakes: Arc<Handshakes>,
     /// Turns true when the server stops.
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -44,29 +49,33 @@ impl Acceptor {
         loop {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
-                Some(ended) = connections.join_next() => report(ended),
-                (stream, peer, permit) = self.accept() => {
-                    let handshake = Handshake { permit: Some(permit), over: Arc::new(AtomicBool::new(false)) };
-                    let (broker, options) = (self.broker.clone(), self.options.clone());
-                    connections.spawn(serve(stream, self.preamble.clone(), peer, broker, options, handshake, self.stop.clone()));
+                Some(result) = connections.join_next() => ended(result),
+                (stream, peer, room) = self.accept() => {
+                    let connection = Connection {
+                        preamble: self.preamble.clone(),
+                        broker: self.broker.clone(),
+                        options: self.options.clone(),
+                        handshakes: self.handshakes.clone(),
+                    };
+                    connections.spawn(serve(connection, stream, peer, room, self.stop.clone()));
                 }
             }
         }
         // Whoever connects now is refused, and not left waiting in the backlog.
         drop(self.listener);
-        while let Some(ended) = connections.join_next().await {
-            report(ended);
+        while let Some(result) = connections.join_next().await {
+            ended(result);
         }
     }
 
     /// The next connection, once there is room for its handshake.
     async fn accept(&mut self) -> (TcpStream, Peer, OwnedSemaphorePermit) {
-        let permit = self.handshakes.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let room = self.handshakes.room().await;
         let mut failing = false;
         loop {
             let error = match self.listener.accept().await {
-                Ok((stream, peer_addr)) => match prepare(&stream).and_then(|()| stream.local_addr()) {
-                    Ok(local_addr) => return (stream, Peer { peer_addr, local_addr }, permit),
+                Ok((stream, peer_addr)) => match self.socket.prepare(&stream).and_then(|()| stream.local_addr()) {
+                    Ok(local_addr) => return (stream, Peer::new(peer_addr, local_addr), room),
                     // The peer has gone already.
                     Err(_) => continue,
                 },
@@ -82,80 +91,104 @@ impl Acceptor {
     }
 }
 
+/// What a connection needs to be served.
+struct Connection {
+    preamble: Preamble,
+    broker: Broker,
+    options: Arc<amqp::Options>,
+    handshakes: Arc<Handshakes>,
+}
+
 /// Held while a connection is in the handshake.
 struct Handshake {
-    permit: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
     over: Arc<AtomicBool>,
 }
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        self.permit.take();
+        self.place.take();
         self.over.store(true, Ordering::Release);
     }
 }
 
 /// One connection. When the server stops, the broker closes those that are open; one in the handshake just ends.
 async fn serve(
+    connection: Connection,
     stream: TcpStream,
-    preamble: Preamble,
     peer: Peer,
-    broker: Broker,
-    options: Arc<amqp::Options>,
-    handshake: Handshake,
+    room: OwnedSemaphorePermit,
     mut stop: watch::Receiver<bool>,
-) -> (Peer, Ended) {
-    let over = handshake.over.clone();
+) {
+    let over = Arc::new(AtomicBool::new(false));
     let (open, closed) = oneshot::channel();
-    let mut serving = std::pin::pin!(serve_behind(preamble, stream, peer, broker, options, handshake, open));
+    let mut serving = std::pin::pin!(connection.serve(stream, peer, room, over.clone(), open));
     tokio::select! {
         biased;
         _ = stop.wait_for(|stop| *stop) => {
             if !over.load(Ordering::Acquire) {
-                return (peer, Ended::Disconnected);
+                return;
             }
         }
-        ended = &mut serving => return ended,
+        () = &mut serving => return,
     }
     tokio::select! {
-        ended = serving => ended,
+        () = serving => {}
         // Only the socket is left, and nobody waits for that now.
-        _ = closed => (peer, Ended::ClosedByClient),
+        _ = closed => {}
     }
 }
 
-/// Gets the preamble over with, then speaks AMQP.
-async fn serve_behind(
-    preamble: Preamble,
-    mut stream: TcpStream,
-    mut peer: Peer,
-    broker: Broker,
-    options: Arc<amqp::Options>,
-    handshake: Handshake,
-    open: oneshot::Sender<()>,
-) -> (Peer, Ended) {
-    let timeout = options.handshake_timeout;
-    if preamble.proxy_protocol {
-        match Box::pin(proxy::accept(&mut stream, peer, timeout)).await {
-            Some(told) => peer = told,
-            None => return (peer, Ended::Disconnected),
+impl Connection {
+    /// Gets the preamble over with, then speaks AMQP.
+    async fn serve(
+        self,
+        mut stream: TcpStream,
+        mut peer: Peer,
+        room: OwnedSemaphorePermit,
+        over: Arc<AtomicBool>,
+        open: oneshot::Sender<()>,
+    ) {
+        let timeout = self.options.handshake_timeout;
+        if self.preamble.proxy_protocol {
+            match Box::pin(proxy::accept(&mut stream, peer, timeout)).await {
+                Some(told) => peer = told,
+                None => return,
+            }
         }
+        let ip = peer.peer_addr.ip();
+        let place = match self.handshakes.enter(ip, room) {
+            Ok(place) => Some(place),
+            // On the heap, as what follows: nobody else shall hold the room for it.
+            Err(room) => Box::pin(self.handshakes.wait(ip, room, timeout)).await,
+        };
+        if place.is_none() {
+            debug!(target: "connection", %ip, "cut off: too many connections of its address are in the handshake");
+            return;
+        }
+        let handshake = Handshake { place, over };
+        let Self { preamble, broker, options, .. } = self;
+        let Some(tls) = preamble.tls else {
+            accepting(&peer);
+            amqp::serve(stream, peer, broker, options, handshake, open).await;
+            return;
+        };
+        let Some(stream) = Box::pin(tls.accept(stream, preamble.tls_timeout)).await else { return };
+        peer.tls = Some(tls.describe(&stream));
+        accepting(&peer);
+        Box::pin(amqp::serve(stream, peer, broker, options, handshake, open)).await;
     }
-    let Some(tls) = preamble.tls else {
-        return (peer, amqp::serve(stream, peer, broker, options, handshake, open).await);
-    };
-    // On the heap: a connection without TLS would have to hold the room as well.
-    let Some(stream) = Box::pin(tls::accept(&tls, stream, timeout)).await else {
-        return (peer, Ended::Disconnected);
-    };
-    (peer, Box::pin(amqp::serve(stream, peer, broker, options, handshake, open)).await)
 }
 
-fn report(ended: Result<(Peer, Ended), JoinError>) {
+fn accepting(peer: &Peer) {
+    let tls = peer.tls.as_ref().map(|tls| tls.report.protocol);
+    info!(target: "connection", connection = peer.connection_name(), tls, "accepting AMQP connection");
+}
+
+fn ended(ended: Result<(), JoinError>) {
     match ended {
-        Ok((peer, Ended::ClosedByClient)) => debug!(connection = peer.connection_name(), "closed by the client"),
-        Ok((peer, ended)) => info!(connection = peer.connection_name(), ?ended, "connection ended"),
-        Err(error) if error.is_panic() => error!(%error, "a connection's task panicked"),
-        Err(error) => debug!(%error, "a connection's task was aborted"),
+        Err(error) if error.is_panic() => error!(target: "connection", %error, "a connection's task panicked"),
+        Err(error) => debug!(target: "connection", %error, "a connection's task was aborted"),
+        Ok(()) => {}
     }
 }

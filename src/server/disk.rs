@@ -26,16 +26,22 @@ const FILLED_BYTES_PER_MS: u64 = 2_000_000;
 
 /// The limit in bytes: a fraction is one of memory, as RabbitMQ's `disk_free_limit.relative`. `None` where the memory
 /// cannot be known.
-pub(super) fn limit_bytes(limit: Watermark) -> Option<u64> {
-    memory::watermark_bytes(limit)
+pub(super) fn limit_bytes(limit: Watermark, memory_bytes: Option<u64>) -> Option<u64> {
+    memory::watermark_bytes(limit, memory_bytes)
 }
 
 /// Watches until aborted, or until nobody can set another limit any more. `reserve_bytes` are to be free in any case.
-pub(super) async fn watch(broker: Broker, path: PathBuf, mut limits: watch::Receiver<Watermark>, reserve_bytes: u64) {
+pub(super) async fn watch(
+    broker: Broker,
+    path: PathBuf,
+    mut limits: watch::Receiver<Watermark>,
+    memory_bytes: Option<u64>,
+    reserve_bytes: u64,
+) {
     let mut disk = Disk::default();
     loop {
         let limit = *limits.borrow_and_update();
-        let Some(limit_bytes) = limit_bytes(limit) else {
+        let Some(limit_bytes) = limit_bytes(limit, memory_bytes) else {
             warn!("the memory of this machine is unknown, and the limit of free disk space a part of it: it is off");
             if limits.changed().await.is_err() {
                 return;

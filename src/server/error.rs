@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::auth::AuthError;
-use crate::broker::{DefinitionsError, RecoverError};
+use crate::broker::{DefinitionsError, NewVhostsError, RecoverError};
 use crate::store::{DataDirError, LogError};
 
 /// Why a server did not start.
@@ -48,6 +48,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Versions or cipher suites that cannot be had.
+    #[error("cannot use the settings of TLS: {reason}")]
+    TlsSettings {
+        /// What is wrong with them.
+        reason: String,
+    },
     /// Listeners for TLS without a certificate to show.
     #[error("nothing says which certificate to show: give a certificate and its key")]
     TlsWithoutCertificate,
@@ -63,6 +69,12 @@ pub enum Error {
         value: String,
         /// What is allowed, in words.
         expected: &'static str,
+    },
+    /// What new vhosts are to begin with cannot be had.
+    #[error("{source}")]
+    NewVhosts {
+        /// What is wrong with it.
+        source: NewVhostsError,
     },
     /// A user that cannot be created.
     #[error("cannot create user '{user}': {source}")]

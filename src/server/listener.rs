@@ -5,14 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 
 use super::error::Error;
-
-/// Connections the kernel completes before they are accepted: enough for a whole fleet that reconnects at once. The
-/// kernel cuts it to `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
 
 /// How long accepting rests when the process or the machine is out of descriptors or memory. A connection that ends
 /// meanwhile frees some.
@@ -47,27 +43,29 @@ impl FromStr for Address {
 }
 
 /// Binds and listens. A name that stands for several addresses gives several listeners.
-pub(super) async fn bind(address: &str) -> Result<Vec<TcpListener>, Error> {
+pub(super) async fn bind(address: &str, options: &SocketOptions) -> Result<Vec<TcpListener>, Error> {
     let failed = |source| Error::Listen { address: address.to_owned(), source };
     match address.parse()? {
-        Address::Any(port) => Ok(vec![bind_any(port).map_err(failed)?]),
+        Address::Any(port) => Ok(vec![bind_any(port, options).map_err(failed)?]),
         Address::Host(host) => {
             let resolved: Vec<SocketAddr> = lookup_host(host).await.map_err(failed)?.collect();
-            resolved.into_iter().map(|address| bind_one(address, true).map_err(failed)).collect()
+            resolved.into_iter().map(|address| bind_one(address, true, options).map_err(failed)).collect()
         }
     }
 }
 
-fn bind_any(port: u16) -> io::Result<TcpListener> {
-    match bind_one((Ipv6Addr::UNSPECIFIED, port).into(), false) {
+fn bind_any(port: u16, options: &SocketOptions) -> io::Result<TcpListener> {
+    match bind_one((Ipv6Addr::UNSPECIFIED, port).into(), false, options) {
         // A machine without IPv6.
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => bind_one((Ipv4Addr::UNSPECIFIED, port).into(), true),
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            bind_one((Ipv4Addr::UNSPECIFIED, port).into(), true, options)
+        }
         bound => bound,
     }
 }
 
 /// `v6_only` matters to IPv6 addresses alone.
-fn bind_one(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
+fn bind_one(address: SocketAddr, v6_only: bool, options: &SocketOptions) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(v6_only)?;
@@ -75,14 +73,67 @@ fn bind_one(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
     // A restarted broker gets its port although connections of the former one linger in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    options.set_buffers(&socket)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
 }
 
-/// Makes an accepted socket ready: frames leave when they are written.
-pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)
+/// What is set on sockets, with the names of RabbitMQ's `tcp_listen_options`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// `backlog`: connections that the kernel completes before they are accepted; it cuts this to `net.core.somaxconn`.
+    /// Default 4096: enough for a whole fleet that reconnects at once.
+    pub backlog: u32,
+    /// `nodelay`: frames leave when they are written. Default true.
+    pub nodelay: bool,
+    /// `keepalive`: the kernel asks now and then whether the peer is still there. Default false.
+    pub keepalive: bool,
+    /// `sndbuf`, in bytes. Default the kernel's.
+    pub send_buffer_bytes: Option<u32>,
+    /// `recbuf`, in bytes. Default the kernel's.
+    pub receive_buffer_bytes: Option<u32>,
+    /// `linger`: how long closing waits for what is not sent yet. Default the kernel's.
+    pub linger: Option<Duration>,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            backlog: 4096,
+            nodelay: true,
+            keepalive: false,
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
+            linger: None,
+        }
+    }
+}
+
+impl SocketOptions {
+    /// Makes an accepted socket ready.
+    pub(super) fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
+        let socket = SockRef::from(stream);
+        socket.set_tcp_nodelay(self.nodelay)?;
+        if self.keepalive {
+            socket.set_keepalive(true)?;
+        }
+        if self.linger.is_some() {
+            socket.set_linger(self.linger)?;
+        }
+        Ok(())
+    }
+
+    /// The sizes of buffers are taken over by accepted sockets, and the window of TCP is told when it is set up.
+    fn set_buffers(&self, socket: &Socket) -> io::Result<()> {
+        if let Some(bytes) = self.send_buffer_bytes {
+            socket.set_send_buffer_size(bytes as usize)?;
+        }
+        if let Some(bytes) = self.receive_buffer_bytes {
+            socket.set_recv_buffer_size(bytes as usize)?;
+        }
+        Ok(())
+    }
 }
 
 /// True for an accept error that concerns one connection that went away before it was accepted: the next may be fine.
@@ -127,7 +178,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_socket_serves_both_families() {
-        let listeners = bind("0").await.unwrap();
+        let listeners = bind("0", &SocketOptions::default()).await.unwrap();
         let address = reachable(listeners[0].local_addr().unwrap());
         assert!(address.is_ipv4());
         TcpStream::connect(address).await.unwrap();
@@ -135,9 +186,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_port_is_an_error_that_names_the_address() {
-        let taken = bind("127.0.0.1:0").await.unwrap();
+        let taken = bind("127.0.0.1:0", &SocketOptions::default()).await.unwrap();
         let address = taken[0].local_addr().unwrap().to_string();
-        let error = bind(&address).await.unwrap_err();
+        let error = bind(&address, &SocketOptions::default()).await.unwrap_err();
         assert!(error.to_string().starts_with(&format!("cannot listen on {address}: ")), "{error}");
     }
 }

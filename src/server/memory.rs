@@ -29,11 +29,13 @@ const NUDGE_BYTES: usize = 32 << 20;
 /// A control group without a limit shows a number near 2^63 in version 1.
 const UNLIMITED: u64 = 1 << 60;
 
-/// The watermark in bytes; `None` where the total cannot be known.
-pub(super) fn watermark_bytes(watermark: Watermark) -> Option<u64> {
+/// The watermark in bytes; `None` where the total cannot be known. `total_bytes` stands for what the machine has.
+pub(super) fn watermark_bytes(watermark: Watermark, total_bytes: Option<u64>) -> Option<u64> {
     match watermark {
         Watermark::Bytes(bytes) => Some(bytes),
-        Watermark::Fraction(fraction) => total_bytes().map(|total| (total as f64 * fraction) as u64),
+        Watermark::Fraction(fraction) => {
+            total_bytes.or_else(self::total_bytes).map(|total| (total as f64 * fraction) as u64)
+        }
     }
 }
 
@@ -169,6 +171,7 @@ mod tests {
         let resident = resident_bytes().expect("/proc/self/status has VmRSS");
         let total = total_bytes().expect("/proc/meminfo has MemTotal");
         assert!(resident > 0 && resident < total);
-        assert_eq!(watermark_bytes(Watermark::Fraction(0.5)), Some(total / 2));
+        assert_eq!(watermark_bytes(Watermark::Fraction(0.5), None), Some(total / 2));
+        assert_eq!(watermark_bytes(Watermark::Fraction(0.5), Some(1000)), Some(500));
     }
 }

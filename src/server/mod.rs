@@ -8,6 +8,7 @@ mod builder;
 mod connections;
 mod disk;
 mod error;
+mod handshakes;
 mod http;
 mod listener;
 mod memory;
@@ -31,8 +32,11 @@ use crate::broker::Broker;
 
 pub use self::builder::ServerBuilder;
 pub use self::error::Error;
+pub use self::listener::SocketOptions;
 pub use self::options::{Definitions, NewUser, Options, Storage, UserPermissions, Watermark};
-pub use self::tls::TlsOptions;
+pub use self::tls::{LoginFrom, NameKind, TlsOptions, TlsVersion, is_known_cipher};
+pub use crate::auth::{HashingAlgorithm, Mechanism, PasswordRule};
+pub use crate::broker::{DefaultLimits, DefaultPolicy};
 pub use crate::store::SyncMode;
 
 /// The text every client is told at a shutdown (EC-28).
@@ -63,7 +67,11 @@ pub struct Server {
     amqp_addrs: Vec<SocketAddr>,
     amqps_addrs: Vec<SocketAddr>,
     http_addrs: Vec<SocketAddr>,
+    https_addrs: Vec<SocketAddr>,
     prometheus_addrs: Vec<SocketAddr>,
+    prometheus_https_addrs: Vec<SocketAddr>,
+    /// Of all listeners in TLS.
+    tls: Vec<Arc<tls::Tls>>,
     /// User, password and vhost of [`Server::amqp_uri`], percent-encoded.
     uri_parts: (String, String),
     stop: watch::Sender<bool>,
@@ -75,6 +83,7 @@ pub struct Server {
     disk_free_limit: watch::Sender<Watermark>,
     /// The same, for the management API to show; 0 without a data directory.
     disk_free_limit_bytes: Arc<AtomicU64>,
+    memory_total_bytes: Option<u64>,
     storage: Option<storage::Store>,
     /// Listeners of the management API and of metrics, and the sampling.
     http: JoinSet<()>,
@@ -90,6 +99,11 @@ impl Server {
     /// Starts from ready-made options.
     pub fn with_options(options: Options) -> ServerBuilder {
         options.into()
+    }
+
+    /// Whether a server would start with these options: their ranges, and the files of TLS. Nothing is started.
+    pub fn check(options: &Options) -> Result<(), Error> {
+        start::check_all(options)
     }
 
     /// The addresses that accept AMQP connections, in the order they were given.
@@ -110,6 +124,22 @@ impl Server {
     /// The first of them, with the loopback in place of all interfaces; `None`: there is no management API.
     pub fn http_addr(&self) -> Option<SocketAddr> {
         self.http_addrs.first().copied().map(listener::reachable)
+    }
+
+    /// The addresses that accept requests to the management API in TLS, in the order they were given.
+    pub fn https_addrs(&self) -> &[SocketAddr] {
+        &self.https_addrs
+    }
+
+    /// The addresses where metrics are told in TLS, in the order they were given.
+    pub fn prometheus_https_addrs(&self) -> &[SocketAddr] {
+        &self.prometheus_https_addrs
+    }
+
+    /// Reads the files of certificates and keys again: new connections see the new ones, others go on. What cannot be used
+    /// is told in the log and changes nothing. It happens by itself, too, some seconds after a file has changed.
+    pub fn reload_certificates(&self) {
+        tls::reload(&self.tls);
     }
 
     /// The addresses where metrics are told, in the order they were given.
@@ -145,7 +175,8 @@ impl Server {
     pub fn set_disk_free_limit(&self, limit: Watermark) {
         self.disk_free_limit.send_replace(limit);
         if self.storage.is_some() {
-            self.disk_free_limit_bytes.store(disk::limit_bytes(limit).unwrap_or_default(), Ordering::Relaxed);
+            self.disk_free_limit_bytes
+                .store(disk::limit_bytes(limit, self.memory_total_bytes).unwrap_or_default(), Ordering::Relaxed);
         }
     }
 

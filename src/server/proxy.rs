@@ -44,7 +44,7 @@ async fn read(stream: &mut (impl AsyncRead + Unpin), peer: Peer) -> io::Result<P
         }
         v1_addresses(&header)?
     };
-    Ok(addresses.map_or(peer, |(peer_addr, local_addr)| Peer { peer_addr, local_addr }))
+    Ok(addresses.map_or(peer, |(peer_addr, local_addr)| Peer::new(peer_addr, local_addr)))
 }
 
 type Addresses = Option<(SocketAddr, SocketAddr)>;
@@ -85,7 +85,7 @@ mod tests {
     /// Who the header says it is, and what is left to be read behind it.
     async fn told(mut input: &[u8]) -> Option<(String, Vec<u8>)> {
         let own: SocketAddr = "192.0.2.9:1".parse().unwrap();
-        let peer = read(&mut input, Peer { peer_addr: own, local_addr: own }).await.ok()?;
+        let peer = read(&mut input, Peer::new(own, own)).await.ok()?;
         Some((peer.connection_name(), input.to_vec()))
     }
 

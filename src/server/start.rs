@@ -1,23 +1,28 @@
 //! From options to a running server.
 
 use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::connections::{Acceptor, Preamble};
 use super::error::Error;
+use super::handshakes::Handshakes;
+use super::http::Listener;
 use super::options::{Definitions, NewUser, Options, UserPermissions};
 use super::storage::{self, Kept, Store};
+use super::tls::{Tls, TlsOptions};
 use super::{Server, Storage, disk, listener, memory, tls};
 use crate::amqp;
 use crate::auth::{Auth, AuthError, Pattern, Secret};
-use crate::broker::{self, Broker};
+use crate::broker::{self, Broker, NewVhosts};
 use crate::management::{self, Management};
 use crate::store::SyncMode;
 
@@ -30,30 +35,10 @@ const MESSAGE_SIZE_CEILING: u64 = 512 << 20;
 /// Lanes beyond this many are of no use to anybody.
 const LANES_MAX: usize = 64;
 
-/// A listening socket, and what makes its connections TLS.
-type Listener = (TcpListener, Option<TlsAcceptor>);
-
 pub(super) async fn start(options: Options) -> Result<Server, Error> {
     check(&options)?;
     // Listening comes first: a port that is taken is the likeliest failure, and nothing must be undone then.
-    let mut listeners = Vec::new();
-    for address in &options.amqp {
-        listeners.extend(listener::bind(address).await?.into_iter().map(|listener| (listener, None)));
-    }
-    if !options.amqps.is_empty() {
-        let tls = tls::acceptor(options.tls.as_ref().ok_or(Error::TlsWithoutCertificate)?)?;
-        for address in &options.amqps {
-            listeners.extend(listener::bind(address).await?.into_iter().map(|listener| (listener, Some(tls.clone()))));
-        }
-    }
-    let mut http = Vec::new();
-    for address in &options.http {
-        http.extend(listener::bind(address).await?);
-    }
-    let mut metrics = Vec::new();
-    for address in &options.prometheus {
-        metrics.extend(listener::bind(address).await?);
-    }
+    let Listeners { amqp: listeners, http, metrics, tls } = Listeners::bind(&options).await?;
     let (broker, broker_lanes, storage, is_new) = broker(&options).await?;
     let mut lanes = JoinSet::new();
     for lane in broker_lanes {
@@ -63,10 +48,10 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
     if is_new {
         seed(&users, &vhosts, &broker)?;
     }
-    import(&options.definitions, &broker).await?;
+    import(&options, &broker).await?;
 
     let mut watchers = JoinSet::new();
-    match memory::watermark_bytes(options.memory_high_watermark) {
+    match memory::watermark_bytes(options.memory_high_watermark, options.memory_total_bytes) {
         Some(watermark_bytes) => {
             watchers.spawn(memory::watch(broker.clone(), watermark_bytes));
         }
@@ -75,19 +60,22 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
     let (disk_free_limit, limits) = watch::channel(options.disk_free_limit);
     if let Some(Storage::Directory(path)) = &options.storage {
         let reserve_bytes = storage::reserve_bytes(&options);
-        watchers.spawn(disk::watch(broker.clone(), path.clone(), limits, reserve_bytes));
+        watchers.spawn(disk::watch(broker.clone(), path.clone(), limits, options.memory_total_bytes, reserve_bytes));
+    }
+    if !tls.is_empty() {
+        watchers.spawn(tls::watch(tls.clone()));
     }
     let (stop, _) = watch::channel(false);
-    let (amqps, amqp): (Vec<_>, Vec<_>) = listeners.iter().partition(|(_, tls)| tls.is_some());
-    let addrs = |listeners: Vec<&Listener>| listeners.iter().filter_map(|(l, _)| l.local_addr().ok()).collect();
-    let (amqp_addrs, amqps_addrs) = (addrs(amqp), addrs(amqps));
-    let plain = |listeners: &[TcpListener]| listeners.iter().filter_map(|l| l.local_addr().ok()).collect::<Vec<_>>();
-    let (http_addrs, prometheus_addrs) = (plain(&http), plain(&metrics));
+    let (amqp_addrs, amqps_addrs) = addresses(&listeners);
+    let (http_addrs, https_addrs) = addresses(&http);
+    let (prometheus_addrs, prometheus_https_addrs) = addresses(&metrics);
     let told = [
         ("amqp", &amqp_addrs),
         ("amqp/ssl", &amqps_addrs),
         ("http", &http_addrs),
+        ("https", &https_addrs),
         ("http/prometheus", &prometheus_addrs),
+        ("https/prometheus", &prometheus_https_addrs),
     ];
     let data_dir = match &options.storage {
         Some(Storage::Directory(path)) => Some(path.clone()),
@@ -95,19 +83,28 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
     };
     let disk_free_limit_bytes = Arc::new(AtomicU64::new(0));
     if data_dir.is_some() {
-        disk_free_limit_bytes.store(disk::limit_bytes(options.disk_free_limit).unwrap_or_default(), Ordering::Relaxed);
+        let limit_bytes = disk::limit_bytes(options.disk_free_limit, options.memory_total_bytes);
+        disk_free_limit_bytes.store(limit_bytes.unwrap_or_default(), Ordering::Relaxed);
     }
     let management = management::Options {
-        node: node_name(),
-        cluster_name: options.cluster_name.clone().unwrap_or_else(node_name),
+        node: node_name(&options),
+        cluster_name: options.cluster_name.clone().unwrap_or_else(|| node_name(&options)),
         body_size_max: options.http_body_size_max,
+        path_prefix: options.http_path_prefix.clone(),
+        hsts: options.http_hsts.clone(),
+        content_security: options.http_csp.clone(),
         cors_origins: options.http_cors_origins.clone(),
-        memory_limit_bytes: memory::watermark_bytes(options.memory_high_watermark).unwrap_or_default(),
+        cors_max_age_s: options.http_cors_max_age_s,
+        rates: options.http_rates,
+        disable_stats: options.http_disable_stats,
+        memory_limit_bytes: memory::watermark_bytes(options.memory_high_watermark, options.memory_total_bytes)
+            .unwrap_or_default(),
         disk_free_limit_bytes: disk_free_limit_bytes.clone(),
         sync: sync_name(data_dir.is_some().then_some(options.sync)),
         data_dir,
         metrics_path: options.prometheus_path.clone(),
         metrics_per_object: options.prometheus_per_object,
+        mechanisms: options.mechanisms.clone(),
         listeners: told
             .into_iter()
             .flat_map(|(protocol, addrs)| {
@@ -116,9 +113,12 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
             .collect(),
     };
     Ok(Server {
-        http: super::http::serve(http, metrics, &Management::new(broker.clone(), management), &stop),
+        http: super::http::serve(http, metrics, &Management::new(broker.clone(), management), &options, &stop),
         http_addrs,
+        https_addrs,
         prometheus_addrs,
+        prometheus_https_addrs,
+        tls,
         disk_free_limit_bytes,
         listeners: accept(listeners, &options, &broker, &stop),
         broker,
@@ -129,9 +129,92 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         lanes,
         watchers,
         disk_free_limit,
+        memory_total_bytes: options.memory_total_bytes,
         storage,
         shutdown_timeout: options.shutdown_timeout,
     })
+}
+
+/// What can be known without starting anything.
+pub(super) fn check_all(options: &Options) -> Result<(), Error> {
+    check(options)?;
+    new_vhosts(options)?;
+    let of_http = options.http_tls.as_ref().or(options.tls.as_ref());
+    let of_metrics = options.prometheus_tls.as_ref().or(options.tls.as_ref());
+    for (addresses, tls) in
+        [(&options.amqps, options.tls.as_ref()), (&options.https, of_http), (&options.prometheus_https, of_metrics)]
+    {
+        if !addresses.is_empty() {
+            Tls::open(tls.ok_or(Error::TlsWithoutCertificate)?)?;
+        }
+    }
+    options.definitions.iter().try_for_each(|definitions| match definitions {
+        Definitions::File(path) => definition_files(path).map(drop),
+        Definitions::Json(_) => Ok(()),
+    })
+}
+
+/// All listening sockets of a server.
+struct Listeners {
+    amqp: Vec<Listener>,
+    http: Vec<Listener>,
+    metrics: Vec<Listener>,
+    /// The TLS of all.
+    tls: Vec<Arc<Tls>>,
+}
+
+impl Listeners {
+    async fn bind(options: &Options) -> Result<Self, Error> {
+        let mut all = Self { amqp: Vec::new(), http: Vec::new(), metrics: Vec::new(), tls: Vec::new() };
+        let amqps = all.tls(&options.amqps, options.tls.as_ref())?;
+        // The same settings are the same files, to be read once.
+        let of_http = all.tls(&options.https, options.http_tls.as_ref().or(options.tls.as_ref()))?;
+        let of_metrics =
+            all.tls(&options.prometheus_https, options.prometheus_tls.as_ref().or(options.tls.as_ref()))?;
+        all.amqp = bind(options, &options.amqp, &options.amqps, amqps).await?;
+        all.http = bind(options, &options.http, &options.https, of_http).await?;
+        all.metrics = bind(options, &options.prometheus, &options.prometheus_https, of_metrics).await?;
+        Ok(all)
+    }
+
+    /// What listeners on these addresses show and ask for; nothing without addresses.
+    fn tls(&mut self, addresses: &[String], options: Option<&TlsOptions>) -> Result<Option<Arc<Tls>>, Error> {
+        if addresses.is_empty() {
+            return Ok(None);
+        }
+        let options = options.ok_or(Error::TlsWithoutCertificate)?;
+        if let Some(same) = self.tls.iter().find(|tls| tls.options() == options) {
+            return Ok(Some(same.clone()));
+        }
+        let tls = Arc::new(Tls::open(options)?);
+        self.tls.push(tls.clone());
+        Ok(Some(tls))
+    }
+}
+
+async fn bind(
+    options: &Options,
+    plain: &[String],
+    secured: &[String],
+    tls: Option<Arc<Tls>>,
+) -> Result<Vec<Listener>, Error> {
+    let mut listeners = Vec::new();
+    for (addresses, tls) in [(plain, None), (secured, tls)] {
+        for address in addresses {
+            let bound = listener::bind(address, &options.socket).await?;
+            listeners.extend(bound.into_iter().map(|listener| (listener, tls.clone())));
+        }
+    }
+    Ok(listeners)
+}
+
+/// Where they listen, without TLS and with it.
+fn addresses(listeners: &[Listener]) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+    let of = |secured: bool| {
+        let some = listeners.iter().filter(|(_, tls)| tls.is_some() == secured);
+        some.filter_map(|(listener, _)| listener.local_addr().ok()).collect()
+    };
+    (of(false), of(true))
 }
 
 /// As `--sync` has it.
@@ -161,8 +244,15 @@ fn check(options: &Options) -> Result<(), Error> {
     if !(1 << 20..=1 << 30).contains(&options.log_file_bytes) {
         return out_of_range("log_file_bytes", options.log_file_bytes.to_string(), "from 1048576 to 1073741824");
     }
-    if options.handshakes_max == 0 {
-        return out_of_range("handshakes_max", "0".to_owned(), "at least 1");
+    for (option, value) in
+        [("handshakes_max", options.handshakes_max), ("handshakes_per_address_max", options.handshakes_per_address_max)]
+    {
+        if value == 0 {
+            return out_of_range(option, "0".to_owned(), "at least 1");
+        }
+    }
+    if options.mechanisms.is_empty() {
+        return out_of_range("auth_mechanisms", "empty".to_owned(), "at least one mechanism");
     }
     Ok(())
 }
@@ -171,6 +261,7 @@ fn check(options: &Options) -> Result<(), Error> {
 async fn broker(options: &Options) -> Result<(Broker, Vec<broker::Lane>, Option<Store>, bool), Error> {
     let auth = Auth::new();
     auth.set_loopback_users(&options.loopback_users);
+    auth.set_password_rule(options.password_hashing, options.password_rule.clone());
     let defaults = broker::Options::default();
     let lanes = options.lanes.and_then(|lanes| u16::try_from(lanes).ok()).unwrap_or(defaults.lanes);
     let broker_options = broker::Options {
@@ -179,6 +270,7 @@ async fn broker(options: &Options) -> Result<(Broker, Vec<broker::Lane>, Option<
         message_memory_bytes: options.message_memory_bytes,
         consumer_timeout: options.consumer_timeout,
         honours_client_deaths: options.honours_client_deaths,
+        new_vhosts: new_vhosts(options)?,
     };
     match &options.storage {
         Some(Storage::Directory(path)) => {
@@ -190,6 +282,15 @@ async fn broker(options: &Options) -> Result<(Broker, Vec<broker::Lane>, Option<
             Ok((broker, lanes, None, true))
         }
     }
+}
+
+fn new_vhosts(options: &Options) -> Result<NewVhosts, Error> {
+    let failed = |source| Error::NewVhosts { source };
+    let mut new = NewVhosts::default();
+    new.queue_type = options.default_queue_type.as_deref().map(Into::into);
+    options.default_limits.iter().try_for_each(|limits| new.add_limits(limits)).map_err(failed)?;
+    options.default_policies.iter().try_for_each(|policy| new.add_policy(policy)).map_err(failed)?;
+    Ok(new)
 }
 
 /// The users and vhosts given, or RabbitMQ's defaults if nothing at all was given (US-8, DF-6).
@@ -227,19 +328,57 @@ fn seed(users: &[NewUser], vhosts: &[String], broker: &Broker) -> Result<(), Err
     Ok(())
 }
 
-async fn import(definitions: &[Definitions], broker: &Broker) -> Result<(), Error> {
-    for definitions in definitions {
-        let (origin, json) = match definitions {
-            Definitions::Json(json) => (None, json.clone()),
-            Definitions::File(path) => {
-                let json =
-                    fs::read_to_string(path).map_err(|source| Error::DefinitionsRead { path: path.clone(), source })?;
-                (Some(path.clone()), json)
-            }
+async fn import(options: &Options, broker: &Broker) -> Result<(), Error> {
+    for definitions in &options.definitions {
+        let files = match definitions {
+            Definitions::Json(json) => vec![(None, json.clone())],
+            Definitions::File(path) => definition_files(path)?,
         };
-        broker.import_definitions(&json).map_err(|source| Error::Definitions { origin, source: Box::new(source) })?;
+        for (origin, json) in files {
+            let hash = options.skip_unchanged_definitions.then(|| hash_of(&json));
+            let name =
+                format!("{IMPORTED}{}", origin.as_ref().map(|path| format!(".{}", path.display())).unwrap_or_default());
+            if hash.is_some()
+                && broker.global_parameters().iter().any(|own| own.name == name && Some(&own.value) == hash.as_ref())
+            {
+                info!(
+                    file = origin.as_ref().map(|path| path.display().to_string()),
+                    "definitions are unchanged: not imported"
+                );
+                continue;
+            }
+            let failed = |source| Error::Definitions { origin: origin.clone(), source: Box::new(source) };
+            broker.import_definitions(&json).map_err(failed)?;
+            if let Some(hash) = hash {
+                broker.set_global_parameter(&name, hash);
+            }
+        }
     }
     Ok(())
+}
+
+/// The parameter that keeps what was imported last, of each file.
+const IMPORTED: &str = "imported_definition_hash_value";
+
+fn hash_of(json: &str) -> serde_json::Value {
+    use sha2::Digest as _;
+    BASE64.encode(sha2::Sha256::digest(json)).into()
+}
+
+/// The file, or of a directory all of its `*.json` in the order of their names.
+fn definition_files(path: &Path) -> Result<Vec<(Option<PathBuf>, String)>, Error> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::DefinitionsRead { path, source }
+    };
+    let mut files = vec![path.to_owned()];
+    if path.is_dir() {
+        let entries: Result<Vec<_>, _> = fs::read_dir(path).map_err(failed(path))?.collect();
+        files = entries.map_err(failed(path))?.into_iter().map(|entry| entry.path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
+        files.sort();
+    }
+    files.into_iter().map(|file| Ok((Some(file.clone()), fs::read_to_string(&file).map_err(failed(&file))?))).collect()
 }
 
 fn accept(listeners: Vec<Listener>, options: &Options, broker: &Broker, stop: &watch::Sender<bool>) -> JoinSet<()> {
@@ -249,15 +388,26 @@ fn accept(listeners: Vec<Listener>, options: &Options, broker: &Broker, stop: &w
         heartbeat_s: options.heartbeat_s,
         handshake_timeout: options.handshake_timeout,
         max_message_size: options.message_size_max,
-        cluster_name: options.cluster_name.clone().unwrap_or_else(node_name),
+        mechanisms: options.mechanisms.clone(),
+        anonymous_login: options.anonymous_login.clone(),
+        consumer_max_per_channel: options.consumer_max_per_channel,
+        channel_max_per_node: options.channel_max_per_node,
+        initial_frame_max: options.initial_frame_size_max,
+        node: node_name(options),
+        cluster_name: options.cluster_name.clone().unwrap_or_else(|| node_name(options)),
         ..amqp::Options::default()
     });
-    let handshakes = Arc::new(Semaphore::new(options.handshakes_max.min(Semaphore::MAX_PERMITS)));
+    let handshakes = Arc::new(Handshakes::new(options.handshakes_max, options.handshakes_per_address_max));
     let mut tasks = JoinSet::new();
     for (listener, tls) in listeners {
         let acceptor = Acceptor {
             listener,
-            preamble: Preamble { proxy_protocol: options.proxy_protocol, tls },
+            preamble: Preamble {
+                proxy_protocol: options.proxy_protocol,
+                tls,
+                tls_timeout: options.tls_handshake_timeout,
+            },
+            socket: options.socket,
             broker: broker.clone(),
             options: amqp_options.clone(),
             handshakes: handshakes.clone(),
@@ -269,10 +419,14 @@ fn accept(listeners: Vec<Listener>, options: &Options, broker: &Broker, stop: &w
 }
 
 /// The name RabbitMQ would give this node, and a cluster of it alone.
-fn node_name() -> String {
+fn node_name(options: &Options) -> String {
+    let name = options.node_name.as_deref().unwrap_or("rabbit");
+    if name.contains('@') {
+        return name.to_owned();
+    }
     let uname = rustix::system::uname();
     let host = uname.nodename().to_string_lossy();
-    format!("rabbit@{}", host.split('.').next().unwrap_or("localhost"))
+    format!("{name}@{}", host.split('.').next().unwrap_or("localhost"))
 }
 
 /// `user:password@` and the vhost, percent-encoded for a URI.
@@ -320,7 +474,9 @@ mod tests {
             Options { message_size_max: (512 << 20) + 1, ..good.clone() },
             Options { lanes: Some(0), ..good.clone() },
             Options { lanes: Some(65), ..good.clone() },
-            Options { handshakes_max: 0, ..good },
+            Options { handshakes_max: 0, ..good.clone() },
+            Options { handshakes_per_address_max: 0, ..good.clone() },
+            Options { mechanisms: vec![], ..good },
         ];
         for options in bad {
             assert!(check(&options).is_err(), "{options:?}");

@@ -39,15 +39,17 @@ impl Lepus {
     pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the binary starts");
         let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let mut log = String::new();
         let address = loop {
             let mut line = String::new();
             assert!(stderr.read_line(&mut line).expect("the log is text") > 0, "it ended without listening");
-            if let Some((_, address)) = line.trim_end().split_once("listening for AMQP address=") {
-                break address.parse().expect("an address");
+            let address = address_in(&line);
+            log.push_str(&line);
+            if let Some(address) = address {
+                break address;
             }
         };
         let log = thread::spawn(move || {
-            let mut log = String::new();
             stderr.read_to_string(&mut log).expect("the log is text");
             log
         });
@@ -66,11 +68,22 @@ impl Lepus {
         kill_process(Pid::from_child(&self.child), signal).expect("the process is there");
     }
 
-    /// Waits for the end; gives the exit status and the rest of the log.
+    /// Waits for the end; gives the exit status and the log.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let log = self.log.take().expect("waited for once").join().expect("the log is text");
         (self.child.wait().expect("it can be waited for"), log)
     }
+}
+
+/// Where a line of the log, text or JSON, says that it listens.
+fn address_in(line: &str) -> Option<SocketAddr> {
+    let json: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+    let told = match line.trim_end().split_once("listening for AMQP address=") {
+        Some((_, address)) => address,
+        None if json["message"] == "listening for AMQP" => json["address"].as_str()?,
+        None => return None,
+    };
+    Some(told.parse().expect("an address"))
 }
 
 impl Drop for Lepus {

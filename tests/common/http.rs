@@ -16,6 +16,7 @@ pub(crate) struct Http {
     address: SocketAddr,
     user: Option<String>,
     origin: Option<String>,
+    prefix: &'static str,
 }
 
 /// What came back.
@@ -42,12 +43,17 @@ impl Response {
 impl Http {
     /// As `name:password`.
     pub(crate) fn new(address: SocketAddr, user: &str) -> Self {
-        Self { address, user: Some(user.to_owned()), origin: None }
+        Self { address, user: Some(user.to_owned()), origin: None, prefix: "" }
     }
 
     /// The same as another user.
     pub(crate) fn like(&self, user: &str) -> Self {
         Self::new(self.address, user)
+    }
+
+    /// The same with this before all paths.
+    pub(crate) fn below(&self, prefix: &'static str) -> Self {
+        Self { prefix, ..self.clone() }
     }
 
     /// The same from a page of this origin.
@@ -77,8 +83,10 @@ impl Http {
     }
 
     pub(crate) async fn send_as(&self, method: &str, path: &str, body: &str, kind: &str) -> Response {
-        let mut head =
-            format!("{method} /api/{path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: {kind}\r\n");
+        let prefix = self.prefix;
+        let mut head = format!(
+            "{method} {prefix}/api/{path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: {kind}\r\n"
+        );
         if let Some(user) = &self.user {
             head += &format!("Authorization: Basic {}\r\n", STANDARD.encode(user));
         }

@@ -8,6 +8,7 @@ pub(crate) mod checker;
 pub(crate) mod child;
 pub(crate) mod client;
 pub(crate) mod http;
+pub(crate) mod papers;
 pub(crate) mod place;
 pub(crate) mod raw;
 

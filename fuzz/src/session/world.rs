@@ -155,7 +155,7 @@ impl World {
             return;
         }
         let addr = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let peer = Peer { peer_addr: addr(40_000), local_addr: addr(5672) };
+        let peer = Peer::new(addr(40_000), addr(5672));
         self.connections.push(Connection {
             session: Session::new(self.broker.clone(), self.options.clone(), peer, self.now),
             out: Outbound::default(),

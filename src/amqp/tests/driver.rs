@@ -25,7 +25,7 @@ impl Wire {
         let lanes = lanes.into_iter().map(Lane::run).collect();
         let (stream, theirs) = duplex(capacity);
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let peer = Peer { peer_addr: addr, local_addr: addr };
+        let peer = Peer::new(addr, addr);
         let serving = [serve(theirs, peer, broker.clone(), Arc::new(options), (), ())].into_iter().collect();
         Self { broker, stream, serving, lanes, input: Vec::new() }
     }
@@ -218,7 +218,7 @@ async fn a_handshake_that_stops_is_ended() {
 async fn idle_connections_are_small() {
     let World { broker, .. } = World::new();
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    let peer = Peer { peer_addr: addr, local_addr: addr };
+    let peer = Peer::new(addr, addr);
     let future = serve(duplex(1).0, peer, broker, Arc::new(Options::default()), (), ());
     assert!(size_of_val(&future) <= 1536, "{}", size_of_val(&future));
 }

@@ -86,7 +86,7 @@ impl World {
     /// A connection that has sent nothing yet.
     fn accept(&mut self) -> Id {
         let addr = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let peer = Peer { peer_addr: addr(40_000), local_addr: addr(5672) };
+        let peer = Peer::new(addr(40_000), addr(5672));
         let session = Session::new(self.broker.clone(), self.options.clone(), peer, self.now);
         self.clients.push(Client {
             session,

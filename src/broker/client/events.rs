@@ -15,7 +15,7 @@ impl Client {
     }
 
     /// `peer -> local`.
-    pub(in crate::broker) fn connection_name(&self) -> String {
+    pub fn connection_name(&self) -> String {
         let connected = self.broker.0.connections.get(&self.mailbox.id());
         connected.map(|connected| connected.info.name.clone()).unwrap_or_default()
     }
@@ -42,6 +42,12 @@ impl Client {
                 ("vhost", (**self.vhost.name()).into()),
             ]
         });
+    }
+
+    /// Channels of all connections that are open.
+    pub fn node_channels(&self) -> u64 {
+        let totals = self.broker.totals();
+        totals.channel_created.saturating_sub(totals.channel_closed)
     }
 
     /// A channel has come, or gone.

@@ -143,6 +143,11 @@ impl Client {
         self.vhost.name()
     }
 
+    /// The user and the vhost.
+    pub fn login(&self) -> (Arc<str>, Arc<str>) {
+        (self.mailbox.user().clone(), self.vhost.name().clone())
+    }
+
     /// The alarms that are on.
     pub fn alarms(&self) -> Alarms {
         self.broker.alarms()

@@ -123,7 +123,8 @@ fn connection_record(
 ) -> Json {
     let handshake = &connection.info.handshake;
     let (peer, local) = (ends(handshake.peer), ends(handshake.local));
-    let is_tls = handshake.local.is_some_and(|local| management.is_tls(local));
+    let tls = handshake.tls.as_deref();
+    let certificate = tls.and_then(|tls| tls.certificate.as_ref());
     let since = connection.connected_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let silent = ConnectionReport::default();
     let report_or = report.unwrap_or(&silent);
@@ -147,15 +148,15 @@ fn connection_record(
         "peer_port": peer.1,
         "host": local.0,
         "port": local.1,
-        "ssl": is_tls,
-        "ssl_protocol": null,
-        "ssl_key_exchange": null,
-        "ssl_cipher": null,
-        "ssl_hash": null,
-        "peer_cert_subject": null,
-        "peer_cert_issuer": null,
-        "peer_cert_validity": null,
-        "peer_cert_serial_number": null,
+        "ssl": tls.is_some(),
+        "ssl_protocol": tls.map(|tls| tls.protocol),
+        "ssl_key_exchange": tls.map(|tls| tls.key_exchange),
+        "ssl_cipher": tls.map(|tls| tls.cipher),
+        "ssl_hash": tls.map(|tls| tls.hash),
+        "peer_cert_subject": certificate.map(|certificate| &certificate.subject),
+        "peer_cert_issuer": certificate.map(|certificate| &certificate.issuer),
+        "peer_cert_validity": certificate.map(|certificate| &certificate.validity),
+        "peer_cert_serial_number": certificate.map(|certificate| &certificate.serial_number),
         "recv_oct": report_or.received_bytes,
         "recv_oct_details": {"rate": 0.0},
         "recv_cnt": report_or.reads,

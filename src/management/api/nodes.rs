@@ -103,7 +103,7 @@ pub(in crate::management) fn listeners(management: &Management) -> Vec<Json> {
             "ip_address": listener.address.ip().to_string(),
             "port": listener.address.port(),
             "socket_opts": {"backlog": 4096, "nodelay": true},
-            "tls": listener.protocol == "amqp/ssl",
+            "tls": matches!(listener.protocol, "amqp/ssl" | "https" | "https/prometheus"),
         })
     };
     management.options().listeners.iter().map(record).collect()
@@ -114,7 +114,7 @@ pub(in crate::management) fn contexts(management: &Management) -> Vec<Json> {
     let record = |listener: &crate::management::Listener| {
         json!({
             "node": management.node(),
-            "description": if listener.protocol == "http" { "RabbitMQ Management" } else { "RabbitMQ Prometheus" },
+            "description": if matches!(listener.protocol, "http" | "https") { "RabbitMQ Management" } else { "RabbitMQ Prometheus" },
             "path": "/",
             "ip": listener.address.ip().to_string(),
             "port": listener.address.port().to_string(),
@@ -138,10 +138,10 @@ fn node(management: &Management) -> Json {
         "uptime": management.uptime_ms(),
         "run_queue": 0,
         "processors": std::thread::available_parallelism().map_or(1, usize::from),
-        "rates_mode": "basic",
+        "rates_mode": management.rates_mode(),
         "net_ticktime": 60,
         "exchange_types": exchange_types(),
-        "auth_mechanisms": auth_mechanisms(),
+        "auth_mechanisms": auth_mechanisms(management),
         "applications": [{"name": "rabbit", "description": "RabbitMQ", "version": RABBITMQ_VERSION}],
         "contexts": contexts(management),
         "enabled_plugins": ["rabbitmq_management"],
@@ -199,11 +199,12 @@ fn put(fields: &mut Map<String, Json>, name: &str, value: Json, rate: f64) {
     fields.insert(format!("{name}_details"), json!({"rate": rate}));
 }
 
-fn auth_mechanisms() -> Vec<Json> {
-    let offered = Mechanism::OFFERED.split_ascii_whitespace();
-    offered
-        .map(|name| json!({"name": name, "description": format!("SASL {name} authentication mechanism"), "enabled": true}))
-        .collect()
+fn auth_mechanisms(management: &Management) -> Vec<Json> {
+    let record = |mechanism: &Mechanism| {
+        let description = format!("SASL {mechanism} authentication mechanism");
+        json!({"name": mechanism.as_str(), "description": description, "enabled": true})
+    };
+    management.options().mechanisms.iter().map(record).collect()
 }
 
 /// The process knows the sum only.

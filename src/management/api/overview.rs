@@ -22,7 +22,7 @@ pub(in crate::management) async fn overview(call: &Call, management: &Management
     totals.put_counts(&mut queue_totals);
     let mut overview = json!({
         "management_version": RABBITMQ_VERSION,
-        "rates_mode": "basic",
+        "rates_mode": management.rates_mode(),
         "sample_retention_policies": {"global": [600], "basic": [600], "detailed": [10]},
         "exchange_types": nodes::exchange_types(),
         "product_name": "RabbitMQ",
@@ -34,7 +34,7 @@ pub(in crate::management) async fn overview(call: &Call, management: &Management
         "erlang_version": nodes::ERLANG_VERSION,
         "erlang_full_version": nodes::ERLANG_FULL_VERSION,
         "crypto_lib_version": nodes::CRYPTO_VERSION,
-        "disable_stats": false,
+        "disable_stats": management.options().disable_stats,
         "default_queue_type": "classic",
         "is_op_policy_updating_enabled": true,
         "enable_queue_totals": false,

@@ -101,7 +101,9 @@ fn put(call: &Call, management: &Management, name: &str, existed: bool) -> Outco
     vhost.change_settings(|settings| {
         settings.description = description.to_owned();
         settings.tags = tags;
-        settings.default_queue_type = default_type.map(Into::into);
+        // A new one may have begun with one.
+        let own = settings.default_queue_type.take().filter(|_| !existed);
+        settings.default_queue_type = default_type.map(Into::into).or(own);
         settings.protected_from_deletion = protected.unwrap_or(settings.protected_from_deletion);
     });
     if let Some(tracing) = tracing {
