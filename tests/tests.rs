@@ -25,6 +25,7 @@ mod forced_close;
 mod full_disk;
 mod handshake;
 mod http;
+mod http_samples;
 mod kill;
 mod length;
 mod log_exchange;

@@ -54,6 +54,7 @@ mod sim;
 mod stored;
 mod timers;
 mod trace;
+mod traffic;
 mod vhost;
 mod vhost_events;
 
@@ -73,6 +74,7 @@ use self::keeper::Keeper;
 use self::loader::Loader;
 use self::queue::{Load, Queue};
 use self::reply_to::Requesters;
+use self::traffic::Octets;
 use self::vhost::Vhosts;
 use crate::auth::Auth;
 use crate::hashing::Hashing;
@@ -103,6 +105,7 @@ pub use self::reports::{
     DeathStrategy, Deaths, Handshake, Inquiry, QueueReport,
 };
 pub use self::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
+pub use self::traffic::{ConnectionTraffic, Traffic};
 pub use self::vhost::{DeleteVhostError, Destination, Exchange, QueueHandle, Vhost, VhostSettings};
 
 /// The RabbitMQ whose behaviour this is, as told to clients and tools, which switch features on it.
@@ -146,6 +149,7 @@ struct Connected {
     user: Arc<str>,
     info: Arc<ConnectionInfo>,
     connected_at: SystemTime,
+    octets: Arc<Octets>,
 }
 
 struct Shared {
@@ -262,6 +266,7 @@ impl Broker {
             let op = Op::Delete { queue: queue.clone(), reply: None, if_unused: false, if_empty: false };
             self.lane(queue.key.lane).send(self.system_mailbox(), vec![op], 0);
         }
+        self.0.totals.gone_vhosts.lock().unwrap_or_else(PoisonError::into_inner).add(&vhost.traffic());
         self.0.auth.delete_vhost(name);
         self.0.keeper.system_changed();
         self.events().tell("vhost.deleted", INTERNAL, || [("name", name.into())]);
@@ -402,6 +407,7 @@ impl Broker {
         gone[queue.options.queue_type as usize].add(counters);
         drop(gone);
         if let Some(vhost) = self.vhost(&queue.vhost) {
+            vhost.traffic.queue_deleted(counters);
             vhost.remove_queue(queue, by);
         }
     }

@@ -62,6 +62,7 @@ const KEYS: &[&str] = &[
     "disk_free_limit.relative",
     "disk_free_limit.absolute",
     "load_definitions",
+    "collect_statistics_interval",
     "management.cors.allow_origins.*",
     "management.http.max_body_size",
     "management.listener.ip",
@@ -104,7 +105,6 @@ const IGNORED: &[&str] = &[
     "cluster_queue_limit",
     "cluster_tags.**",
     "collect_statistics",
-    "collect_statistics_interval",
     "consumer_max_per_channel",
     "credential_validator.**",
     "credit_flow_default_credit",
@@ -304,6 +304,8 @@ fn management(options: &mut Options, settings: &Settings<'_>) -> Result<(), Erro
     }
     options.http_cors_origins.extend(settings.below("management.cors.allow_origins.").map(|(_, s)| s.value.clone()));
     set(&mut options.http_body_size_max, settings.bytes("management.http.max_body_size")?);
+    let interval_ms: Option<NonZeroU64> = settings.number("collect_statistics_interval", "a number of ms")?;
+    set(&mut options.statistics_interval, interval_ms.map(|ms| Duration::from_millis(ms.get())));
     Ok(())
 }
 

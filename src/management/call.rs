@@ -6,6 +6,8 @@ use hyper::Method;
 use hyper::body::Bytes;
 use serde_json::{Map, Value as Json};
 
+use super::ranges::Ranges;
+use super::rates::now_ms;
 use super::reply::Refused;
 use crate::auth::User;
 
@@ -74,6 +76,11 @@ pub(super) fn decoded(text: &str) -> String {
 }
 
 impl Call {
+    /// The samples that are wanted.
+    pub(super) fn ranges(&self) -> Result<Ranges, Refused> {
+        Ranges::parse(&self.query, now_ms())
+    }
+
     /// The body as an object; an empty one has no keys.
     pub(super) fn object(&self) -> Result<Fields, Refused> {
         if self.body.is_empty() {

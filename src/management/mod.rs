@@ -7,23 +7,27 @@
 mod access;
 mod api;
 mod call;
+mod histories;
+mod history;
 mod http;
 mod list;
 mod machine;
 mod names;
 mod prometheus;
+mod ranges;
 mod rates;
 mod reply;
 mod routes;
+mod series;
 #[cfg(test)]
 mod tests;
 mod visit;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Semaphore;
 
@@ -43,6 +47,8 @@ pub struct Options {
     pub body_size_max: usize,
     /// Origins whose scripts may use the API, `*` for all (`management.cors.allow_origins`).
     pub cors_origins: Vec<String>,
+    /// How often numbers are sampled (`collect_statistics_interval`).
+    pub statistics_interval: Duration,
     /// Resident memory above which publishers are blocked, in bytes; 0: unknown.
     pub memory_limit_bytes: u64,
     /// Free disk space below which publishers are blocked, in bytes; 0: they are not.
@@ -66,6 +72,7 @@ impl Default for Options {
             cluster_name: "rabbit@localhost".to_owned(),
             body_size_max: BODY_SIZE_MAX,
             cors_origins: Vec::new(),
+            statistics_interval: Duration::from_secs(5),
             memory_limit_bytes: 0,
             disk_free_limit_bytes: Arc::default(),
             data_dir: None,
@@ -147,7 +154,7 @@ impl Management {
     }
 
     fn machine(&self) -> machine::Machine {
-        machine::Machine::look(self.options().data_dir.as_deref().unwrap_or(Path::new(".")))
+        machine::Machine::look_at(self.options().data_dir.as_deref())
     }
 
     fn count_login(&self, succeeded: bool) {

@@ -31,6 +31,8 @@ pub struct Options {
     pub http: Vec<String>,
     /// Largest body of a request to it, in bytes. Default 20 MiB (`management.http.max_body_size`).
     pub http_body_size_max: usize,
+    /// How often it samples numbers. Default 5 s (`collect_statistics_interval`).
+    pub statistics_interval: Duration,
     /// Origins whose scripts may use it, `*` for all. Default none (`management.cors.allow_origins`).
     pub http_cors_origins: Vec<String>,
     /// Addresses to tell metrics on, in Prometheus's text format.
@@ -96,6 +98,7 @@ impl Default for Options {
             amqps: Vec::new(),
             http: Vec::new(),
             http_body_size_max: 20 << 20,
+            statistics_interval: Duration::from_secs(5),
             http_cors_origins: Vec::new(),
             prometheus: Vec::new(),
             prometheus_path: "/metrics".to_owned(),

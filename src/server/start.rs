@@ -102,6 +102,7 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         cluster_name: options.cluster_name.clone().unwrap_or_else(node_name),
         body_size_max: options.http_body_size_max,
         cors_origins: options.http_cors_origins.clone(),
+        statistics_interval: options.statistics_interval,
         memory_limit_bytes: memory::watermark_bytes(options.memory_high_watermark).unwrap_or_default(),
         disk_free_limit_bytes: disk_free_limit_bytes.clone(),
         sync: sync_name(data_dir.is_some().then_some(options.sync)),

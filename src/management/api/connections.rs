@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Map, Value as Json, json};
 
-use super::queues::{garbage_collection, put_stats, stats};
+use super::queues::{garbage_collection, idle_since};
 use crate::broker::{
     ChannelReport, ConnectionId, ConnectionReport, ConnectionSummary, ConsumerPlace, ConsumerReport, QueueHandle,
     QueueReport,
@@ -15,7 +15,10 @@ use crate::management::Management;
 use crate::management::access::Level;
 use crate::management::call::Call;
 use crate::management::names::arguments;
+use crate::management::ranges::{Ranges, details, put, put_message_stats};
+use crate::management::rates::now_ms;
 use crate::management::reply::{Outcome, Refused, Reply};
+use crate::management::series::{DELIVERED, OCTETS, PUBLISHED, channel_sample};
 
 /// How long connections have to answer; one whose client does not read does not.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -24,13 +27,18 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const CLOSED: &str = "Closed via management plugin";
 
 pub(in crate::management) async fn serve(call: &Call, management: &Management, path: &[&str]) -> Outcome {
+    let ranges = call.ranges()?;
     match (call.method.as_str(), path) {
-        (_, ["connections"]) => connections(management, visible(call, management)).await,
+        (_, ["connections"]) => connections(management, visible(call, management), ranges).await,
         (_, ["vhosts", vhost, kind]) => {
             call.vhost(management, vhost)?;
             let mut own = visible(call, management);
             own.retain(|connection| **connection.vhost.name() == **vhost);
-            if *kind == "channels" { channels(management, own).await } else { connections(management, own).await }
+            if *kind == "channels" {
+                channels(management, own, ranges).await
+            } else {
+                connections(management, own, ranges).await
+            }
         }
         (_, ["connections", "username", user]) if *user != call.user.name && !call.is_monitor() => {
             Err(Refused::not_authorised("User not authorised to access object"))
@@ -38,7 +46,7 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
         ("GET", ["connections", "username", user]) => {
             let mut own = visible(call, management);
             own.retain(|connection| *connection.user == **user);
-            connections(management, own).await
+            connections(management, own, ranges).await
         }
         ("DELETE", ["connections", "username", user]) => {
             for connection in visible(call, management).iter().filter(|connection| *connection.user == **user) {
@@ -56,7 +64,7 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
                 }
                 (_, []) => {
                     let reports = management.broker().inspect_connections(&[connection.id], PATIENCE).await;
-                    let mut record = connection_record(management, &connection, reports.get(&connection.id));
+                    let mut record = connection_record(management, &connection, reports.get(&connection.id), ranges);
                     // What a list shows as null is an empty text where one is asked for.
                     for value in record.as_object_mut().into_iter().flat_map(Map::values_mut) {
                         if value.is_null() {
@@ -65,11 +73,11 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
                     }
                     Ok(Reply::Json(record))
                 }
-                _ => channels(management, vec![connection]).await,
+                _ => channels(management, vec![connection], ranges).await,
             }
         }
-        (_, ["channels"]) => channels(management, visible(call, management)).await,
-        (_, ["channels", name]) => channel(management, visible(call, management), name).await,
+        (_, ["channels"]) => channels(management, visible(call, management), ranges).await,
+        (_, ["channels", name]) => channel(management, visible(call, management), name, ranges).await,
         (_, ["consumers", vhost @ ..]) => {
             let vhosts = call.vhosts(management, vhost.first().copied())?;
             let mut queues = Vec::new();
@@ -109,10 +117,10 @@ async fn reports_of(
     management.broker().inspect_connections(&ids, PATIENCE).await
 }
 
-async fn connections(management: &Management, connections: Vec<ConnectionSummary>) -> Outcome {
+async fn connections(management: &Management, connections: Vec<ConnectionSummary>, ranges: Ranges) -> Outcome {
     let reports = reports_of(management, &connections).await;
     let record =
-        |connection: &ConnectionSummary| connection_record(management, connection, reports.get(&connection.id));
+        |connection: &ConnectionSummary| connection_record(management, connection, reports.get(&connection.id), ranges);
     Ok(Reply::List(connections.iter().map(record).collect()))
 }
 
@@ -120,6 +128,7 @@ fn connection_record(
     management: &Management,
     connection: &ConnectionSummary,
     report: Option<&ConnectionReport>,
+    ranges: Ranges,
 ) -> Json {
     let handshake = &connection.info.handshake;
     let (peer, local) = (ends(handshake.peer), ends(handshake.local));
@@ -156,16 +165,18 @@ fn connection_record(
         "peer_cert_issuer": null,
         "peer_cert_validity": null,
         "peer_cert_serial_number": null,
-        "recv_oct": report_or.received_bytes,
-        "recv_oct_details": {"rate": 0.0},
         "recv_cnt": report_or.reads,
-        "send_oct": report_or.sent_bytes,
-        "send_oct_details": {"rate": 0.0},
         "send_cnt": report_or.writes,
         "send_pend": 0,
         "reductions": 0,
-        "reductions_details": {"rate": 0.0},
         "garbage_collection": garbage_collection(),
+    });
+    management.rates().of_connection(connection.id, |past| {
+        if let Some(fields) = record.as_object_mut() {
+            let now = [report_or.received_bytes, report_or.sent_bytes];
+            put(fields, &OCTETS, &now, past, ranges.data_rates);
+            fields.insert("reductions_details".to_owned(), details(past, |_| 0, ranges.data_rates));
+        }
     });
     if let Some(name) = &connection.info.user_provided_name {
         record["user_provided_name"] = name.as_str().into();
@@ -189,18 +200,18 @@ pub(in crate::management) fn owner(management: &Management, id: ConnectionId) ->
     found.map_or(json!({}), |connection| connection_details(&connection))
 }
 
-async fn channels(management: &Management, connections: Vec<ConnectionSummary>) -> Outcome {
+async fn channels(management: &Management, connections: Vec<ConnectionSummary>, ranges: Ranges) -> Outcome {
     let reports = reports_of(management, &connections).await;
     let mut records = Vec::new();
     for connection in &connections {
         let channels = reports.get(&connection.id).into_iter().flat_map(|report| &report.channels);
-        records.extend(channels.map(|channel| channel_record(management, connection, channel)));
+        records.extend(channels.map(|channel| channel_record(management, connection, channel, ranges)));
     }
     Ok(Reply::List(records))
 }
 
 /// `<connection> (n)`.
-async fn channel(management: &Management, connections: Vec<ConnectionSummary>, name: &str) -> Outcome {
+async fn channel(management: &Management, connections: Vec<ConnectionSummary>, name: &str, ranges: Ranges) -> Outcome {
     let number = |connection: &ConnectionSummary| {
         let rest = name.strip_prefix(connection.info.name.as_str())?;
         rest.strip_prefix(" (")?.strip_suffix(')')?.parse::<u16>().ok()
@@ -210,7 +221,7 @@ async fn channel(management: &Management, connections: Vec<ConnectionSummary>, n
     let reports = management.broker().inspect_connections(&[connection.id], PATIENCE).await;
     let channels = reports.get(&connection.id).map(|report| &report.channels[..]).unwrap_or_default();
     let channel = channels.iter().find(|channel| channel.number == number).ok_or_else(Refused::no_object)?;
-    let mut record = channel_record(management, &connection, channel);
+    let mut record = channel_record(management, &connection, channel, ranges);
     let queues = connection.vhost.queues();
     let of = |consumer: &ConsumerReport| queues.iter().find(|queue| queue.key == consumer.queue);
     let consuming: Vec<_> = channel.consumers.iter().filter_map(of).cloned().collect();
@@ -232,22 +243,12 @@ fn channel_name(connection: &ConnectionSummary, number: u16) -> String {
     format!("{} ({number})", connection.info.name)
 }
 
-/// A channel's rates are not sampled.
-fn message_stats(channel: &ChannelReport) -> Map<String, Json> {
-    let mut stats = stats(&channel.counters, |_| 0.0);
-    let own =
-        [("confirm", channel.confirmed), ("return_unroutable", channel.returned), ("drop_unroutable", channel.dropped)];
-    if stats.is_empty() && own.iter().all(|(_, count)| *count == 0) {
-        return stats;
-    }
-    for (name, count) in own {
-        stats.insert(name.to_owned(), count.into());
-        stats.insert(format!("{name}_details"), json!({"rate": 0.0}));
-    }
-    stats
-}
-
-fn channel_record(management: &Management, connection: &ConnectionSummary, channel: &ChannelReport) -> Json {
+fn channel_record(
+    management: &Management,
+    connection: &ConnectionSummary,
+    channel: &ChannelReport,
+    ranges: Ranges,
+) -> Json {
     let mut record = json!({
         "name": channel_name(connection, channel.number),
         "number": channel.number,
@@ -269,10 +270,17 @@ fn channel_record(management: &Management, connection: &ConnectionSummary, chann
         "pending_raft_commands": 0,
         "cached_segments": 0,
         "reductions": 0,
-        "reductions_details": {"rate": 0.0},
         "garbage_collection": garbage_collection(),
     });
-    put_stats(&mut record, message_stats(channel));
+    let now = channel_sample(channel);
+    let idle = management.rates().of_channel(connection.id, channel.number, |past| {
+        record["reductions_details"] = details(past, |_| 0, ranges.msg_rates);
+        put_message_stats(&mut record, &[&PUBLISHED, &DELIVERED], &now, past, ranges.msg_rates);
+        past.and_then(|past| idle_since(now_ms().saturating_sub(past.changed_ms())))
+    });
+    if let Some(since) = idle {
+        record["idle_since"] = since.into();
+    }
     record
 }
 

@@ -69,6 +69,7 @@ pub(in crate::management) fn serve(call: &Call, path: &[&str], management: &Mana
             if node.first().is_some_and(|node| *node != management.node()) {
                 return Err(Refused::no_object());
             }
+            management.rates().reset();
             Ok(Reply::NoContent)
         }
         ["rebalance", "queues"] => {

@@ -1,6 +1,6 @@
 //! `/api/nodes`, `/api/cluster-name`, `/api/extensions`.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use super::queues::merge;
 use crate::auth::Mechanism;
@@ -9,8 +9,9 @@ use crate::broker::exchange::ExchangeType;
 use crate::management::Management;
 use crate::management::access::Level;
 use crate::management::call::Call;
-use crate::management::rates::counts;
+use crate::management::ranges::{Ranges, details, put};
 use crate::management::reply::{Outcome, Refused, Reply};
+use crate::management::series::{CHURN, MACHINE, Series, node_sample};
 
 /// There is no Erlang; tools show these texts, and some cannot do without.
 pub(in crate::management) const ERLANG_VERSION: &str = "27.0";
@@ -20,7 +21,7 @@ pub(in crate::management) const CRYPTO_VERSION: &str = "ring";
 const CLUSTER_NAME: &str = "cluster_name";
 
 /// Counters of RabbitMQ's store and metadata that count nothing here.
-const ZERO_COUNTERS: [&str; 18] = [
+const ZERO_COUNTERS: [&str; 17] = [
     "gc_num",
     "gc_bytes_reclaimed",
     "context_switches",
@@ -38,7 +39,6 @@ const ZERO_COUNTERS: [&str; 18] = [
     "queue_index_write_count",
     "queue_index_read_count",
     "proc_used",
-    "sockets_used",
 ];
 
 /// And the means of their times.
@@ -57,13 +57,13 @@ pub(in crate::management) fn serve(call: &Call, management: &Management, path: &
         _ => {
             Level::Monitoring.require(&call.user)?;
             match path {
-                ["nodes"] => Ok(Reply::List(vec![node(management)])),
+                ["nodes"] => Ok(Reply::List(vec![node(management, call.ranges()?)])),
                 ["nodes", name, rest @ ..] if *name == management.node() => {
                     let memory = memory(management);
                     if !rest.is_empty() {
                         return Ok(Reply::Json(json!({"memory": memory})));
                     }
-                    let mut node = node(management);
+                    let mut node = node(management, call.ranges()?);
                     if call.query.is_true("memory") {
                         node["memory"] = memory;
                     }
@@ -125,7 +125,7 @@ pub(in crate::management) fn contexts(management: &Management) -> Vec<Json> {
     http.map(record).collect()
 }
 
-fn node(management: &Management) -> Json {
+fn node(management: &Management, ranges: Ranges) -> Json {
     let broker = management.broker();
     let (machine, alarms) = (management.machine(), broker.alarms());
     let mut node = json!({
@@ -178,25 +178,19 @@ fn node(management: &Management) -> Json {
     });
     merge(&mut node, more);
     let Some(fields) = node.as_object_mut() else { return node };
-    let rates = management.rates();
-    put(fields, "mem_used", machine.resident_bytes.into(), 0.0);
-    put(fields, "fd_used", machine.descriptors.into(), 0.0);
-    put(fields, "disk_free", machine.disk_free_bytes.into(), 0.0);
-    for name in ZERO_COUNTERS {
-        put(fields, name, 0.into(), 0.0);
-    }
-    for name in ZERO_TIMES {
-        put(fields, name, 0.0.into(), 0.0);
-    }
-    for (name, count) in counts(&broker.totals()).into_iter().skip(3) {
-        put(fields, name, count.into(), rates(name));
-    }
+    let (now, range) = (node_sample(&machine, broker.connection_count() as u64, &broker.totals()), ranges.node_stats);
+    management.rates().of_node(|past| {
+        put(fields, &MACHINE, &now, past, range);
+        put(fields, &CHURN, &now, past, range);
+        for name in ZERO_COUNTERS {
+            put(fields, &[Series { name, read: |_| 0 }], &now, past, range);
+        }
+        for name in ZERO_TIMES {
+            fields.insert(name.to_owned(), 0.0.into());
+            fields.insert(format!("{name}_details"), details(past, |_| 0, range));
+        }
+    });
     node
-}
-
-fn put(fields: &mut Map<String, Json>, name: &str, value: Json, rate: f64) {
-    fields.insert(name.to_owned(), value);
-    fields.insert(format!("{name}_details"), json!({"rate": rate}));
 }
 
 fn auth_mechanisms() -> Vec<Json> {
