@@ -25,6 +25,8 @@ mod forced_close;
 mod full_disk;
 mod handshake;
 mod http;
+mod http_access;
+mod http_input;
 mod http_samples;
 mod kill;
 mod length;

@@ -139,7 +139,7 @@ impl Broker {
         self.0.commits.numbers_are_used(transactions_end);
         let of_kind = |kind: u8| definitions.iter().filter(move |(key, _)| key.first() == Some(&kind));
         for (_, json) in of_kind(SYSTEM) {
-            self.import_definitions(&String::from_utf8_lossy(json))?;
+            self.apply_definitions(&String::from_utf8_lossy(json))?;
         }
         let unreadable = |what: &'static str| move || RecoverError::Definition(what.to_owned());
         let mut exchanges = Vec::new();

@@ -25,8 +25,8 @@ mod visit;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Semaphore;
@@ -112,6 +112,8 @@ struct Shared {
     /// Requests with credentials, and those of them that were refused.
     logins: AtomicU64,
     logins_refused: AtomicU64,
+    /// What they, and those of AMQP, were when they were last reset.
+    logins_before: Mutex<[(u64, u64); 2]>,
     /// One scrape at a time.
     scrape: Semaphore,
 }
@@ -126,6 +128,7 @@ impl Management {
             rates: rates::Rates::default(),
             logins: AtomicU64::new(0),
             logins_refused: AtomicU64::new(0),
+            logins_before: Mutex::default(),
             scrape: Semaphore::new(1),
         }))
     }
@@ -162,11 +165,27 @@ impl Management {
         self.0.logins_refused.fetch_add(u64::from(!succeeded), Ordering::Relaxed);
     }
 
-    /// Logins of each protocol: all, and those refused.
+    /// Logins of each protocol since they were last reset: all, and those refused.
     fn logins(&self) -> [(&'static str, u64, u64); 2] {
+        let before = *self.0.logins_before.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logins = self.all_logins();
+        for ((_, all, refused), (all_before, refused_before)) in logins.iter_mut().zip(before) {
+            *all = all.saturating_sub(all_before);
+            *refused = refused.saturating_sub(refused_before);
+        }
+        logins
+    }
+
+    /// Logins of each protocol since the start: all, and those refused.
+    fn all_logins(&self) -> [(&'static str, u64, u64); 2] {
         let totals = self.broker().totals();
         let own = (self.0.logins.load(Ordering::Relaxed), self.0.logins_refused.load(Ordering::Relaxed));
         [("http", own.0, own.1), ("amqp091", totals.logins, totals.logins_refused)]
+    }
+
+    fn reset_logins(&self) {
+        let now = self.all_logins().map(|(_, all, refused)| (all, refused));
+        *self.0.logins_before.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// Milliseconds since it started.

@@ -12,7 +12,6 @@ use crate::broker::{
     QueueReport,
 };
 use crate::management::Management;
-use crate::management::access::Level;
 use crate::management::call::Call;
 use crate::management::names::arguments;
 use crate::management::ranges::{Ranges, details, put, put_message_stats};
@@ -48,6 +47,9 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
             own.retain(|connection| *connection.user == **user);
             connections(management, own, ranges).await
         }
+        ("DELETE", ["connections", "username", user]) if *user != call.user.name && !call.is_administrator() => {
+            Err(Refused::not_authorised("User not authorised to access object"))
+        }
         ("DELETE", ["connections", "username", user]) => {
             for connection in visible(call, management).iter().filter(|connection| *connection.user == **user) {
                 close(call, management, connection)?;
@@ -55,8 +57,9 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
             Ok(Reply::NoContent)
         }
         (method, ["connections", name, rest @ ..]) => {
-            let found = visible(call, management).into_iter().find(|connection| connection.info.name == *name);
+            let found = management.broker().connections().into_iter().find(|connection| connection.info.name == *name);
             let connection = found.ok_or_else(Refused::no_object)?;
+            check_visible(call, &connection)?;
             match (method, rest) {
                 ("DELETE", _) => {
                     close(call, management, &connection)?;
@@ -73,13 +76,17 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
                     }
                     Ok(Reply::Json(record))
                 }
+                (_, ["sessions"]) => Err(Refused::bad_request("connection does not use AMQP 1.0")),
                 _ => channels(management, vec![connection], ranges).await,
             }
         }
         (_, ["channels"]) => channels(management, visible(call, management), ranges).await,
-        (_, ["channels", name]) => channel(management, visible(call, management), name, ranges).await,
+        (_, ["channels", name]) => channel(call, management, name, ranges).await,
         (_, ["consumers", vhost @ ..]) => {
-            let vhosts = call.vhosts(management, vhost.first().copied())?;
+            let vhosts = match vhost {
+                [name, ..] => vec![call.known_vhost(management, name)?],
+                [] => call.visible_vhosts(management),
+            };
             let mut queues = Vec::new();
             for vhost in vhosts {
                 queues.extend(vhost.queues());
@@ -100,9 +107,16 @@ fn visible(call: &Call, management: &Management) -> Vec<ConnectionSummary> {
     all
 }
 
+fn check_visible(call: &Call, connection: &ConnectionSummary) -> Result<(), Refused> {
+    if call.is_monitor() || *connection.user == *call.user.name {
+        return Ok(());
+    }
+    Err(Refused::not_authorised("User not authorised to access object"))
+}
+
 fn close(call: &Call, management: &Management, connection: &ConnectionSummary) -> Result<(), Refused> {
-    if *connection.user != *call.user.name {
-        Level::Administrator.require(&call.user)?;
+    if *connection.user != *call.user.name && !call.is_administrator() {
+        return Err(Refused::not_authorised("User not authorised to access object"));
     }
     let reason = call.reason.as_deref().unwrap_or(CLOSED);
     management.broker().close_connection(&connection.info.name, reason);
@@ -211,13 +225,15 @@ async fn channels(management: &Management, connections: Vec<ConnectionSummary>, 
 }
 
 /// `<connection> (n)`.
-async fn channel(management: &Management, connections: Vec<ConnectionSummary>, name: &str, ranges: Ranges) -> Outcome {
+async fn channel(call: &Call, management: &Management, name: &str, ranges: Ranges) -> Outcome {
     let number = |connection: &ConnectionSummary| {
         let rest = name.strip_prefix(connection.info.name.as_str())?;
         rest.strip_prefix(" (")?.strip_suffix(')')?.parse::<u16>().ok()
     };
-    let found = connections.into_iter().find_map(|connection| Some((number(&connection)?, connection)));
+    let mut all = management.broker().connections().into_iter();
+    let found = all.find_map(|connection| Some((number(&connection)?, connection)));
     let (number, connection) = found.ok_or_else(Refused::no_object)?;
+    check_visible(call, &connection)?;
     let reports = management.broker().inspect_connections(&[connection.id], PATIENCE).await;
     let channels = reports.get(&connection.id).map(|report| &report.channels[..]).unwrap_or_default();
     let channel = channels.iter().find(|channel| channel.number == number).ok_or_else(Refused::no_object)?;

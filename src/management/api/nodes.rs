@@ -1,6 +1,6 @@
 //! `/api/nodes`, `/api/cluster-name`, `/api/extensions`.
 
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use super::queues::merge;
 use crate::auth::Mechanism;
@@ -53,26 +53,65 @@ pub(in crate::management) fn serve(call: &Call, management: &Management, path: &
             management.broker().set_global_parameter(CLUSTER_NAME, fields.required("name")?.into());
             Ok(Reply::NoContent)
         }
+        (_, ["config", _]) => {
+            Level::Administrator.require(&call.user)?;
+            Ok(Reply::Text("text/plain", effective_config(management)))
+        }
         (_, ["extensions"]) => Ok(Reply::List(vec![json!({"javascript": "dispatcher.js"})])),
         _ => {
             Level::Monitoring.require(&call.user)?;
             match path {
                 ["nodes"] => Ok(Reply::List(vec![node(management, call.ranges()?)])),
-                ["nodes", name, rest @ ..] if *name == management.node() => {
-                    let memory = memory(management);
-                    if !rest.is_empty() {
-                        return Ok(Reply::Json(json!({"memory": memory})));
-                    }
-                    let mut node = node(management, call.ranges()?);
-                    if call.query.is_true("memory") {
-                        node["memory"] = memory;
-                    }
-                    Ok(Reply::Json(node))
-                }
+                ["nodes", name, rest @ ..] if *name == management.node() => of_node(call, management, rest),
                 _ => Err(Refused::no_object()),
             }
         }
     }
+}
+
+fn of_node(call: &Call, management: &Management, rest: &[&str]) -> Outcome {
+    Ok(Reply::Json(match rest {
+        ["memory", "relative"] => json!({"memory": relative(&parts(management))}),
+        // RabbitMQ's word where there is no table of that name; here there is none at all.
+        ["memory", "ets"] => json!({"ets_tables_memory": "no_tables"}),
+        ["memory"] => json!({"memory": memory(management)}),
+        _ => {
+            let mut node = node(management, call.ranges()?);
+            if call.query.is_true("memory") {
+                node["memory"] = memory(management);
+            }
+            if call.query.is_true("binary") {
+                node["binary"] =
+                    PARTS.iter().map(|name| ((*name).to_owned(), Json::from(0))).collect::<Map<_, _>>().into();
+            }
+            node
+        }
+    }))
+}
+
+/// What is in force, in the words of `rabbitmq.conf`.
+fn effective_config(management: &Management) -> String {
+    let options = management.options();
+    let mut lines = Vec::new();
+    for listener in &options.listeners {
+        lines.push(match listener.protocol {
+            "amqp" => format!("listeners.tcp.{} = {}", lines.len() + 1, listener.address),
+            "amqp/ssl" => format!("listeners.ssl.{} = {}", lines.len() + 1, listener.address),
+            "http" => format!("management.tcp.port = {}", listener.address.port()),
+            _ => format!("prometheus.tcp.port = {}", listener.address.port()),
+        });
+    }
+    lines.extend([
+        format!("cluster_name = {}", cluster_name(management)),
+        format!("vm_memory_high_watermark.absolute = {}", options.memory_limit_bytes),
+        format!("disk_free_limit.absolute = {}", management.disk_free_limit()),
+        format!("management.http.max_body_size = {}", options.body_size_max),
+        format!("collect_statistics_interval = {}", options.statistics_interval.as_millis()),
+    ]);
+    let origins = options.cors_origins.iter().zip(1..);
+    lines.extend(origins.map(|(origin, index)| format!("management.cors.allow_origins.{index} = {origin}")));
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 pub(in crate::management) fn cluster_name(management: &Management) -> String {
@@ -200,12 +239,55 @@ fn auth_mechanisms() -> Vec<Json> {
         .collect()
 }
 
-/// The process knows the sum only.
-fn memory(management: &Management) -> Json {
+/// RabbitMQ's parts of a node's memory. What is not told apart here is `other_system`.
+const PARTS: [&str; 26] = [
+    "connection_readers",
+    "connection_writers",
+    "connection_channels",
+    "connection_other",
+    "queue_procs",
+    "stream_queue_procs",
+    "stream_queue_replica_reader_procs",
+    "stream_queue_coordinator_procs",
+    "quorum_queue_procs",
+    "quorum_queue_dlx_procs",
+    "plugins",
+    "metadata_store",
+    "other_proc",
+    "metrics",
+    "mgmt_db",
+    "quorum_ets",
+    "mnesia",
+    "metadata_store_ets",
+    "other_ets",
+    "binary",
+    "msg_index",
+    "code",
+    "atom",
+    "other_system",
+    "allocated_unused",
+    "reserved_unallocated",
+];
+/// The part that all is in: the process knows the sum only.
+const REST: &str = "other_system";
+
+fn parts(management: &Management) -> Map<String, Json> {
     let resident = management.machine().resident_bytes;
-    json!({
-        "strategy": "rss",
-        "other_system": resident,
-        "total": {"rss": resident, "allocated": resident, "erlang": 0},
-    })
+    PARTS.iter().map(|name| ((*name).to_owned(), if *name == REST { resident.into() } else { 0.into() })).collect()
+}
+
+fn memory(management: &Management) -> Json {
+    let mut memory = parts(management);
+    let resident = memory[REST].clone();
+    memory.insert("strategy".to_owned(), "rss".into());
+    memory.insert("total".to_owned(), json!({"rss": resident, "allocated": resident, "erlang": 0}));
+    Json::Object(memory)
+}
+
+/// Of a hundred.
+fn relative(parts: &Map<String, Json>) -> Json {
+    let of = |(name, bytes): (&String, &Json)| (name.clone(), if *bytes == 0 { 0 } else { 100 }.into());
+    let mut relative: Map<String, Json> = parts.iter().map(of).collect();
+    relative.insert("total".to_owned(), 100.into());
+    Json::Object(relative)
 }

@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use super::{bindings, connections};
 use crate::broker::{QueueDeclare, QueueHandle, QueueReport, QueueType, table_of_json};
 use crate::management::Management;
+use crate::management::access::Level;
 use crate::management::call::Call;
 use crate::management::list;
 use crate::management::names::{arguments, timestamp};
@@ -56,6 +57,7 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
             Ok(Reply::NoContent)
         }
         (_, ["queues", vhost, name, "actions"]) => {
+            Level::Administrator.require(&call.user)?;
             let queue = management.broker().vhost(vhost).and_then(|vhost| vhost.queue(name));
             queue.ok_or_else(|| Refused::not_found("queue_not_found"))?;
             match call.object_with(&["action"])?.required("action")? {
