@@ -48,60 +48,6 @@ async fn logins_are_checked() {
     assert_eq!((response.status, response.header("allow").as_deref()), (405, Some("HEAD, GET, OPTIONS")));
 }
 
-/// FEATURES section 4.1: every path that reads, by tag.
-#[tokio::test]
-async fn each_tag_sees_what_it_may() {
-    let (_server, http) = start().await;
-    // management, policymaker, monitoring, administrator.
-    let table: &[(&str, [u16; 4])] = &[
-        ("whoami", [200; 4]),
-        ("overview", [200; 4]),
-        ("cluster-name", [200; 4]),
-        ("extensions", [200; 4]),
-        ("vhosts", [200; 4]),
-        ("queues", [200; 4]),
-        ("queues/%2F", [200; 4]),
-        ("exchanges", [200; 4]),
-        ("exchanges/%2F/amq.direct", [200; 4]),
-        ("exchanges/%2F/amq.direct/bindings/source", [200; 4]),
-        ("bindings", [200; 4]),
-        ("connections", [200; 4]),
-        ("channels", [200; 4]),
-        ("consumers", [200; 4]),
-        ("policies", [200; 4]),
-        ("operator-policies", [200; 4]),
-        ("vhost-limits", [200; 4]),
-        ("feature-flags", [200; 4]),
-        ("deprecated-features", [200; 4]),
-        ("aliveness-test/%2F", [200; 4]),
-        ("health/checks/alarms", [200; 4]),
-        ("health/checks/virtual-hosts", [200; 4]),
-        ("healthchecks/node", [200; 4]),
-        ("policies/%2F/none", [401, 404, 401, 404]),
-        ("parameters", [401, 200, 401, 200]),
-        ("global-parameters", [401, 200, 401, 200]),
-        ("operator-policies/%2F/none", [401, 401, 401, 404]),
-        ("nodes", [401, 401, 200, 200]),
-        ("connections/username/guest", [401, 401, 200, 200]),
-        ("users", [401, 401, 401, 200]),
-        ("users/guest", [401, 401, 401, 200]),
-        ("users/without-permissions", [401, 401, 401, 200]),
-        ("permissions", [401, 401, 401, 200]),
-        ("topic-permissions", [401, 401, 401, 200]),
-        ("vhosts/%2F", [401, 401, 401, 200]),
-        ("vhosts/%2F/permissions", [401, 401, 401, 200]),
-        ("definitions", [401, 401, 401, 200]),
-        ("user-limits", [401, 401, 401, 200]),
-        ("auth/hash_password/x", [401, 401, 401, 200]),
-    ];
-    let users = ["management:pass", "policymaker:pass", "monitoring:pass", "guest:guest"];
-    for (path, expected) in table {
-        for (user, status) in users.iter().zip(expected) {
-            assert_eq!(http.like(user).get(path).await.status, *status, "{path} by {user}");
-        }
-    }
-}
-
 /// FEATURES section 4.1: who has no permissions in a vhost sees nothing of it.
 #[tokio::test]
 async fn vhosts_of_others_are_hidden() {
@@ -301,15 +247,11 @@ async fn bad_input_is_refused() {
     builder = builder.http_cors_origin("http://ui.example");
     let server = builder.start().await.expect("the broker starts");
     let http = Http::new(server.http_addr().expect("it has the API"), "guest:guest");
-    for body in ["{bad", "[]", "5", "\"\""] {
-        let response = http.send("PUT", "queues/%2F/q", body).await;
-        assert_eq!(refused(&response), (400, "bad_request: not_json".into()), "{body}");
-    }
     let response = http.put("queues/%2F/q", &json!({"durable": "maybe"})).await;
     assert_eq!(refused(&response), (400, r#"bad_request: ["not_boolean","maybe"]"#.into()));
-    assert_eq!(http.put("queues/%2F/q", &json!({"arguments": 5})).await.status, 400);
-    let large = format!("{{\"x\": \"{}\"}}", "y".repeat(1000));
-    let response = http.send("PUT", "queues/%2F/q", &large).await;
+    let of_bytes = |bytes: usize| format!("{{}}{}", " ".repeat(bytes - 2));
+    assert_eq!(http.send("PUT", "queues/%2F/q", &of_bytes(1000)).await.status, 201);
+    let response = http.send("PUT", "queues/%2F/q", &of_bytes(1001)).await;
     assert_eq!(refused(&response), (400, "bad_request: Exceeded HTTP request body size limit".into()));
     for body in ["{bad", "[]"] {
         let response = http.send("POST", "definitions", body).await;

@@ -349,6 +349,7 @@ impl<S: Transport> Driver<S> {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(written)) => {
                     self.out.advance(written);
+                    self.session.sent(&self.out);
                     self.traffic.sent = true;
                     self.flush_needed = true;
                 }

@@ -5,8 +5,8 @@ use super::running::Running;
 use crate::broker::ConnectionReport;
 
 impl Running {
-    pub(super) fn report(&self, out: &Outbound) -> ConnectionReport {
-        let mut channels: Vec<_> = self.open_channels().map(|channel| channel.report()).collect();
+    pub(super) fn report(&self, out: &Outbound, is_brief: bool) -> ConnectionReport {
+        let mut channels: Vec<_> = self.open_channels().map(|channel| channel.report(is_brief)).collect();
         channels.sort_by_key(|channel| channel.number);
         let (received, sent) = (self.received(), out.traffic());
         ConnectionReport {

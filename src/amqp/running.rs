@@ -136,6 +136,7 @@ impl Running {
     pub(super) fn receive(&mut self, input: &[u8], out: &mut Outbound) -> (usize, Option<Leave>) {
         let (done, leave) = self.receive_frames(input, out);
         self.received.add(done);
+        self.client.put_received(self.received.bytes);
         (done, leave)
     }
 
@@ -413,7 +414,7 @@ impl Running {
                 return self.delivery_timed_out(*key, *consumer, *timeout_ms, out);
             }
             Event::Alarms(alarms) => self.alarms_changed(*alarms, out),
-            Event::Inquiry(inquiry) => inquiry.answer(self.client.id(), self.report(out)),
+            Event::Inquiry(inquiry) => inquiry.answer(self.client.id(), self.report(out, inquiry.is_brief)),
             Event::Close(refusal) => return Err(Fault::refused(refusal, NO_METHOD)),
         }
         Ok(())
@@ -505,6 +506,10 @@ impl Running {
             }
         }
         self.client.flush();
+    }
+
+    pub(super) fn sent(&self, out: &Outbound) {
+        self.client.put_sent(out.traffic().bytes);
     }
 
     // --- heartbeats ---

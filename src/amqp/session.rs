@@ -322,6 +322,13 @@ impl Session {
         }
     }
 
+    /// To be called when something was written.
+    pub fn sent(&self, out: &Outbound) {
+        if let Phase::Running(running) = &self.phase {
+            running.sent(out);
+        }
+    }
+
     // --- time ---
 
     /// When [`Self::timeout`] wants to be called.

@@ -1,8 +1,8 @@
 //! Definitions: RabbitMQ's JSON of users, vhosts, permissions, parameters, policies, exchanges, queues and bindings,
 //! imported. The way back is `export.rs`.
 //!
-//! As RabbitMQ does (DF-4), an import adds and never takes away: what exists with other properties is left as it is, a
-//! binding with a missing end is skipped, and what was imported before an error stays.
+//! As RabbitMQ does (DF-4), an import adds and never takes away: what exists with other properties is left as it is, and a
+//! binding with a missing end is skipped. Unlike there, an import with an error in it changes nothing.
 
 use std::sync::Arc;
 
@@ -11,7 +11,6 @@ use serde_json::Value as Json;
 use thiserror::Error;
 use tracing::warn;
 
-use super::Broker;
 use super::events::INTERNAL;
 use super::exchange::ExchangeType;
 use super::json::table_of_json;
@@ -20,7 +19,8 @@ use super::policy::{PolicyError, PolicyKind, PolicySpec};
 use super::queue::QueueOptions;
 use super::refusal::Refusal;
 use super::vhost::{Destination, ExchangeDefinition, Vhost, VhostSettings};
-use crate::auth::{AuthError, PermissionRecord, TopicPermissionRecord, UserRecord};
+use super::{Broker, Options};
+use crate::auth::{Auth, AuthError, PermissionRecord, TopicPermissionRecord, UserRecord};
 use crate::wire::{Table, Value};
 
 /// Definitions that cannot be imported.
@@ -70,6 +70,14 @@ pub enum DefinitionsError {
         what: String,
         /// Why.
         refusal: Box<Refusal>,
+    },
+    /// A name or a routing key that no short string holds.
+    #[error("{what} should be less than 255 bytes, actually was {length}")]
+    NameTooLong {
+        /// Whose.
+        what: String,
+        /// How long it is.
+        length: usize,
     },
     /// An argument that AMQP has no value for.
     #[error("{what}: argument '{argument}' has no value")]
@@ -204,8 +212,27 @@ enum DestinationType {
 }
 
 impl Broker {
-    /// Imports definitions.
+    /// Imports definitions, all of them or, if there is anything wrong with them, none.
     pub fn import_definitions(&self, json: &str) -> Result<(), DefinitionsError> {
+        // What it says in the log is said when it is done.
+        let silence = tracing::subscriber::NoSubscriber::default();
+        tracing::subscriber::with_default(silence, || self.rehearsal()?.apply_definitions(json))?;
+        self.apply_definitions(json)
+    }
+
+    /// A broker with the vhosts and users of this one, to import definitions into first.
+    fn rehearsal(&self) -> Result<Self, DefinitionsError> {
+        let (rehearsal, _) = Self::new(Options { lanes: 1, ..Options::default() }, Auth::new());
+        rehearsal.auth().import_users(&self.auth().export_users())?;
+        for vhost in self.vhosts() {
+            rehearsal.add_vhost(vhost.name());
+        }
+        rehearsal.copy_parameter_components(self);
+        Ok(rehearsal)
+    }
+
+    /// Imports definitions up to the first that is wrong.
+    fn apply_definitions(&self, json: &str) -> Result<(), DefinitionsError> {
         self.take_definitions(json, |name| self.add_vhost(name))
     }
 
@@ -218,6 +245,7 @@ impl Broker {
         let definitions: Definitions = serde_json::from_str(json)?;
         self.auth().import_users(&definitions.users)?;
         for record in &definitions.vhosts {
+            check_length(|| format!("vhost '{}'", record.name), &record.name)?;
             let default_type = record.default_queue_type.as_ref().or(record.metadata.default_queue_type.as_ref());
             let existed = self.vhost(&record.name).is_some();
             let vhost = add_vhost(&record.name);
@@ -284,6 +312,7 @@ impl Broker {
 
     fn import_policy(&self, record: PolicyRecord) -> Result<(), DefinitionsError> {
         let PolicyRecord { vhost: vhost_name, name, spec } = record;
+        check_length(|| format!("policy '{name}'"), &name)?;
         let vhost = self.vhost_of(&vhost_name, || format!("policy '{name}'"))?;
         let set = self.set_policy(&vhost, PolicyKind::User, &name, spec);
         set.map_err(|error| DefinitionsError::Policy { vhost: vhost_name, name, error })
@@ -295,6 +324,7 @@ impl Broker {
 
     fn import_queue(&self, record: QueueRecord) -> Result<(), DefinitionsError> {
         let what = format!("queue '{}'", record.name);
+        check_length(|| what.clone(), &record.name)?;
         let vhost = self.vhost_of(&record.vhost, || what.clone())?;
         if vhost.queue(&record.name).is_some() {
             return Ok(());
@@ -312,6 +342,7 @@ impl Broker {
 
     fn import_exchange(&self, record: ExchangeRecord) -> Result<(), DefinitionsError> {
         let what = format!("exchange '{}'", record.name);
+        check_length(|| what.clone(), &record.name)?;
         let vhost = self.vhost_of(&record.vhost, || what.clone())?;
         if vhost.exchange(&record.name).is_some() {
             return Ok(());
@@ -334,6 +365,7 @@ impl Broker {
 
     fn import_binding(&self, record: BindingRecord) -> Result<(), DefinitionsError> {
         let what = format!("binding of '{}' to '{}'", record.destination, record.source);
+        check_length(|| format!("routing key of {what}"), &record.routing_key)?;
         let vhost = self.vhost_of(&record.vhost, || what.clone())?;
         let destination = match record.destination_type {
             DestinationType::Queue => vhost.queue(&record.destination).map(Destination::Queue),
@@ -349,6 +381,13 @@ impl Broker {
     }
 }
 
+fn check_length(what: impl FnOnce() -> String, name: &str) -> Result<(), DefinitionsError> {
+    match name.len() {
+        0..=255 => Ok(()),
+        length => Err(DefinitionsError::NameTooLong { what: what(), length }),
+    }
+}
+
 fn refused(what: String) -> impl FnOnce(Refusal) -> DefinitionsError {
     |refusal| DefinitionsError::Refused { what, refusal: Box::new(refusal) }
 }
@@ -361,8 +400,6 @@ fn table(what: &str, arguments: Arguments) -> Result<Table, DefinitionsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::Auth;
-    use crate::broker::Options;
 
     fn broker() -> Broker {
         Broker::new(Options { lanes: 1, ..Options::default() }, Auth::new()).0
@@ -392,18 +429,47 @@ mod tests {
         assert_eq!(vhost.queue_count(), 1);
     }
 
-    /// FEATURES DF-4: what came before an error stays.
+    /// FEATURES DF-4, where RabbitMQ keeps what came before an error: nothing is changed, and the error says what it is of.
     #[test]
-    fn an_error_keeps_what_came_before() {
+    fn an_import_with_an_error_changes_nothing() {
         let broker = broker();
-        let json = r#"{"vhosts": [{"name": "v"}], "exchanges": [
-            {"name": "x", "vhost": "v", "type": "magic", "durable": true, "auto_delete": false}]}"#;
-        let error = broker.import_definitions(json).unwrap_err().to_string();
-        assert_eq!(error, "exchange 'x': unknown exchange type 'magic'");
-        assert!(broker.vhost("v").is_some());
-        let json = r#"{"queues": [{"name": "q", "vhost": "v", "durable": true, "auto_delete": false,
-            "arguments": {"x-expires": null}}]}"#;
-        let error = broker.import_definitions(json).unwrap_err().to_string();
-        assert_eq!(error, "queue 'q': argument 'x-expires' has no value");
+        broker.add_vhost("v");
+        let long = "x".repeat(256);
+        let queue = |name: &str, more: &str| {
+            format!(r#""queues": [{{"name": "{name}", "vhost": "v", "durable": true, "auto_delete": false{more}}}]"#)
+        };
+        let wrong = [
+            (
+                r#""exchanges": [{"name": "x", "vhost": "v", "type": "magic", "durable": true, "auto_delete": false}]"#
+                    .into(),
+                "exchange 'x': unknown exchange type 'magic'".to_owned(),
+            ),
+            (
+                queue("q", r#", "arguments": {"x-expires": null}"#),
+                "queue 'q': argument 'x-expires' has no value".to_owned(),
+            ),
+            (queue(&long, ""), format!("queue '{long}' should be less than 255 bytes, actually was 256")),
+            (
+                r#""permissions": [{"user": "?", "vhost": "v", "configure": "", "write": "", "read": ""}]"#.into(),
+                "user '?' does not exist".to_owned(),
+            ),
+            (
+                r#""permissions": [{"user": "u", "vhost": "?", "configure": "", "write": "", "read": ""}]"#.into(),
+                "a permission of user 'u' is in vhost '?', which does not exist".to_owned(),
+            ),
+        ];
+        let good = r#""users": [{"name": "u", "password": "p", "tags": ""}], "vhosts": [{"name": "w"}],
+            "global_parameters": [{"name": "g", "value": 1}], "policies": [
+            {"name": "p", "vhost": "v", "pattern": ".*", "definition": {"max-length": 1}, "priority": 0, "apply-to": "all"}]"#;
+        for (wrong, text) in wrong {
+            let error = broker.import_definitions(&format!("{{{good}, {wrong}}}")).unwrap_err().to_string();
+            assert_eq!(error, text);
+            assert!(broker.vhost("w").is_none() && broker.auth().user("u").is_none(), "{text}");
+            assert!(broker.global_parameters().is_empty(), "{text}");
+            assert!(broker.vhost("v").unwrap().policies(PolicyKind::User).is_empty(), "{text}");
+        }
+        let longest = queue(&long[1..], "");
+        broker.import_definitions(&format!("{{{good}, {longest}}}")).unwrap();
+        assert_eq!(broker.vhost("v").unwrap().queue_count(), 1);
     }
 }

@@ -14,6 +14,7 @@ use super::inbox::Op;
 use super::mailbox::ConnectionId;
 use super::queue::QueueType;
 use super::reports::{ConnectionReport, ConnectionSummary, Counters, Deaths, Inquiry, Inspection, QueueReport};
+use super::traffic::Traffic;
 use super::vhost::QueueHandle;
 use super::{Broker, Connected};
 
@@ -23,12 +24,6 @@ const QUEUES_AN_OPERATION: usize = 128;
 /// What clients did, since the broker started.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
-    pub(super) publish: AtomicU64,
-    pub(super) confirmable: AtomicU64,
-    pub(super) confirmed: AtomicU64,
-    pub(super) routed: AtomicU64,
-    pub(super) returned: AtomicU64,
-    pub(super) dropped: AtomicU64,
     pub(super) connections_created: AtomicU64,
     pub(super) connections_closed: AtomicU64,
     pub(super) channels_created: AtomicU64,
@@ -42,6 +37,8 @@ pub(super) struct Totals {
     pub(super) gone: Mutex<[Counters; QueueType::COUNT]>,
     /// Of all queues, those included that are deleted.
     pub(super) deaths: Mutex<Deaths>,
+    /// Of vhosts that are deleted.
+    pub(super) gone_vhosts: Mutex<Traffic>,
 }
 
 /// [`Broker::totals`].
@@ -59,6 +56,10 @@ pub struct BrokerTotals {
     pub return_unroutable: u64,
     /// Those that were routed nowhere and dropped.
     pub drop_unroutable: u64,
+    /// Bytes that connections read which are closed.
+    pub received_bytes: u64,
+    /// And wrote.
+    pub sent_bytes: u64,
     /// Connections opened.
     pub connection_created: u64,
     /// Connections ended.
@@ -85,42 +86,11 @@ pub struct BrokerTotals {
     pub deaths: Deaths,
 }
 
-/// A client's publishes since it last told of them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Published {
-    pub(super) all: u32,
-    pub(super) confirmable: u32,
-    pub(super) confirmed: u32,
-    pub(super) routed: u32,
-    pub(super) returned: u32,
-    pub(super) dropped: u32,
-}
-
 impl Totals {
     pub(super) fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Once for each batch, not for each message.
-    pub(super) fn published(&self, published: Published) {
-        let Published { all, confirmable, confirmed, routed, returned, dropped } = published;
-        let counts = [
-            (&self.publish, all),
-            (&self.confirmable, confirmable),
-            (&self.confirmed, confirmed),
-            (&self.routed, routed),
-            (&self.returned, returned),
-            (&self.dropped, dropped),
-        ];
-        for (total, count) in counts {
-            if count > 0 {
-                total.fetch_add(count.into(), Ordering::Relaxed);
-            }
-        }
-    }
-}
-
-impl Totals {
     /// Once a turn of a lane in which something died.
     pub(super) fn died(&self, deaths: &Deaths) {
         self.deaths.lock().unwrap_or_else(PoisonError::into_inner).add(deaths);
@@ -135,13 +105,17 @@ impl Broker {
         let of_type = *totals.gone.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gone = Counters::default();
         of_type.iter().for_each(|counters| gone.add(counters));
+        let mut traffic = *totals.gone_vhosts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.vhosts().iter().for_each(|vhost| traffic.add(&vhost.traffic()));
         BrokerTotals {
-            publish: read(&totals.publish),
-            confirmable: read(&totals.confirmable),
-            confirmed: read(&totals.confirmed),
-            routed: read(&totals.routed),
-            return_unroutable: read(&totals.returned),
-            drop_unroutable: read(&totals.dropped),
+            publish: traffic.publish,
+            confirmable: traffic.confirmable,
+            confirmed: traffic.confirmed,
+            routed: traffic.routed,
+            return_unroutable: traffic.returned,
+            drop_unroutable: traffic.dropped,
+            received_bytes: traffic.received_bytes,
+            sent_bytes: traffic.sent_bytes,
             connection_created: read(&totals.connections_created),
             connection_closed: read(&totals.connections_closed),
             channel_created: read(&totals.channels_created),
@@ -198,11 +172,29 @@ impl Broker {
         connections: &[ConnectionId],
         patience: Duration,
     ) -> HashMap<ConnectionId, ConnectionReport> {
+        self.ask_connections(connections, patience, false).await
+    }
+
+    /// As [`Self::inspect_connections`], but for who consumes.
+    pub async fn count_connections(
+        &self,
+        connections: &[ConnectionId],
+        patience: Duration,
+    ) -> HashMap<ConnectionId, ConnectionReport> {
+        self.ask_connections(connections, patience, true).await
+    }
+
+    async fn ask_connections(
+        &self,
+        connections: &[ConnectionId],
+        patience: Duration,
+        is_brief: bool,
+    ) -> HashMap<ConnectionId, ConnectionReport> {
         let mut reports = HashMap::with_capacity(connections.len());
         let (sender, mut receiver) = mpsc::channel(connections.len().max(1));
         for id in connections {
             if let Some(connected) = self.0.connections.get(id) {
-                connected.mailbox.put_one(Event::Inquiry(Inquiry(sender.clone())));
+                connected.mailbox.put_one(Event::Inquiry(Inquiry::new(sender.clone(), is_brief)));
             }
         }
         drop(sender);

@@ -58,6 +58,7 @@ mod sim;
 mod stored;
 mod timers;
 mod trace;
+mod traffic;
 mod vhost;
 mod vhost_events;
 
@@ -77,6 +78,7 @@ use self::keeper::Keeper;
 use self::loader::Loader;
 use self::queue::{Load, Queue};
 use self::reply_to::Requesters;
+use self::traffic::Octets;
 use self::vhost::Vhosts;
 use crate::auth::Auth;
 use crate::hashing::Hashing;
@@ -108,6 +110,7 @@ pub use self::reports::{
     ConsumerReport, Counters, DeathStrategy, Deaths, Handshake, Inquiry, QueueReport, TlsReport,
 };
 pub use self::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
+pub use self::traffic::{ConnectionTraffic, Traffic};
 pub use self::vhost::{DeleteVhostError, Destination, Exchange, QueueHandle, Vhost, VhostSettings};
 
 /// The RabbitMQ whose behaviour this is, as told to clients and tools, which switch features on it.
@@ -154,6 +157,7 @@ struct Connected {
     user: Arc<str>,
     info: Arc<ConnectionInfo>,
     connected_at: SystemTime,
+    octets: Arc<Octets>,
 }
 
 struct Shared {
@@ -279,6 +283,7 @@ impl Broker {
             let op = Op::Delete { queue: queue.clone(), reply: None, if_unused: false, if_empty: false };
             self.lane(queue.key.lane).send(self.system_mailbox(), vec![op], 0);
         }
+        self.0.totals.gone_vhosts.lock().unwrap_or_else(PoisonError::into_inner).add(&vhost.traffic());
         self.0.auth.delete_vhost(name);
         self.0.keeper.system_changed();
         self.events().tell("vhost.deleted", INTERNAL, || [("name", name.into())]);
@@ -419,6 +424,7 @@ impl Broker {
         gone[queue.options.queue_type as usize].add(counters);
         drop(gone);
         if let Some(vhost) = self.vhost(&queue.vhost) {
+            vhost.traffic.queue_deleted(counters);
             vhost.remove_queue(queue, by);
         }
     }

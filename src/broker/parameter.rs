@@ -87,6 +87,12 @@ impl Broker {
         self.0.parameters.components().insert(component.to_owned(), check);
     }
 
+    /// Makes those of another broker known here.
+    pub(super) fn copy_parameter_components(&self, other: &Self) {
+        let theirs = other.0.parameters.components().clone();
+        *self.0.parameters.components() = theirs;
+    }
+
     /// Sets a parameter of a vhost. Those of `vhost-limits` and `operator_policy` take effect as well.
     pub fn set_parameter(&self, vhost: &Vhost, component: &str, name: &str, value: Json) -> Result<(), ParameterError> {
         match component {

@@ -252,13 +252,21 @@ impl Inspection {
 
 /// Asks a connection about itself.
 #[derive(Clone, Debug)]
-pub struct Inquiry(pub(super) mpsc::Sender<(ConnectionId, ConnectionReport)>);
+pub struct Inquiry {
+    reply: mpsc::Sender<(ConnectionId, ConnectionReport)>,
+    /// Nobody wants to know who consumes.
+    pub is_brief: bool,
+}
 
 impl Inquiry {
+    pub(super) fn new(reply: mpsc::Sender<(ConnectionId, ConnectionReport)>, is_brief: bool) -> Self {
+        Self { reply, is_brief }
+    }
+
     /// Answers it.
     pub fn answer(&self, connection: ConnectionId, report: ConnectionReport) {
         // There is room for everybody who was asked; whoever asked may have gone.
-        let _ = self.0.try_send((connection, report));
+        let _ = self.reply.try_send((connection, report));
     }
 }
 

@@ -11,6 +11,7 @@ use super::event::{QueueId, QueueKey};
 use super::exchange::Routable;
 use super::recent_history;
 use super::reply_to::Requester;
+use super::traffic::{Passed, Passing};
 use super::vhost::{Destination, Exchange, QueueHandle, Vhost};
 use crate::hashing::Hashing;
 
@@ -276,6 +277,7 @@ pub(super) struct CachedRoute {
     versions: Versions,
     /// The default exchange's only target: that route is good as long as the queue lives, whatever else changes.
     queue: Option<Arc<QueueHandle>>,
+    passed: Arc<Passed>,
 }
 
 /// What a cached decision depends on.
@@ -298,7 +300,7 @@ impl CachedRoute {
             _ if by_default => return None,
             _ => None,
         };
-        Some(Self { targets: Targets::of_queues(&found.queues), versions, queue })
+        Some(Self { targets: Targets::of_queues(&found.queues), versions, queue, passed: exchange.passed.clone() })
     }
 
     fn is_valid(&self, now: Versions) -> bool {
@@ -312,18 +314,53 @@ impl CachedRoute {
 /// Routes by address (`exchange shortstr | routing-key shortstr`). The last one used is looked at first.
 #[derive(Debug, Default)]
 pub(super) struct RouteCache {
-    last: Option<(Box<[u8]>, CachedRoute)>,
+    last: Option<Last>,
     by_address: HashMap<Box<[u8]>, CachedRoute, Hashing>,
+    passing: Passing,
+}
+
+#[derive(Debug)]
+struct Last {
+    address: Box<[u8]>,
+    route: CachedRoute,
+    /// Messages that took it and are not in `passing` yet.
+    uses: u64,
 }
 
 impl RouteCache {
     pub(super) fn get(&mut self, address: &[u8], now: Versions) -> Option<&Targets> {
-        let is_last = self.last.as_ref().is_some_and(|(last, route)| **last == *address && route.is_valid(now));
+        let is_last = self.last.as_ref().is_some_and(|last| *last.address == *address && last.route.is_valid(now));
         if !is_last {
+            self.settle_last();
             let route = self.by_address.get(address).filter(|route| route.is_valid(now))?;
-            self.last = Some((address.into(), route.clone()));
+            self.last = Some(Last { address: address.into(), route: route.clone(), uses: 0 });
         }
-        self.last.as_ref().map(|(_, route)| &route.targets)
+        self.last.as_ref().map(|last| &last.route.targets)
+    }
+
+    /// A message takes the route that was got last.
+    pub(super) fn count_last(&mut self) {
+        if let Some(last) = &mut self.last {
+            last.uses += 1;
+        }
+    }
+
+    /// A message takes a route that was not in the cache.
+    pub(super) fn count(&mut self, exchange: &Exchange, targets: &Targets) {
+        self.passing.add(&exchange.passed, 1, targets.count().into());
+    }
+
+    fn settle_last(&mut self) {
+        if let Some(last) = self.last.as_mut().filter(|last| last.uses > 0) {
+            let uses = std::mem::take(&mut last.uses);
+            self.passing.add(&last.route.passed, uses, uses * u64::from(last.route.targets.count()));
+        }
+    }
+
+    /// Adds to the exchanges' own numbers what was counted here.
+    pub(super) fn tell_passed(&mut self) {
+        self.settle_last();
+        self.passing.flush();
     }
 
     pub(super) fn insert(&mut self, address: &[u8], route: CachedRoute) {

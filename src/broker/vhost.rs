@@ -24,6 +24,7 @@ use super::policy::{InForce, Policies};
 use super::queue::{QueueOptions, QueueSettings, QueueType, check_same_argument, check_same_flag};
 use super::recent_history::RecentHistory;
 use super::refusal::{Named, Refusal};
+use super::traffic::{Passed, VhostTraffic};
 use crate::hashing::Hashing;
 use crate::wire::{Table, Value};
 
@@ -154,6 +155,7 @@ pub struct Exchange {
     pub(super) number: Option<QueueId>,
     /// XT-10: how many it holds back.
     pub(super) messages_delayed: AtomicU64,
+    pub(super) passed: Arc<Passed>,
 }
 
 /// What an exchange is declared as.
@@ -188,6 +190,7 @@ impl Exchange {
             seen: options.cache.map(|cache| Mutex::new(Seen::new(cache.size_max, cache.ttl_ms))),
             number: is_numbered.then(|| definition.number.unwrap_or_else(|| keeper.number())),
             messages_delayed: AtomicU64::new(0),
+            passed: Arc::default(),
             options,
         };
         exchange.put_in_force(in_force);
@@ -314,6 +317,7 @@ pub struct Vhost {
     version: AtomicU64,
     /// Deleted: nothing is declared here any more.
     closed: AtomicBool,
+    pub(super) traffic: VhostTraffic,
 }
 
 impl Vhost {
@@ -348,6 +352,7 @@ impl Vhost {
             changes: Mutex::new(()),
             version: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            traffic: VhostTraffic::default(),
         }
     }
 

@@ -54,6 +54,10 @@ impl Call {
         Level::Monitoring.is_of(&self.user)
     }
 
+    pub(super) fn is_administrator(&self) -> bool {
+        Level::Administrator.is_of(&self.user)
+    }
+
     /// May the user work in this vhost?
     pub(super) fn may_use(&self, management: &Management, vhost: &str) -> bool {
         management.broker().auth().access(&self.user.name, vhost).is_some()
@@ -61,12 +65,19 @@ impl Call {
 
     /// Whoever may not use a vhost does not see what is in it, administrators aside.
     pub(super) fn sees(&self, management: &Management, vhost: &str) -> bool {
-        Level::Administrator.is_of(&self.user) || self.may_use(management, vhost)
+        self.is_administrator() || self.may_use(management, vhost)
     }
 
     /// The vhosts themselves that the user sees, by name: a monitor all of them.
     pub(super) fn known_vhosts(&self, management: &Management) -> Vec<Arc<Vhost>> {
         self.vhosts_where(management, |vhost| self.is_monitor() || self.may_use(management, vhost))
+    }
+
+    /// The vhost of a path, if it is one of [`Self::known_vhosts`].
+    pub(super) fn known_vhost(&self, management: &Management, name: &str) -> Result<Arc<Vhost>, Refused> {
+        let vhost = management.broker().vhost(name).ok_or_else(Refused::no_object)?;
+        let is_known = self.is_monitor() || self.may_use(management, name);
+        if is_known { Ok(vhost) } else { Err(Refused::not_found("Not Found")) }
     }
 
     fn vhosts_where(&self, management: &Management, wanted: impl Fn(&str) -> bool) -> Vec<Arc<Vhost>> {

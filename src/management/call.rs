@@ -6,8 +6,13 @@ use hyper::Method;
 use hyper::body::Bytes;
 use serde_json::{Map, Value as Json};
 
+use super::ranges::Ranges;
+use super::rates::now_ms;
 use super::reply::Refused;
 use crate::auth::User;
+
+/// The longest short string of AMQP, in bytes.
+pub(super) const NAME_BYTES_MAX: usize = 255;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -58,8 +63,22 @@ impl Query {
     }
 }
 
-/// Percent-decoded; what is no UTF-8 then is replaced, so it names nothing.
+/// A name in a path, percent-decoded; `None` if it is none: a `%` without two hexadecimal digits, or no UTF-8.
+pub(super) fn name_of(segment: &str) -> Option<String> {
+    let escapes = segment.split('%').skip(1);
+    let is_escaped = |rest: &str| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit);
+    if !escapes.into_iter().all(is_escaped) {
+        return None;
+    }
+    String::from_utf8(bytes_of(segment)).ok()
+}
+
+/// Percent-decoded as far as that makes sense.
 pub(super) fn decoded(text: &str) -> String {
+    String::from_utf8_lossy(&bytes_of(text)).into_owned()
+}
+
+fn bytes_of(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -77,10 +96,27 @@ pub(super) fn decoded(text: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&out).into_owned()
+    out
 }
 
 impl Call {
+    /// Nothing is made whose name no short string of AMQP holds.
+    pub(super) fn check_names(&self) -> Result<(), Refused> {
+        let long = self.path.iter().map(String::len).find(|length| *length > NAME_BYTES_MAX);
+        match long {
+            Some(length) if self.method == Method::PUT => {
+                let kind = self.path[0].trim_end_matches('s').replace("policie", "policy").replace('-', " ");
+                Err(Refused::bad_request(format!("{kind} should be less than 255 bytes, actually was {length}\n")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The samples that are wanted.
+    pub(super) fn ranges(&self) -> Result<Ranges, Refused> {
+        Ranges::parse(&self.query, now_ms())
+    }
+
     /// The body as an object; an empty one has no keys.
     pub(super) fn object(&self) -> Result<Fields, Refused> {
         if self.body.is_empty() {
@@ -88,6 +124,10 @@ impl Call {
         }
         match serde_json::from_slice(&self.body) {
             Ok(Json::Object(fields)) => Ok(Fields(fields)),
+            Ok(Json::Null) => Ok(Fields(Map::new())),
+            Ok(Json::String(_)) => Err(Refused::bad_request(
+                "invalid payload: the request body JSON-decoded to a string. Is the input doubly-JSON-encoded?",
+            )),
             _ => Err(Refused::bad_request("not_json")),
         }
     }
@@ -133,7 +173,7 @@ impl Fields {
     /// A truth, also as a text; false if absent.
     pub(super) fn flag(&self, name: &str) -> Result<bool, Refused> {
         match self.get(name) {
-            None | Some(Json::Null | Json::Bool(false)) => Ok(false),
+            None | Some(Json::Bool(false)) => Ok(false),
             Some(Json::Bool(true)) => Ok(true),
             Some(Json::String(text)) if text == "true" => Ok(true),
             Some(Json::String(text)) if text == "false" || text.is_empty() => Ok(false),

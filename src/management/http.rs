@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -14,12 +14,13 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::Management;
 use super::access::Level;
-use super::call::{Call, Query, decoded};
+use super::call::{Call, Query, name_of};
 use super::list;
 use super::reply::{Outcome, Refused, Reply};
 use super::routes;
@@ -29,6 +30,10 @@ use crate::auth;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a request may take to be read and served.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What may be asked for; anything else is no method at all.
+const KNOWN_METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE, Method::OPTIONS, Method::PATCH];
 
 /// Values that are shaped and written on this thread; more would keep other tasks waiting.
 const LONG_LIST: usize = 256;
@@ -111,7 +116,11 @@ async fn answer(request: Request<Incoming>, peer: SocketAddr, management: &Manag
     let Some(below) = path.strip_prefix("/api/") else {
         return written(Err(Refused::no_object()));
     };
-    let segments: Vec<String> = below.split('/').filter(|segment| !segment.is_empty()).map(decoded).collect();
+    if !KNOWN_METHODS.contains(request.method()) {
+        return empty(StatusCode::NOT_IMPLEMENTED);
+    }
+    let segments: Option<Vec<String>> = below.split('/').filter(|segment| !segment.is_empty()).map(name_of).collect();
+    let Some(segments) = segments else { return empty(StatusCode::BAD_REQUEST) };
     let names: Vec<&str> = segments.iter().map(String::as_str).collect();
     let Some(methods) = routes::methods(&names) else {
         return written(Err(Refused::no_object()));
@@ -125,8 +134,35 @@ async fn answer(request: Request<Incoming>, peer: SocketAddr, management: &Manag
         allow(&mut response, methods);
         return response;
     }
-    let mut response = written(called(request, segments, method, peer, management).await);
+    let of_definitions = method == Method::GET && ["definitions", "all-configuration"].contains(&names[0]);
+    let (known, query) =
+        (request.headers().get(header::IF_NONE_MATCH).cloned(), request.uri().query().map(Query::parse));
+    let outcome = called(request, segments, method, peer, management).await;
+    let mut response = match outcome {
+        Ok(Reply::Json(value)) if of_definitions => file(value.to_string(), known.as_ref(), &query.unwrap_or_default()),
+        other => written(other),
+    };
     allow(&mut response, methods);
+    response
+}
+
+/// Something to be kept: it has a tag, is not sent to whoever has it, and `download` names the file.
+fn file(body: String, known: Option<&HeaderValue>, query: &Query) -> Response<Full<Bytes>> {
+    let digest = Sha256::digest(body.as_bytes());
+    let mut response = with_body(StatusCode::OK, "application/json", body);
+    let tag = HeaderValue::from_str(&format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..12])));
+    let Ok(tag) = tag else { return response };
+    if known
+        .is_some_and(|known| known.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii() == tag.as_bytes()))
+    {
+        response = empty(StatusCode::NOT_MODIFIED);
+    }
+    response.headers_mut().insert(header::ETAG, tag);
+    if let Some(Ok(name)) =
+        query.get("download").map(|name| HeaderValue::from_str(&format!("attachment; filename={name}")))
+    {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+    }
     response
 }
 
@@ -160,6 +196,7 @@ async fn called(
         reason: text("x-reason"),
         user,
     };
+    call.check_names()?;
     let outcome = routes::serve(&call, management).await?;
     match outcome {
         Reply::List(values) if values.len() > LONG_LIST => {

@@ -17,7 +17,9 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn look(data_dir: &Path) -> Self {
+    /// The file system is that of the working directory where there is no data directory.
+    pub(super) fn look_at(data_dir: Option<&Path>) -> Self {
+        let data_dir = data_dir.unwrap_or(Path::new("."));
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         Self {

@@ -7,23 +7,27 @@
 mod access;
 mod api;
 mod call;
+mod histories;
+mod history;
 mod http;
 mod list;
 mod machine;
 mod names;
 mod prometheus;
+mod ranges;
 mod rates;
 mod reply;
 mod routes;
+mod series;
 #[cfg(test)]
 mod tests;
 mod visit;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Semaphore;
 
@@ -52,6 +56,8 @@ pub struct Options {
     pub cors_max_age_s: u32,
     /// Origins whose scripts may use the API, `*` for all (`management.cors.allow_origins`).
     pub cors_origins: Vec<String>,
+    /// How often numbers are sampled (`collect_statistics_interval`).
+    pub statistics_interval: Duration,
     /// Resident memory above which publishers are blocked, in bytes; 0: unknown.
     pub memory_limit_bytes: u64,
     /// Free disk space below which publishers are blocked, in bytes; 0: they are not.
@@ -85,6 +91,7 @@ impl Default for Options {
             content_security: None,
             cors_max_age_s: 1800,
             cors_origins: Vec::new(),
+            statistics_interval: Duration::from_secs(5),
             memory_limit_bytes: 0,
             disk_free_limit_bytes: Arc::default(),
             data_dir: None,
@@ -127,6 +134,8 @@ struct Shared {
     /// Requests with credentials, and those of them that were refused.
     logins: AtomicU64,
     logins_refused: AtomicU64,
+    /// What they, and those of AMQP, were when they were last reset.
+    logins_before: Mutex<[(u64, u64); 2]>,
     /// One scrape at a time.
     scrape: Semaphore,
 }
@@ -141,6 +150,7 @@ impl Management {
             rates: rates::Rates::default(),
             logins: AtomicU64::new(0),
             logins_refused: AtomicU64::new(0),
+            logins_before: Mutex::default(),
             scrape: Semaphore::new(1),
         }))
     }
@@ -168,7 +178,7 @@ impl Management {
     }
 
     fn machine(&self) -> machine::Machine {
-        machine::Machine::look(self.options().data_dir.as_deref().unwrap_or(Path::new(".")))
+        machine::Machine::look_at(self.options().data_dir.as_deref())
     }
 
     fn count_login(&self, succeeded: bool) {
@@ -176,11 +186,27 @@ impl Management {
         self.0.logins_refused.fetch_add(u64::from(!succeeded), Ordering::Relaxed);
     }
 
-    /// Logins of each protocol: all, and those refused.
+    /// Logins of each protocol since they were last reset: all, and those refused.
     fn logins(&self) -> [(&'static str, u64, u64); 2] {
+        let before = *self.0.logins_before.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logins = self.all_logins();
+        for ((_, all, refused), (all_before, refused_before)) in logins.iter_mut().zip(before) {
+            *all = all.saturating_sub(all_before);
+            *refused = refused.saturating_sub(refused_before);
+        }
+        logins
+    }
+
+    /// Logins of each protocol since the start: all, and those refused.
+    fn all_logins(&self) -> [(&'static str, u64, u64); 2] {
         let totals = self.broker().totals();
         let own = (self.0.logins.load(Ordering::Relaxed), self.0.logins_refused.load(Ordering::Relaxed));
         [("http", own.0, own.1), ("amqp091", totals.logins, totals.logins_refused)]
+    }
+
+    fn reset_logins(&self) {
+        let now = self.all_logins().map(|(_, all, refused)| (all, refused));
+        *self.0.logins_before.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// Milliseconds since it started.

@@ -1,169 +1,301 @@
-//! Rates: what two samples, taken some seconds apart, say of each counter.
+//! Samples, taken every five seconds or as `collect_statistics_interval` says, of all that has numbers: what `rate` and `samples` are made of.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::Management;
-use super::api::queues::{Totals, named};
-use crate::broker::{BrokerTotals, Counters, QueueId};
+use super::histories::Histories;
+use super::history::Past;
+use super::machine::Machine;
+use super::series::{
+    CHANNEL_LEN, CONNECTION_LEN, EXCHANGE_LEN, NODE_LEN, QUEUE_LEN, VHOST_LEN, VhostSample, channel_sample,
+    node_sample, queue_sample,
+};
+use crate::broker::{ConnectionId, QueueHandle, QueueId, Vhost};
 
-/// RabbitMQ's `collect_statistics_interval`.
-const INTERVAL: Duration = Duration::from_secs(5);
+/// Queues that are sampled at one go. Where there are more, the next ones are sampled an interval later, and each of
+/// them less often, so that samples cost a bounded share of the lanes' time.
+const QUEUES_A_TICK: usize = 20_000;
 
-/// With more queues than this none is sampled, so that statistics cost a bounded share of the lanes' time; then only
-/// the broker as a whole has rates.
-const QUEUES_MAX: usize = 20_000;
+/// Connections whose channels are sampled at a time, and how long they have to answer.
+const CONNECTIONS_ASKED: usize = 256;
+const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Counters at one moment.
+/// More often there is nothing to see.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// And of how many of them in a tick; the others' channels have the rates of the last one.
+const CONNECTIONS_A_TICK: usize = 5_000;
+
+/// An exchange, by the names of its vhost and its own.
+type ExchangeName = (Arc<str>, Arc<str>);
+
+/// A channel: its connection and its number.
+type ChannelName = (ConnectionId, u16);
+
+/// All histories there are. The locks are held for a lookup or for some samples.
 #[derive(Debug)]
-pub(super) struct Sample {
-    at: Instant,
-    /// Of queues where anything has happened.
-    queues: HashMap<QueueId, Counters>,
-    all: Counters,
-    totals: BrokerTotals,
+pub(super) struct Rates {
+    queues: Mutex<Histories<QueueId, QUEUE_LEN>>,
+    exchanges: Mutex<Histories<ExchangeName, EXCHANGE_LEN>>,
+    connections: Mutex<Histories<ConnectionId, CONNECTION_LEN>>,
+    channels: Mutex<Histories<ChannelName, CHANNEL_LEN>>,
+    vhosts: Mutex<Histories<Arc<str>, VHOST_LEN>>,
+    /// All vhosts together, those included that are deleted.
+    all: Mutex<Histories<(), VHOST_LEN>>,
+    node: Mutex<Histories<(), NODE_LEN>>,
 }
 
-/// The last two samples.
-#[derive(Debug, Default)]
-pub(super) struct Rates(Mutex<(Option<Sample>, Option<Sample>)>);
-
-fn rate(before: u64, after: u64, elapsed: Duration) -> f64 {
-    let rate = after.saturating_sub(before) as f64 / elapsed.as_secs_f64().max(0.001);
-    (rate * 10.0).round() / 10.0
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            queues: Mutex::new(Histories::basic()),
+            exchanges: Mutex::new(Histories::basic()),
+            connections: Mutex::new(Histories::basic()),
+            channels: Mutex::new(Histories::basic()),
+            vhosts: Mutex::new(Histories::global()),
+            all: Mutex::new(Histories::global()),
+            node: Mutex::new(Histories::global()),
+        }
+    }
 }
 
-/// The rate of each counter, by RabbitMQ's name.
-fn rates_between(before: &Counters, after: &Counters, elapsed: Duration) -> HashMap<&'static str, f64> {
-    let pairs = named(before).into_iter().zip(named(after));
-    pairs.map(|((name, before), (_, after))| (name, rate(before, after, elapsed))).collect()
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or_default()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counters never fall, but for those of another object of the same name.
+fn any_fell<const N: usize>(before: &[u64; N], after: &[u64; N]) -> bool {
+    before.iter().zip(after).any(|(before, after)| after < before)
 }
 
 impl Rates {
-    fn lock(&self) -> MutexGuard<'_, (Option<Sample>, Option<Sample>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Calls `show` with the history of a queue, if there is one.
+    pub(super) fn of_queue<R>(&self, id: QueueId, show: impl FnOnce(Option<&dyn Past>) -> R) -> R {
+        show(lock(&self.queues).get(&id))
     }
 
-    fn add(&self, sample: Sample) {
-        let mut samples = self.lock();
-        samples.0 = samples.1.take();
-        samples.1 = Some(sample);
+    pub(super) fn of_exchange<R>(
+        &self,
+        vhost: &Arc<str>,
+        name: &Arc<str>,
+        show: impl FnOnce(Option<&dyn Past>) -> R,
+    ) -> R {
+        show(lock(&self.exchanges).get(&(vhost.clone(), name.clone())))
     }
 
-    /// What two samples say; nothing is known before there are two.
-    fn between<R>(&self, read: impl FnOnce(&Sample, &Sample, Duration) -> R) -> Option<R> {
-        let samples = self.lock();
-        let (before, after) = (samples.0.as_ref()?, samples.1.as_ref()?);
-        Some(read(before, after, after.at.saturating_duration_since(before.at)))
+    pub(super) fn of_connection<R>(&self, id: ConnectionId, show: impl FnOnce(Option<&dyn Past>) -> R) -> R {
+        show(lock(&self.connections).get(&id))
     }
 
-    fn of_queue(&self, id: QueueId) -> HashMap<&'static str, f64> {
-        let none = Counters::default();
-        let rates = self.between(|before, after, elapsed| {
-            let of = |sample: &Sample| sample.queues.get(&id).copied().unwrap_or(none);
-            rates_between(&of(before), &of(after), elapsed)
-        });
-        rates.unwrap_or_default()
+    pub(super) fn of_channel<R>(
+        &self,
+        connection: ConnectionId,
+        number: u16,
+        show: impl FnOnce(Option<&dyn Past>) -> R,
+    ) -> R {
+        show(lock(&self.channels).get(&(connection, number)))
+    }
+
+    pub(super) fn of_vhost<R>(&self, name: &str, show: impl FnOnce(Option<&dyn Past>) -> R) -> R {
+        show(lock(&self.vhosts).get(name))
+    }
+
+    /// Of several vhosts together.
+    pub(super) fn of_vhosts<R>(&self, names: &[Arc<str>], show: impl FnOnce(Option<&dyn Past>) -> R) -> R {
+        let vhosts = lock(&self.vhosts);
+        let of: Vec<&dyn Past> = names.iter().filter_map(|name| vhosts.get(name)).collect();
+        show(Some(&super::history::Sum(of)))
+    }
+
+    /// Of all vhosts together.
+    pub(super) fn of_all<R>(&self, show: impl FnOnce(Option<&dyn Past>) -> R) -> R {
+        show(lock(&self.all).get(&()))
+    }
+
+    pub(super) fn of_node<R>(&self, show: impl FnOnce(Option<&dyn Past>) -> R) -> R {
+        show(lock(&self.node).get(&()))
+    }
+
+    /// Forgets all samples.
+    pub(super) fn reset(&self) {
+        *lock(&self.queues) = Histories::basic();
+        *lock(&self.exchanges) = Histories::basic();
+        *lock(&self.connections) = Histories::basic();
+        *lock(&self.channels) = Histories::basic();
+        *lock(&self.vhosts) = Histories::global();
+        *lock(&self.all) = Histories::global();
+        *lock(&self.node) = Histories::global();
     }
 }
 
 impl Management {
     /// Samples for ever; whoever runs the API runs this beside it.
     pub async fn sample(self) {
-        let mut ticks = tokio::time::interval(INTERVAL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = tokio::time::interval(self.options().statistics_interval.max(INTERVAL_MIN));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let sample = self.take_sample().await;
-            self.0.rates.add(sample);
+            self.sample_node().await;
+            let of_vhosts = self.sample_queues(&mut ticks).await;
+            let octets = self.sample_connections().await;
+            self.sample_exchanges();
+            self.sample_vhosts(of_vhosts, &octets);
         }
     }
 
-    async fn take_sample(&self) -> Sample {
+    /// Gives the sums of each vhost.
+    async fn sample_queues(&self, ticks: &mut Interval) -> HashMap<Arc<str>, VhostSample> {
         let broker = self.broker();
-        let vhosts = broker.vhosts();
-        let count: usize = vhosts.iter().map(|vhost| vhost.queue_count()).sum();
-        let totals = broker.totals();
-        let (mut all, mut queues) = (totals.gone, HashMap::new());
-        if count <= QUEUES_MAX {
-            let handles: Vec<_> = vhosts.iter().flat_map(|vhost| vhost.queues()).collect();
-            for (id, report) in broker.inspect_queues(&handles).await {
-                all.add(&report.counters);
-                if report.counters != Counters::default() {
-                    queues.insert(id, report.counters);
+        let mut sums: HashMap<Arc<str>, VhostSample> = HashMap::new();
+        let handles: Vec<Arc<QueueHandle>> = broker.vhosts().iter().flat_map(|vhost| vhost.queues()).collect();
+        for (index, some) in handles.chunks(QUEUES_A_TICK).enumerate() {
+            if index > 0 {
+                ticks.tick().await;
+            }
+            let reports = broker.inspect_queues(some).await;
+            let at_ms = now_ms();
+            for some in some.chunks(128) {
+                let mut queues = lock(&self.0.rates.queues);
+                for queue in some {
+                    let Some(report) = reports.get(&queue.key.id) else { continue };
+                    sums.entry(queue.vhost.clone()).or_default().add_queue(report);
+                    // Numbers of queues are never used again.
+                    queues.add(queue.key.id, at_ms, queue_sample(report), |_| false);
                 }
             }
         }
-        Sample { at: Instant::now(), queues, all, totals }
+        lock(&self.0.rates.queues).end_round();
+        sums
     }
 
-    /// The rates of a queue's counters, by name.
-    pub(super) fn rate_of_queue(&self, id: QueueId) -> impl Fn(&str) -> f64 + use<> {
-        let rates = self.0.rates.of_queue(id);
-        move |name| rates.get(name).copied().unwrap_or_default()
-    }
-
-    /// The rates of all queues together, and of what clients do, by name.
-    pub(super) fn rates(&self) -> impl Fn(&str) -> f64 + use<> {
-        let rates = self.0.rates.between(|before, after, elapsed| {
-            let mut rates = rates_between(&before.all, &after.all, elapsed);
-            for ((name, before), (_, after)) in counts(&before.totals).into_iter().zip(counts(&after.totals)) {
-                rates.insert(name, rate(before, after, elapsed));
+    /// Gives the bytes that went through each vhost's open connections.
+    async fn sample_connections(&self) -> HashMap<Arc<str>, (u64, u64)> {
+        let (mut octets, mut busy) = (HashMap::<Arc<str>, (u64, u64)>::new(), Vec::new());
+        let at_ms = now_ms();
+        let all = self.broker().connection_traffic();
+        {
+            let mut connections = lock(&self.0.rates.connections);
+            for one in &all {
+                let sum = octets.entry(one.vhost.clone()).or_default();
+                sum.0 += one.received_bytes;
+                sum.1 += one.sent_bytes;
+                let sample = [one.received_bytes, one.sent_bytes];
+                if connections.last(&one.id) != Some(&sample) {
+                    busy.push(one.id);
+                }
+                connections.add(one.id, at_ms, sample, |_| false);
             }
-            rates
-        });
-        let rates = rates.unwrap_or_default();
-        move |name| rates.get(name).copied().unwrap_or_default()
-    }
-
-    /// Sums over the queues of these vhosts.
-    pub(super) async fn totals_of(&self, vhosts: &[std::sync::Arc<crate::broker::Vhost>]) -> Totals {
-        let mut totals = Totals::default();
-        for vhost in vhosts {
-            totals.add(self, &vhost.queues()).await;
+            connections.end_round();
         }
-        totals
+        busy.truncate(CONNECTIONS_A_TICK);
+        self.sample_channels(&all.iter().map(|one| one.id).collect::<Vec<_>>(), &busy).await;
+        octets
     }
-}
 
-/// What clients do, with RabbitMQ's names.
-pub(super) fn counts(totals: &BrokerTotals) -> [(&'static str, u64); 10] {
-    [
-        ("publish", totals.publish),
-        ("return_unroutable", totals.return_unroutable),
-        ("drop_unroutable", totals.drop_unroutable),
-        ("connection_created", totals.connection_created),
-        ("connection_closed", totals.connection_closed),
-        ("channel_created", totals.channel_created),
-        ("channel_closed", totals.channel_closed),
-        ("queue_declared", totals.queue_declared),
-        ("queue_created", totals.queue_created),
-        ("queue_deleted", totals.queue_deleted),
-    ]
-}
+    /// Only connections where something happened are asked.
+    async fn sample_channels(&self, all: &[ConnectionId], busy: &[ConnectionId]) {
+        let mut reports = HashMap::new();
+        for some in busy.chunks(CONNECTIONS_ASKED) {
+            reports.extend(self.broker().count_connections(some, PATIENCE).await);
+        }
+        let at_ms = now_ms();
+        let is_open: std::collections::HashSet<&ConnectionId> = all.iter().collect();
+        let mut channels = lock(&self.0.rates.channels);
+        for (id, report) in &reports {
+            for channel in &report.channels {
+                channels.add((*id, channel.number), at_ms, channel_sample(channel), |before| {
+                    any_fell(before, &channel_sample(channel))
+                });
+            }
+        }
+        channels.stay(at_ms, |(connection, _)| is_open.contains(connection) && !reports.contains_key(connection));
+        channels.end_round();
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// What is known of these vhosts at this moment.
+    pub(super) async fn vhost_samples(&self, vhosts: &[Arc<Vhost>]) -> Vec<VhostSample> {
+        let mut samples = self.samples_of_what_is(vhosts).await;
+        samples.iter_mut().zip(vhosts).for_each(|(sample, vhost)| sample.add_traffic(&vhost.traffic()));
+        samples
+    }
 
-    #[test]
-    fn two_samples_make_a_rate() {
-        let rates = Rates::default();
-        let start = Instant::now();
-        let sample = |seconds, publish| Sample {
-            at: start + Duration::from_secs(seconds),
-            queues: HashMap::from([(QueueId(1), Counters { publish, ..Counters::default() })]),
-            all: Counters::default(),
-            totals: BrokerTotals::default(),
-        };
-        rates.add(sample(0, 10));
-        assert!(rates.of_queue(QueueId(1)).is_empty());
-        rates.add(sample(5, 22));
-        assert_eq!(rates.of_queue(QueueId(1))["publish"], 2.4);
-        assert_eq!(rates.of_queue(QueueId(2))["publish"], 0.0);
-        // A queue that was made anew counts from nothing; a rate is never negative.
-        rates.add(sample(10, 2));
-        assert_eq!(rates.of_queue(QueueId(1))["publish"], 0.0);
+    /// As [`Self::vhost_samples`], but of what queues and open connections know.
+    pub(super) async fn samples_of_what_is(&self, vhosts: &[Arc<Vhost>]) -> Vec<VhostSample> {
+        let mut octets: HashMap<Arc<str>, (u64, u64)> = HashMap::new();
+        for one in self.broker().connection_traffic() {
+            let sum = octets.entry(one.vhost).or_default();
+            *sum = (sum.0 + one.received_bytes, sum.1 + one.sent_bytes);
+        }
+        let mut samples = Vec::with_capacity(vhosts.len());
+        for vhost in vhosts {
+            let mut sample = VhostSample::default();
+            for report in self.broker().inspect_queues(&vhost.queues()).await.values() {
+                sample.add_queue(report);
+            }
+            sample.add_octets(octets.get(vhost.name()).copied().unwrap_or_default());
+            samples.push(sample);
+        }
+        samples
+    }
+
+    fn sample_exchanges(&self) {
+        let at_ms = now_ms();
+        for vhost in self.broker().vhosts() {
+            let mut exchanges = lock(&self.0.rates.exchanges);
+            for exchange in vhost.exchanges() {
+                let (published, routed) = exchange.published();
+                if published > 0 {
+                    let (name, sample) = ((vhost.name().clone(), exchange.name.clone()), [published, routed]);
+                    exchanges.add(name, at_ms, sample, |before| any_fell(before, &sample));
+                }
+            }
+        }
+        lock(&self.0.rates.exchanges).end_round();
+    }
+
+    fn sample_vhosts(&self, mut sums: HashMap<Arc<str>, VhostSample>, octets: &HashMap<Arc<str>, (u64, u64)>) {
+        let (broker, at_ms) = (self.broker(), now_ms());
+        let mut all = VhostSample::default();
+        {
+            let mut vhosts = lock(&self.0.rates.vhosts);
+            for vhost in broker.vhosts() {
+                let mut sample = sums.remove(vhost.name()).unwrap_or_default();
+                sample.add_octets(octets.get(vhost.name()).copied().unwrap_or_default());
+                all.add(&sample);
+                sample.add_traffic(&vhost.traffic());
+                vhosts.add(vhost.name().clone(), at_ms, sample.values, |_| false);
+            }
+            vhosts.end_round();
+        }
+        all.add_totals(&broker.totals());
+        let mut histories = lock(&self.0.rates.all);
+        histories.add((), at_ms, all.values, |_| false);
+        histories.end_round();
+    }
+
+    async fn sample_node(&self) {
+        let data_dir = self.options().data_dir.clone();
+        // It reads files.
+        let looked = tokio::task::spawn_blocking(move || Machine::look_at(data_dir.as_deref())).await;
+        let Ok(machine) = looked else { return };
+        let connections = self.broker().connection_count() as u64;
+        let sample = node_sample(&machine, connections, &self.broker().totals());
+        let mut node = lock(&self.0.rates.node);
+        node.add((), now_ms(), sample, |_| false);
+        node.end_round();
+    }
+
+    /// The samples.
+    pub(super) fn rates(&self) -> &Rates {
+        &self.0.rates
     }
 }

@@ -17,13 +17,15 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static str> {
         | ["feature-flags" | "deprecated-features"]
         | ["nodes", _]
         | ["nodes", _, "memory"]
+        | ["nodes", _, "memory", "relative" | "ets"]
+        | ["config", "effective"]
         | ["deprecated-features", "used"]
         | ["users", "without-permissions"]
         | ["users", _, "permissions" | "topic-permissions"]
         | ["vhosts", _, "permissions" | "topic-permissions" | "connections" | "channels"]
         | ["auth", "hash_password", _]
         | ["auth", "attempts", _, "source"]
-        | ["connections", _, "channels"]
+        | ["connections", _, "channels" | "sessions"]
         | ["channels", _]
         | ["consumers", _]
         | ["exchanges", _]
@@ -67,13 +69,18 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static str> {
 
 /// No login is asked for.
 pub(super) fn is_open(path: &[String]) -> bool {
-    matches!(path, [only] if ["login", "index.html", "version"].contains(&only.as_str()))
+    match path {
+        [only] => ["login", "index.html", "version"].contains(&only.as_str()),
+        [health, checks, check] => health == "health" && checks == "checks" && api::health::is_open(check),
+        _ => false,
+    }
 }
 
 /// Serves what needs no login.
 pub(super) fn open(path: &[String], body: &[u8], peer: SocketAddr, management: &Management) -> Outcome {
     match path {
         [only] if only == "login" => api::misc::login(body, peer, management),
+        [_, _, _] => api::health::ok(),
         [only] if only == "version" => Ok(Reply::Json(crate::broker::RABBITMQ_VERSION.into())),
         _ => Ok(Reply::Text("text/html", api::misc::INDEX.to_owned())),
     }
@@ -86,7 +93,7 @@ pub(super) async fn serve(call: &Call, management: &Management) -> Outcome {
     match (call.method.as_str(), &names[..]) {
         (_, ["whoami"]) => Ok(Reply::Json(api::users::whoami(&call.user))),
         (_, ["overview"]) => api::overview::overview(call, m).await,
-        (_, ["nodes" | "cluster-name" | "extensions", ..]) => api::nodes::serve(call, m, &names),
+        (_, ["nodes" | "cluster-name" | "extensions" | "config", ..]) => api::nodes::serve(call, m, &names),
         (_, ["vhosts", _, "connections" | "channels"]) => api::connections::serve(call, m, &names).await,
         (_, ["vhosts", ..]) => api::vhosts::serve(call, m, &names).await,
         (_, ["users", ..]) => api::users::serve(call, m, &names),

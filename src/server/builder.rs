@@ -110,6 +110,12 @@ impl ServerBuilder {
         self
     }
 
+    /// How often numbers are sampled, for rates and charts of the management API.
+    pub fn statistics_interval(mut self, interval: Duration) -> Self {
+        self.options.statistics_interval = interval;
+        self
+    }
+
     /// Lets scripts of this origin use the management API, `*` those of all.
     pub fn http_cors_origin(mut self, origin: impl Into<String>) -> Self {
         self.options.http_cors_origins.push(origin.into());

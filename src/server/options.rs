@@ -51,6 +51,8 @@ pub struct Options {
     pub http_disable_stats: bool,
     /// How long a browser remembers which origins may use it, in seconds. Default 1800 (`management.cors.max_age`).
     pub http_cors_max_age_s: u32,
+    /// How often it samples numbers. Default 5 s (`collect_statistics_interval`).
+    pub statistics_interval: Duration,
     /// Origins whose scripts may use it, `*` for all. Default none (`management.cors.allow_origins`).
     pub http_cors_origins: Vec<String>,
     /// Addresses to tell metrics on, in Prometheus's text format.
@@ -163,6 +165,7 @@ impl Default for Options {
             http_rates: true,
             http_disable_stats: false,
             http_cors_max_age_s: 1800,
+            statistics_interval: Duration::from_secs(5),
             http_cors_origins: Vec::new(),
             prometheus: Vec::new(),
             prometheus_https: Vec::new(),

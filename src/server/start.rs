@@ -94,6 +94,7 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         hsts: options.http_hsts.clone(),
         content_security: options.http_csp.clone(),
         cors_origins: options.http_cors_origins.clone(),
+        statistics_interval: options.statistics_interval,
         cors_max_age_s: options.http_cors_max_age_s,
         rates: options.http_rates,
         disable_stats: options.http_disable_stats,

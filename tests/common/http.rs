@@ -15,7 +15,7 @@ use super::within;
 pub(crate) struct Http {
     address: SocketAddr,
     user: Option<String>,
-    origin: Option<String>,
+    headers: Vec<(&'static str, String)>,
     prefix: &'static str,
 }
 
@@ -43,7 +43,7 @@ impl Response {
 impl Http {
     /// As `name:password`.
     pub(crate) fn new(address: SocketAddr, user: &str) -> Self {
-        Self { address, user: Some(user.to_owned()), origin: None, prefix: "" }
+        Self { address, user: Some(user.to_owned()), headers: Vec::new(), prefix: "" }
     }
 
     /// The same as another user.
@@ -58,7 +58,14 @@ impl Http {
 
     /// The same from a page of this origin.
     pub(crate) fn with_origin(&self, origin: &str) -> Self {
-        Self { origin: Some(origin.to_owned()), ..self.clone() }
+        self.with_header("Origin", origin)
+    }
+
+    /// The same with one more header.
+    pub(crate) fn with_header(&self, name: &'static str, value: &str) -> Self {
+        let mut other = self.clone();
+        other.headers.push((name, value.to_owned()));
+        other
     }
 
     pub(crate) async fn anonymous(&self, method: &str, path: &str) -> Response {
@@ -90,8 +97,8 @@ impl Http {
         if let Some(user) = &self.user {
             head += &format!("Authorization: Basic {}\r\n", STANDARD.encode(user));
         }
-        if let Some(origin) = &self.origin {
-            head += &format!("Origin: {origin}\r\n");
+        for (name, value) in &self.headers {
+            head += &format!("{name}: {value}\r\n");
         }
         head += &format!("Content-Length: {}\r\n\r\n", body.len());
         exchange(self.address, &format!("{head}{body}")).await

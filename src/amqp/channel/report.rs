@@ -5,7 +5,7 @@ use super::publish::Mode;
 use crate::broker::ChannelReport;
 
 impl Channel {
-    pub(in crate::amqp) fn report(&self) -> ChannelReport {
+    pub(in crate::amqp) fn report(&self, is_brief: bool) -> ChannelReport {
         let state = &self.state;
         let (uncommitted, acks_uncommitted) = match &state.mode {
             Mode::Tx(tx) => tx.uncommitted(),
@@ -25,7 +25,7 @@ impl Channel {
             unconfirmed: unconfirmed as u64,
             uncommitted: uncommitted as u64,
             acks_uncommitted: acks_uncommitted as u64,
-            consumers: state.consumers.reports(),
+            consumers: if is_brief { Vec::new() } else { state.consumers.reports() },
             counters: state.counters,
             confirmed,
             returned: state.unroutable.0,

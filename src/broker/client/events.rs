@@ -20,6 +20,16 @@ impl Client {
         connected.map(|connected| connected.info.name.clone()).unwrap_or_default()
     }
 
+    /// All bytes read so far.
+    pub fn put_received(&self, bytes: u64) {
+        self.octets.put_received(bytes);
+    }
+
+    /// All bytes written so far.
+    pub fn put_sent(&self, bytes: u64) {
+        self.octets.put_sent(bytes);
+    }
+
     /// Looks through all queues of the vhost: for the firehose only.
     pub(in crate::broker) fn queue_name(&self, key: QueueKey) -> Option<Arc<str>> {
         self.vhost.queues().into_iter().find(|queue| queue.key == key).map(|queue| queue.name.clone())

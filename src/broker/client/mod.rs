@@ -18,13 +18,14 @@ use super::event::{Alarms, Answer, ChannelKey, Event, Outcome, OwnerKey, QueueKe
 use super::exchange::ExchangeType;
 use super::held::Countdown;
 use super::inbox::Op;
-use super::inspect::{Published, Totals};
+use super::inspect::Totals;
 use super::mailbox::{ConnectionId, Mailbox, lane_bit};
 use super::queue::{QueueOptions, QueueType, Subscription};
 use super::refusal::{Named, Refusal};
 use super::reply_to::{REPLY_TO, Requester, is_opaque_name, is_place};
 use super::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, QueueDeclare};
 use super::route::RouteCache;
+use super::traffic::{Octets, Published};
 use super::vhost::{ALTERNATE_EXCHANGE, Destination, Exchange, ExchangeDefinition, QueueHandle, Vhost};
 use super::{Broker, Connected};
 use crate::auth::{Access, Right, User};
@@ -71,6 +72,7 @@ pub struct Client {
     scratch: Vec<u8>,
     /// Since the last flush.
     published: Published,
+    octets: Arc<Octets>,
     closed: bool,
 }
 
@@ -98,10 +100,14 @@ impl Client {
             user: mailbox.user().clone(),
             info: Arc::new(info),
             connected_at: SystemTime::now(),
+            octets: Arc::default(),
         };
+        let octets = connected.octets.clone();
         broker.tell_connection_created(&connected);
         broker.0.connections.insert(mailbox.id(), connected);
-        Ok(Self::new(broker, user, vhost, mailbox, (access, access_version)))
+        let mut client = Self::new(broker, user, vhost, mailbox, (access, access_version));
+        client.octets = octets;
+        Ok(client)
     }
 
     fn new(
@@ -124,6 +130,7 @@ impl Client {
             requesters: HashMap::default(),
             scratch: Vec::new(),
             published: Published::default(),
+            octets: Arc::default(),
             closed: false,
         }
     }
@@ -607,7 +614,8 @@ impl Client {
     /// Hands each lane its batch.
     pub fn flush(&mut self) {
         if self.published.all > 0 || self.published.confirmed > 0 {
-            self.broker.0.totals.published(std::mem::take(&mut self.published));
+            self.vhost.traffic.published(std::mem::take(&mut self.published));
+            self.routes.tell_passed();
         }
         for (lane, batch) in (0u16..).zip(self.batches.iter_mut()) {
             if batch.operations.is_empty() {
@@ -689,6 +697,7 @@ impl Client {
             return false;
         }
         if let Some((_, connected)) = self.broker.0.connections.remove(&self.mailbox.id()) {
+            connected.vhost.traffic.connection_closed(&connected.octets);
             self.broker.tell_connection_closed(&connected);
         }
         self.forget_requesters();

@@ -97,6 +97,7 @@ impl Client {
                 read.check_user_id(&self.user)?;
                 let message =
                     Message::new(publish.address, publish.properties, publish.body, read.facts, &mut self.scratch);
+                self.routes.count_last();
                 return Ok(Prepared { targets, message });
             }
         }
@@ -136,7 +137,9 @@ impl Client {
         if self.vhost.is_tracing() {
             self.trace_publish(publish.channel, &message, &keys, &found);
         }
-        Ok(Prepared { targets: Targets::new(&self.vhost, &found, &keys), message })
+        let targets = Targets::new(&self.vhost, &found, &keys);
+        self.routes.count(&exchange, &targets);
+        Ok(Prepared { targets, message })
     }
 
     /// A direct reply: it needs write on the default exchange like any publish there (DR-10).

@@ -215,6 +215,7 @@ fn management(options: &mut Options, settings: &Settings<'_>) -> Result<(), Erro
     set(&mut options.http_rates, rates);
     set(&mut options.http_disable_stats, settings.flag("management.disable_stats")?);
     set(&mut options.http_cors_max_age_s, settings.number("management.cors.max_age")?);
+    set(&mut options.statistics_interval, milliseconds(settings, "collect_statistics_interval")?);
     set(&mut options.http_body_size_max, settings.bytes("management.http.max_body_size")?);
     let prefix = settings.read("management.path_prefix", |value| value.starts_with('/').then(|| value.to_owned()))?;
     set(&mut options.http_path_prefix, prefix.map(|prefix| prefix.trim_end_matches('/').to_owned()));

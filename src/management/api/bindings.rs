@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::exchanges::own_name;
 use crate::broker::{Destination, Exchange, QueueHandle, Vhost, table_of_json};
 use crate::management::Management;
-use crate::management::call::Call;
+use crate::management::call::{Call, NAME_BYTES_MAX};
 use crate::management::names::{arguments, percent_encoded, properties_key};
 use crate::management::reply::{Outcome, Refused, Reply};
 use crate::management::visit::Visit;
@@ -57,6 +57,9 @@ async fn bind(
 ) -> Outcome {
     let fields = call.object()?;
     let key = fields.text("routing_key")?.unwrap_or_default().to_owned();
+    if key.len() > NAME_BYTES_MAX {
+        return Err(Refused::bad_request("routing_key_too_long"));
+    }
     let table = table_of_json(fields.object("arguments")?)
         .map_err(|argument| Refused::bad_value("unsupported_argument", argument))?;
     let props = properties_key(&key, &table);

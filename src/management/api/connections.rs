@@ -6,16 +6,18 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Map, Value as Json, json};
 
-use super::queues::{garbage_collection, put_stats, stats};
+use super::queues::{garbage_collection, idle_since};
 use crate::broker::{
     ChannelReport, ConnectionId, ConnectionReport, ConnectionSummary, ConsumerPlace, ConsumerReport, QueueHandle,
     QueueReport,
 };
 use crate::management::Management;
-use crate::management::access::Level;
 use crate::management::call::Call;
 use crate::management::names::arguments;
+use crate::management::ranges::{Ranges, details, put, put_message_stats};
+use crate::management::rates::now_ms;
 use crate::management::reply::{Outcome, Refused, Reply};
+use crate::management::series::{DELIVERED, OCTETS, PUBLISHED, channel_sample};
 
 /// How long connections have to answer; one whose client does not read does not.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -24,13 +26,18 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const CLOSED: &str = "Closed via management plugin";
 
 pub(in crate::management) async fn serve(call: &Call, management: &Management, path: &[&str]) -> Outcome {
+    let ranges = call.ranges()?;
     match (call.method.as_str(), path) {
-        (_, ["connections"]) => connections(management, visible(call, management)).await,
+        (_, ["connections"]) => connections(management, visible(call, management), ranges).await,
         (_, ["vhosts", vhost, kind]) => {
             call.vhost(management, vhost)?;
             let mut own = visible(call, management);
             own.retain(|connection| **connection.vhost.name() == **vhost);
-            if *kind == "channels" { channels(management, own).await } else { connections(management, own).await }
+            if *kind == "channels" {
+                channels(management, own, ranges).await
+            } else {
+                connections(management, own, ranges).await
+            }
         }
         (_, ["connections", "username", user]) if *user != call.user.name && !call.is_monitor() => {
             Err(Refused::not_authorised("User not authorised to access object"))
@@ -38,7 +45,10 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
         ("GET", ["connections", "username", user]) => {
             let mut own = visible(call, management);
             own.retain(|connection| *connection.user == **user);
-            connections(management, own).await
+            connections(management, own, ranges).await
+        }
+        ("DELETE", ["connections", "username", user]) if *user != call.user.name && !call.is_administrator() => {
+            Err(Refused::not_authorised("User not authorised to access object"))
         }
         ("DELETE", ["connections", "username", user]) => {
             for connection in visible(call, management).iter().filter(|connection| *connection.user == **user) {
@@ -47,8 +57,9 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
             Ok(Reply::NoContent)
         }
         (method, ["connections", name, rest @ ..]) => {
-            let found = visible(call, management).into_iter().find(|connection| connection.info.name == *name);
+            let found = management.broker().connections().into_iter().find(|connection| connection.info.name == *name);
             let connection = found.ok_or_else(Refused::no_object)?;
+            check_visible(call, &connection)?;
             match (method, rest) {
                 ("DELETE", _) => {
                     close(call, management, &connection)?;
@@ -56,7 +67,7 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
                 }
                 (_, []) => {
                     let reports = management.broker().inspect_connections(&[connection.id], PATIENCE).await;
-                    let mut record = connection_record(management, &connection, reports.get(&connection.id));
+                    let mut record = connection_record(management, &connection, reports.get(&connection.id), ranges);
                     // What a list shows as null is an empty text where one is asked for.
                     for value in record.as_object_mut().into_iter().flat_map(Map::values_mut) {
                         if value.is_null() {
@@ -65,13 +76,17 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
                     }
                     Ok(Reply::Json(record))
                 }
-                _ => channels(management, vec![connection]).await,
+                (_, ["sessions"]) => Err(Refused::bad_request("connection does not use AMQP 1.0")),
+                _ => channels(management, vec![connection], ranges).await,
             }
         }
-        (_, ["channels"]) => channels(management, visible(call, management)).await,
-        (_, ["channels", name]) => channel(management, visible(call, management), name).await,
+        (_, ["channels"]) => channels(management, visible(call, management), ranges).await,
+        (_, ["channels", name]) => channel(call, management, name, ranges).await,
         (_, ["consumers", vhost @ ..]) => {
-            let vhosts = call.vhosts(management, vhost.first().copied())?;
+            let vhosts = match vhost {
+                [name, ..] => vec![call.known_vhost(management, name)?],
+                [] => call.visible_vhosts(management),
+            };
             let mut queues = Vec::new();
             for vhost in vhosts {
                 queues.extend(vhost.queues());
@@ -92,9 +107,16 @@ fn visible(call: &Call, management: &Management) -> Vec<ConnectionSummary> {
     all
 }
 
+fn check_visible(call: &Call, connection: &ConnectionSummary) -> Result<(), Refused> {
+    if call.is_monitor() || *connection.user == *call.user.name {
+        return Ok(());
+    }
+    Err(Refused::not_authorised("User not authorised to access object"))
+}
+
 fn close(call: &Call, management: &Management, connection: &ConnectionSummary) -> Result<(), Refused> {
-    if *connection.user != *call.user.name {
-        Level::Administrator.require(&call.user)?;
+    if *connection.user != *call.user.name && !call.is_administrator() {
+        return Err(Refused::not_authorised("User not authorised to access object"));
     }
     let reason = call.reason.as_deref().unwrap_or(CLOSED);
     management.broker().close_connection(&connection.info.name, reason);
@@ -109,10 +131,10 @@ async fn reports_of(
     management.broker().inspect_connections(&ids, PATIENCE).await
 }
 
-async fn connections(management: &Management, connections: Vec<ConnectionSummary>) -> Outcome {
+async fn connections(management: &Management, connections: Vec<ConnectionSummary>, ranges: Ranges) -> Outcome {
     let reports = reports_of(management, &connections).await;
     let record =
-        |connection: &ConnectionSummary| connection_record(management, connection, reports.get(&connection.id));
+        |connection: &ConnectionSummary| connection_record(management, connection, reports.get(&connection.id), ranges);
     Ok(Reply::List(connections.iter().map(record).collect()))
 }
 
@@ -120,6 +142,7 @@ fn connection_record(
     management: &Management,
     connection: &ConnectionSummary,
     report: Option<&ConnectionReport>,
+    ranges: Ranges,
 ) -> Json {
     let handshake = &connection.info.handshake;
     let (peer, local) = (ends(handshake.peer), ends(handshake.local));
@@ -157,16 +180,18 @@ fn connection_record(
         "peer_cert_issuer": certificate.map(|certificate| &certificate.issuer),
         "peer_cert_validity": certificate.map(|certificate| &certificate.validity),
         "peer_cert_serial_number": certificate.map(|certificate| &certificate.serial_number),
-        "recv_oct": report_or.received_bytes,
-        "recv_oct_details": {"rate": 0.0},
         "recv_cnt": report_or.reads,
-        "send_oct": report_or.sent_bytes,
-        "send_oct_details": {"rate": 0.0},
         "send_cnt": report_or.writes,
         "send_pend": 0,
         "reductions": 0,
-        "reductions_details": {"rate": 0.0},
         "garbage_collection": garbage_collection(),
+    });
+    management.rates().of_connection(connection.id, |past| {
+        if let Some(fields) = record.as_object_mut() {
+            let now = [report_or.received_bytes, report_or.sent_bytes];
+            put(fields, &OCTETS, &now, past, ranges.data_rates);
+            fields.insert("reductions_details".to_owned(), details(past, |_| 0, ranges.data_rates));
+        }
     });
     if let Some(name) = &connection.info.user_provided_name {
         record["user_provided_name"] = name.as_str().into();
@@ -190,28 +215,30 @@ pub(in crate::management) fn owner(management: &Management, id: ConnectionId) ->
     found.map_or(json!({}), |connection| connection_details(&connection))
 }
 
-async fn channels(management: &Management, connections: Vec<ConnectionSummary>) -> Outcome {
+async fn channels(management: &Management, connections: Vec<ConnectionSummary>, ranges: Ranges) -> Outcome {
     let reports = reports_of(management, &connections).await;
     let mut records = Vec::new();
     for connection in &connections {
         let channels = reports.get(&connection.id).into_iter().flat_map(|report| &report.channels);
-        records.extend(channels.map(|channel| channel_record(management, connection, channel)));
+        records.extend(channels.map(|channel| channel_record(management, connection, channel, ranges)));
     }
     Ok(Reply::List(records))
 }
 
 /// `<connection> (n)`.
-async fn channel(management: &Management, connections: Vec<ConnectionSummary>, name: &str) -> Outcome {
+async fn channel(call: &Call, management: &Management, name: &str, ranges: Ranges) -> Outcome {
     let number = |connection: &ConnectionSummary| {
         let rest = name.strip_prefix(connection.info.name.as_str())?;
         rest.strip_prefix(" (")?.strip_suffix(')')?.parse::<u16>().ok()
     };
-    let found = connections.into_iter().find_map(|connection| Some((number(&connection)?, connection)));
+    let mut all = management.broker().connections().into_iter();
+    let found = all.find_map(|connection| Some((number(&connection)?, connection)));
     let (number, connection) = found.ok_or_else(Refused::no_object)?;
+    check_visible(call, &connection)?;
     let reports = management.broker().inspect_connections(&[connection.id], PATIENCE).await;
     let channels = reports.get(&connection.id).map(|report| &report.channels[..]).unwrap_or_default();
     let channel = channels.iter().find(|channel| channel.number == number).ok_or_else(Refused::no_object)?;
-    let mut record = channel_record(management, &connection, channel);
+    let mut record = channel_record(management, &connection, channel, ranges);
     let queues = connection.vhost.queues();
     let of = |consumer: &ConsumerReport| queues.iter().find(|queue| queue.key == consumer.queue);
     let consuming: Vec<_> = channel.consumers.iter().filter_map(of).cloned().collect();
@@ -233,22 +260,12 @@ fn channel_name(connection: &ConnectionSummary, number: u16) -> String {
     format!("{} ({number})", connection.info.name)
 }
 
-/// A channel's rates are not sampled.
-fn message_stats(channel: &ChannelReport) -> Map<String, Json> {
-    let mut stats = stats(&channel.counters, |_| 0.0);
-    let own =
-        [("confirm", channel.confirmed), ("return_unroutable", channel.returned), ("drop_unroutable", channel.dropped)];
-    if stats.is_empty() && own.iter().all(|(_, count)| *count == 0) {
-        return stats;
-    }
-    for (name, count) in own {
-        stats.insert(name.to_owned(), count.into());
-        stats.insert(format!("{name}_details"), json!({"rate": 0.0}));
-    }
-    stats
-}
-
-fn channel_record(management: &Management, connection: &ConnectionSummary, channel: &ChannelReport) -> Json {
+fn channel_record(
+    management: &Management,
+    connection: &ConnectionSummary,
+    channel: &ChannelReport,
+    ranges: Ranges,
+) -> Json {
     let mut record = json!({
         "name": channel_name(connection, channel.number),
         "number": channel.number,
@@ -270,10 +287,17 @@ fn channel_record(management: &Management, connection: &ConnectionSummary, chann
         "pending_raft_commands": 0,
         "cached_segments": 0,
         "reductions": 0,
-        "reductions_details": {"rate": 0.0},
         "garbage_collection": garbage_collection(),
     });
-    put_stats(&mut record, message_stats(channel));
+    let now = channel_sample(channel);
+    let idle = management.rates().of_channel(connection.id, channel.number, |past| {
+        record["reductions_details"] = details(past, |_| 0, ranges.msg_rates);
+        put_message_stats(&mut record, &[&PUBLISHED, &DELIVERED], &now, past, ranges.msg_rates);
+        past.and_then(|past| idle_since(now_ms().saturating_sub(past.changed_ms())))
+    });
+    if let Some(since) = idle {
+        record["idle_since"] = since.into();
+    }
     record
 }
 

@@ -7,7 +7,9 @@ use crate::broker::{Exchange, ExchangeDeclare, Vhost, table_of_json};
 use crate::management::Management;
 use crate::management::call::Call;
 use crate::management::names::arguments;
+use crate::management::ranges::{Ranges, put_message_stats};
 use crate::management::reply::{Outcome, Refused, Reply};
+use crate::management::series::EXCHANGE;
 use crate::management::visit::Visit;
 
 /// The default exchange in a path.
@@ -20,7 +22,8 @@ pub(in crate::management) fn own_name(name: &str) -> &str {
 pub(in crate::management) async fn serve(call: &Call, management: &Management, path: &[&str]) -> Outcome {
     let [_, vhost, name, rest @ ..] = path else {
         let vhosts = call.vhosts(management, path.get(1).copied())?;
-        return Ok(Reply::List(vhosts.iter().flat_map(|vhost| list(vhost)).collect()));
+        let ranges = call.ranges()?;
+        return Ok(Reply::List(vhosts.iter().flat_map(|vhost| list(management, vhost, ranges)).collect()));
     };
     let name = own_name(name);
     if let ["publish"] = rest {
@@ -46,7 +49,7 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
         (_, ["bindings", "source"]) => Ok(Reply::List(bindings::from_exchange(&found, &exchange))),
         (_, ["bindings", "destination"]) => Ok(Reply::List(bindings::to_exchange(&found, name))),
         _ => {
-            let mut record = record(&found, &exchange);
+            let mut record = record(management, &found, &exchange, call.ranges()?);
             record["incoming"] = json!([]);
             record["outgoing"] = json!([]);
             Ok(Reply::Json(record))
@@ -54,13 +57,13 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
     }
 }
 
-fn list(vhost: &Vhost) -> Vec<Json> {
+fn list(management: &Management, vhost: &Vhost, ranges: Ranges) -> Vec<Json> {
     let mut exchanges = vhost.exchanges();
     exchanges.sort_by(|a, b| a.name.cmp(&b.name));
-    exchanges.iter().map(|exchange| record(vhost, exchange)).collect()
+    exchanges.iter().map(|exchange| record(management, vhost, exchange, ranges)).collect()
 }
 
-fn record(vhost: &Vhost, exchange: &Exchange) -> Json {
+fn record(management: &Management, vhost: &Vhost, exchange: &Exchange, ranges: Ranges) -> Json {
     let mut record = json!({
         "name": *exchange.name,
         "vhost": **vhost.name(),
@@ -77,6 +80,10 @@ fn record(vhost: &Vhost, exchange: &Exchange) -> Json {
     if exchange.messages_delayed() > 0 {
         record["messages_delayed"] = exchange.messages_delayed().into();
     }
+    let (published, routed) = exchange.published();
+    management.rates().of_exchange(vhost.name(), &exchange.name, |past| {
+        put_message_stats(&mut record, &[&EXCHANGE[..1], &EXCHANGE[1..]], &[published, routed], past, ranges.msg_rates);
+    });
     record
 }
 

@@ -25,7 +25,10 @@ fn limits_of(management: &Management, vhost: &Vhost) -> Map<String, Json> {
 
 fn of_vhosts(call: &Call, management: &Management, path: &[&str]) -> Outcome {
     let [vhost, name] = path else {
-        let vhosts = call.vhosts(management, path.first().copied())?;
+        let vhosts = match path {
+            [name, ..] => vec![call.known_vhost(management, name)?],
+            [] => call.known_vhosts(management),
+        };
         let record = |vhost: &std::sync::Arc<Vhost>| {
             let limits = limits_of(management, vhost);
             (!limits.is_empty()).then(|| json!({"vhost": **vhost.name(), "value": limits}))

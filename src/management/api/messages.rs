@@ -8,14 +8,11 @@ use serde_json::{Map, Value as Json, json};
 use super::exchanges::own_name;
 use crate::broker::{Body, Got, LARGE_BODY_MIN, Outcome as Done, Publish, Settlement, table_of_json};
 use crate::management::Management;
-use crate::management::call::{Call, Fields};
+use crate::management::call::{Call, Fields, NAME_BYTES_MAX};
 use crate::management::names::arguments;
 use crate::management::reply::{Outcome, Refused, Reply};
 use crate::management::visit::{CHANNEL, Visit};
 use crate::wire::{Properties, RawTable};
-
-/// The longest text a short string holds, in bytes.
-const SHORT_MAX: usize = 255;
 
 pub(in crate::management) async fn publish(
     call: &Call,
@@ -26,7 +23,7 @@ pub(in crate::management) async fn publish(
     let known = management.broker().vhost(vhost).ok_or_else(|| Refused::not_found("vhost_not_found"))?;
     let fields = call.object_with(&["properties", "routing_key", "payload", "payload_encoding"])?;
     let (key, payload) = (fields.required("routing_key")?, fields.required("payload")?);
-    if key.len() > SHORT_MAX || exchange.len() > SHORT_MAX {
+    if key.len() > NAME_BYTES_MAX || exchange.len() > NAME_BYTES_MAX {
         return Err(Refused::bad_request("routing_key_too_long"));
     }
     let body = match fields.required("payload_encoding")? {
@@ -73,7 +70,7 @@ fn encoded(fields: &Fields) -> Result<Vec<u8>, Refused> {
     };
     let text = |name: &'static str| match fields.get(name) {
         None | Some(Json::Null) => Ok(None),
-        Some(Json::String(text)) if text.len() <= SHORT_MAX => Ok(Some(text.as_bytes())),
+        Some(Json::String(text)) if text.len() <= NAME_BYTES_MAX => Ok(Some(text.as_bytes())),
         Some(_) => Err(Refused::bad_request(json!(["not_string", name]))),
     };
     let mut headers = Vec::new();

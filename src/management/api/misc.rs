@@ -33,6 +33,20 @@ const FEATURE_FLAGS: [(&str, &str); 8] = [
     ("virtual_host_metadata", "Virtual host metadata (description, tags, etc)"),
 ];
 
+const TRANSIENT_QUEUES: &str = "transient_nonexcl_queues";
+
+/// What RabbitMQ gives up: the name, whether it works here, and how far RabbitMQ is with it.
+const DEPRECATED_FEATURES: [(&str, &str, &str); 8] = [
+    ("amqp_address_v1", "denied", "denied_by_default"),
+    ("amqp_filter_set_bug", "denied", "denied_by_default"),
+    ("classic_queue_mirroring", "denied", "removed"),
+    ("global_qos", "permitted", "denied_by_default"),
+    ("management_metrics_collection", "permitted", "permitted_by_default"),
+    ("queue_master_locator", "permitted", "denied_by_default"),
+    ("ram_node_type", "denied", "removed"),
+    (TRANSIENT_QUEUES, "permitted", "permitted_by_default"),
+];
+
 pub(in crate::management) fn serve(call: &Call, path: &[&str], management: &Management) -> Outcome {
     match path {
         ["feature-flags"] => {
@@ -45,7 +59,7 @@ pub(in crate::management) fn serve(call: &Call, path: &[&str], management: &Mana
             }
             Err(Refused::bad_request("unsupported"))
         }
-        ["deprecated-features", ..] => Ok(Reply::List(Vec::new())),
+        ["deprecated-features", rest @ ..] => Ok(Reply::List(deprecated_features(management, !rest.is_empty()))),
         ["auth", "hash_password", password] => {
             Level::Administrator.require(&call.user)?;
             let hash = PasswordHash::new(password, HashingAlgorithm::default()).to_base64();
@@ -57,8 +71,11 @@ pub(in crate::management) fn serve(call: &Call, path: &[&str], management: &Mana
                 return Err(Refused::no_object());
             }
             match (call.method.as_str(), path.last()) {
-                // Counts only grow.
-                ("DELETE", _) => Ok(Reply::NoContent),
+                ("DELETE", _) => {
+                    Level::Administrator.require(&call.user)?;
+                    management.reset_logins();
+                    Ok(Reply::NoContent)
+                }
                 // Sources are counted on request only, and here never.
                 (_, Some(&"source")) => Ok(Reply::List(Vec::new())),
                 _ => Ok(Reply::List(attempts(management))),
@@ -69,6 +86,7 @@ pub(in crate::management) fn serve(call: &Call, path: &[&str], management: &Mana
             if node.first().is_some_and(|node| *node != management.node()) {
                 return Err(Refused::no_object());
             }
+            management.rates().reset();
             Ok(Reply::NoContent)
         }
         ["rebalance", "queues"] => {
@@ -88,7 +106,30 @@ fn attempts(management: &Management) -> Vec<Json> {
             "auth_attempts_succeeded": all.saturating_sub(refused),
         })
     };
-    management.logins().into_iter().map(record).collect()
+    management.logins().into_iter().filter(|(_, all, _)| *all > 0).map(record).collect()
+}
+
+/// Those that somebody uses, or all.
+fn deprecated_features(management: &Management, only_used: bool) -> Vec<Json> {
+    // The others leave no trace when they are used.
+    let has_transient = || {
+        let queues = management.broker().vhosts().into_iter().flat_map(|vhost| vhost.queues());
+        queues.into_iter().any(|queue| !queue.options.durable && queue.options.exclusive.is_none())
+    };
+    let is_wanted = |name: &str| !only_used || name == TRANSIENT_QUEUES && has_transient();
+    let wanted = DEPRECATED_FEATURES.iter().filter(|(name, ..)| is_wanted(name));
+    wanted
+        .map(|(name, state, phase)| {
+            json!({
+                "name": name,
+                "state": state,
+                "desc": "",
+                "deprecation_phase": phase,
+                "doc_url": "",
+                "provided_by": "rabbit",
+            })
+        })
+        .collect()
 }
 
 fn feature_flag(name: &str, desc: &str) -> Json {

@@ -9,8 +9,9 @@ use crate::broker::exchange::ExchangeType;
 use crate::management::Management;
 use crate::management::access::Level;
 use crate::management::call::Call;
-use crate::management::rates::counts;
+use crate::management::ranges::{Ranges, details, put};
 use crate::management::reply::{Outcome, Refused, Reply};
+use crate::management::series::{CHURN, MACHINE, Series, node_sample};
 
 /// There is no Erlang; tools show these texts, and some cannot do without.
 pub(in crate::management) const ERLANG_VERSION: &str = "27.0";
@@ -20,7 +21,7 @@ pub(in crate::management) const CRYPTO_VERSION: &str = "ring";
 const CLUSTER_NAME: &str = "cluster_name";
 
 /// Counters of RabbitMQ's store and metadata that count nothing here.
-const ZERO_COUNTERS: [&str; 18] = [
+const ZERO_COUNTERS: [&str; 17] = [
     "gc_num",
     "gc_bytes_reclaimed",
     "context_switches",
@@ -38,7 +39,6 @@ const ZERO_COUNTERS: [&str; 18] = [
     "queue_index_write_count",
     "queue_index_read_count",
     "proc_used",
-    "sockets_used",
 ];
 
 /// And the means of their times.
@@ -53,26 +53,65 @@ pub(in crate::management) fn serve(call: &Call, management: &Management, path: &
             management.broker().set_global_parameter(CLUSTER_NAME, fields.required("name")?.into());
             Ok(Reply::NoContent)
         }
+        (_, ["config", _]) => {
+            Level::Administrator.require(&call.user)?;
+            Ok(Reply::Text("text/plain", effective_config(management)))
+        }
         (_, ["extensions"]) => Ok(Reply::List(vec![json!({"javascript": "dispatcher.js"})])),
         _ => {
             Level::Monitoring.require(&call.user)?;
             match path {
-                ["nodes"] => Ok(Reply::List(vec![node(management)])),
-                ["nodes", name, rest @ ..] if *name == management.node() => {
-                    let memory = memory(management);
-                    if !rest.is_empty() {
-                        return Ok(Reply::Json(json!({"memory": memory})));
-                    }
-                    let mut node = node(management);
-                    if call.query.is_true("memory") {
-                        node["memory"] = memory;
-                    }
-                    Ok(Reply::Json(node))
-                }
+                ["nodes"] => Ok(Reply::List(vec![node(management, call.ranges()?)])),
+                ["nodes", name, rest @ ..] if *name == management.node() => of_node(call, management, rest),
                 _ => Err(Refused::no_object()),
             }
         }
     }
+}
+
+fn of_node(call: &Call, management: &Management, rest: &[&str]) -> Outcome {
+    Ok(Reply::Json(match rest {
+        ["memory", "relative"] => json!({"memory": relative(&parts(management))}),
+        // RabbitMQ's word where there is no table of that name; here there is none at all.
+        ["memory", "ets"] => json!({"ets_tables_memory": "no_tables"}),
+        ["memory"] => json!({"memory": memory(management)}),
+        _ => {
+            let mut node = node(management, call.ranges()?);
+            if call.query.is_true("memory") {
+                node["memory"] = memory(management);
+            }
+            if call.query.is_true("binary") {
+                node["binary"] =
+                    PARTS.iter().map(|name| ((*name).to_owned(), Json::from(0))).collect::<Map<_, _>>().into();
+            }
+            node
+        }
+    }))
+}
+
+/// What is in force, in the words of `rabbitmq.conf`.
+fn effective_config(management: &Management) -> String {
+    let options = management.options();
+    let mut lines = Vec::new();
+    for listener in &options.listeners {
+        lines.push(match listener.protocol {
+            "amqp" => format!("listeners.tcp.{} = {}", lines.len() + 1, listener.address),
+            "amqp/ssl" => format!("listeners.ssl.{} = {}", lines.len() + 1, listener.address),
+            "http" => format!("management.tcp.port = {}", listener.address.port()),
+            _ => format!("prometheus.tcp.port = {}", listener.address.port()),
+        });
+    }
+    lines.extend([
+        format!("cluster_name = {}", cluster_name(management)),
+        format!("vm_memory_high_watermark.absolute = {}", options.memory_limit_bytes),
+        format!("disk_free_limit.absolute = {}", management.disk_free_limit()),
+        format!("management.http.max_body_size = {}", options.body_size_max),
+        format!("collect_statistics_interval = {}", options.statistics_interval.as_millis()),
+    ]);
+    let origins = options.cors_origins.iter().zip(1..);
+    lines.extend(origins.map(|(origin, index)| format!("management.cors.allow_origins.{index} = {origin}")));
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 pub(in crate::management) fn cluster_name(management: &Management) -> String {
@@ -125,7 +164,7 @@ pub(in crate::management) fn contexts(management: &Management) -> Vec<Json> {
     http.map(record).collect()
 }
 
-fn node(management: &Management) -> Json {
+fn node(management: &Management, ranges: Ranges) -> Json {
     let broker = management.broker();
     let (machine, alarms) = (management.machine(), broker.alarms());
     let mut node = json!({
@@ -178,25 +217,19 @@ fn node(management: &Management) -> Json {
     });
     merge(&mut node, more);
     let Some(fields) = node.as_object_mut() else { return node };
-    let rates = management.rates();
-    put(fields, "mem_used", machine.resident_bytes.into(), 0.0);
-    put(fields, "fd_used", machine.descriptors.into(), 0.0);
-    put(fields, "disk_free", machine.disk_free_bytes.into(), 0.0);
-    for name in ZERO_COUNTERS {
-        put(fields, name, 0.into(), 0.0);
-    }
-    for name in ZERO_TIMES {
-        put(fields, name, 0.0.into(), 0.0);
-    }
-    for (name, count) in counts(&broker.totals()).into_iter().skip(3) {
-        put(fields, name, count.into(), rates(name));
-    }
+    let (now, range) = (node_sample(&machine, broker.connection_count() as u64, &broker.totals()), ranges.node_stats);
+    management.rates().of_node(|past| {
+        put(fields, &MACHINE, &now, past, range);
+        put(fields, &CHURN, &now, past, range);
+        for name in ZERO_COUNTERS {
+            put(fields, &[Series { name, read: |_| 0 }], &now, past, range);
+        }
+        for name in ZERO_TIMES {
+            fields.insert(name.to_owned(), 0.0.into());
+            fields.insert(format!("{name}_details"), details(past, |_| 0, range));
+        }
+    });
     node
-}
-
-fn put(fields: &mut Map<String, Json>, name: &str, value: Json, rate: f64) {
-    fields.insert(name.to_owned(), value);
-    fields.insert(format!("{name}_details"), json!({"rate": rate}));
 }
 
 fn auth_mechanisms(management: &Management) -> Vec<Json> {
@@ -207,12 +240,55 @@ fn auth_mechanisms(management: &Management) -> Vec<Json> {
     management.options().mechanisms.iter().map(record).collect()
 }
 
-/// The process knows the sum only.
-fn memory(management: &Management) -> Json {
+/// RabbitMQ's parts of a node's memory. What is not told apart here is `other_system`.
+const PARTS: [&str; 26] = [
+    "connection_readers",
+    "connection_writers",
+    "connection_channels",
+    "connection_other",
+    "queue_procs",
+    "stream_queue_procs",
+    "stream_queue_replica_reader_procs",
+    "stream_queue_coordinator_procs",
+    "quorum_queue_procs",
+    "quorum_queue_dlx_procs",
+    "plugins",
+    "metadata_store",
+    "other_proc",
+    "metrics",
+    "mgmt_db",
+    "quorum_ets",
+    "mnesia",
+    "metadata_store_ets",
+    "other_ets",
+    "binary",
+    "msg_index",
+    "code",
+    "atom",
+    "other_system",
+    "allocated_unused",
+    "reserved_unallocated",
+];
+/// The part that all is in: the process knows the sum only.
+const REST: &str = "other_system";
+
+fn parts(management: &Management) -> Map<String, Json> {
     let resident = management.machine().resident_bytes;
-    json!({
-        "strategy": "rss",
-        "other_system": resident,
-        "total": {"rss": resident, "allocated": resident, "erlang": 0},
-    })
+    PARTS.iter().map(|name| ((*name).to_owned(), if *name == REST { resident.into() } else { 0.into() })).collect()
+}
+
+fn memory(management: &Management) -> Json {
+    let mut memory = parts(management);
+    let resident = memory[REST].clone();
+    memory.insert("strategy".to_owned(), "rss".into());
+    memory.insert("total".to_owned(), json!({"rss": resident, "allocated": resident, "erlang": 0}));
+    Json::Object(memory)
+}
+
+/// Of a hundred.
+fn relative(parts: &Map<String, Json>) -> Json {
+    let of = |(name, bytes): (&String, &Json)| (name.clone(), if *bytes == 0 { 0 } else { 100 }.into());
+    let mut relative: Map<String, Json> = parts.iter().map(of).collect();
+    relative.insert("total".to_owned(), 100.into());
+    Json::Object(relative)
 }

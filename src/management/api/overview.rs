@@ -1,29 +1,52 @@
 //! `/api/overview`.
 
-use serde_json::{Map, Value as Json, json};
+use std::sync::Arc;
+
+use serde_json::{Map, json};
 
 use super::nodes;
-use super::queues::{Totals, named};
-use crate::broker::{BrokerTotals, RABBITMQ_VERSION};
+use crate::broker::{BrokerTotals, RABBITMQ_VERSION, Vhost};
 use crate::management::Management;
 use crate::management::call::Call;
-use crate::management::rates::counts;
+use crate::management::history::{BASIC, GLOBAL, Past, Policy};
+use crate::management::machine::Machine;
+use crate::management::ranges::put;
 use crate::management::reply::{Outcome, Reply};
+use crate::management::series::{CHURN, DELIVERED, DISK, PUBLISHED, VHOST_LENGTHS, VhostSample, node_sample};
+
+/// How long each kind of sample is kept, in seconds.
+fn spans(policy: Policy) -> Vec<u64> {
+    policy.iter().map(|(span, _)| *span).collect()
+}
 
 pub(in crate::management) async fn overview(call: &Call, management: &Management) -> Outcome {
     let broker = management.broker();
     let vhosts = call.known_vhosts(management);
-    let totals = management.totals_of(&vhosts).await;
+    let ranges = call.ranges()?;
     let mut connections = broker.connections();
     connections.retain(|connection| call.is_monitor() || *connection.user == *call.user.name);
     let whole = broker.totals();
     let open_channels = whole.channel_created.saturating_sub(whole.channel_closed);
-    let mut queue_totals = json!({});
-    totals.put_counts(&mut queue_totals);
+    let seen = Seen::new(management, &vhosts, &whole, call.is_monitor()).await;
+    let (mut queue_totals, mut message_stats) = (Map::new(), Map::new());
+    seen.past(management, |past| {
+        let now = &seen.now.values;
+        put(&mut queue_totals, &VHOST_LENGTHS, now, past, ranges.lengths);
+        for group in [&PUBLISHED[..], &DELIVERED, &DISK] {
+            put(&mut message_stats, group, now, past, ranges.msg_rates);
+        }
+    });
+    let mut churn_rates = Map::new();
+    let node = node_sample(&Machine::default(), 0, &whole);
+    management.rates().of_node(|past| put(&mut churn_rates, &CHURN, &node, past, ranges.node_stats));
     let mut overview = json!({
         "management_version": RABBITMQ_VERSION,
         "rates_mode": management.rates_mode(),
-        "sample_retention_policies": {"global": [600], "basic": [600], "detailed": [10]},
+        "sample_retention_policies": {
+            "global": spans(GLOBAL),
+            "basic": spans(BASIC),
+            "detailed": [600],
+        },
         "exchange_types": nodes::exchange_types(),
         "product_name": "RabbitMQ",
         "product_version": RABBITMQ_VERSION,
@@ -39,13 +62,13 @@ pub(in crate::management) async fn overview(call: &Call, management: &Management
         "is_op_policy_updating_enabled": true,
         "enable_queue_totals": false,
         "require_definition_json_extension": false,
-        "message_stats": message_stats(management, &totals, &whole, call.is_monitor()),
-        "churn_rates": churn(management, &whole),
+        "message_stats": message_stats,
+        "churn_rates": churn_rates,
         "queue_totals": queue_totals,
         "object_totals": {
             "connections": connections.len(),
             "channels": if call.is_monitor() { open_channels } else { 0 },
-            "consumers": totals.consumers,
+            "consumers": seen.now.consumers,
             "exchanges": vhosts.iter().map(|vhost| vhost.exchanges().len()).sum::<usize>(),
             "queues": vhosts.iter().map(|vhost| vhost.queue_count()).sum::<usize>(),
         },
@@ -60,39 +83,27 @@ pub(in crate::management) async fn overview(call: &Call, management: &Management
     Ok(Reply::Json(overview))
 }
 
-/// What clients published, and what happened in queues, those included that are gone.
-fn message_stats(management: &Management, totals: &Totals, whole: &BrokerTotals, all: bool) -> Json {
-    let mut counters = totals.counters;
-    if all {
-        counters.add(&whole.gone);
-    }
-    let rates = management.rates();
-    let mut stats = Map::new();
-    let mut put = |name: &str, count: u64| {
-        stats.insert(name.to_owned(), count.into());
-        stats.insert(format!("{name}_details"), json!({"rate": rates(name)}));
-    };
-    for (name, count) in named(&counters) {
-        put(name, count);
-    }
-    if all {
-        // A message counts once here, however many queues it went to.
-        for (name, count) in counts(whole).into_iter().take(3) {
-            put(name, count);
-        }
-    }
-    for name in ["disk_reads", "disk_writes"] {
-        put(name, 0);
-    }
-    Json::Object(stats)
+/// What is known of the vhosts that the user sees; of a monitor's also what is gone.
+struct Seen {
+    names: Vec<Arc<str>>,
+    now: VhostSample,
+    is_all: bool,
 }
 
-fn churn(management: &Management, whole: &BrokerTotals) -> Json {
-    let rates = management.rates();
-    let mut churn = Map::new();
-    for (name, count) in counts(whole).into_iter().skip(3) {
-        churn.insert(name.to_owned(), count.into());
-        churn.insert(format!("{name}_details"), json!({"rate": rates(name)}));
+impl Seen {
+    async fn new(management: &Management, vhosts: &[Arc<Vhost>], whole: &BrokerTotals, is_all: bool) -> Self {
+        let mut now = VhostSample::default();
+        if is_all {
+            management.samples_of_what_is(vhosts).await.iter().for_each(|sample| now.add(sample));
+            now.add_totals(whole);
+        } else {
+            management.vhost_samples(vhosts).await.iter().for_each(|sample| now.add(sample));
+        }
+        Self { names: vhosts.iter().map(|vhost| vhost.name().clone()).collect(), now, is_all }
     }
-    Json::Object(churn)
+
+    fn past<R>(&self, management: &Management, show: impl FnOnce(Option<&dyn Past>) -> R) -> R {
+        let rates = management.rates();
+        if self.is_all { rates.of_all(show) } else { rates.of_vhosts(&self.names, show) }
+    }
 }

@@ -36,7 +36,8 @@ pub(in crate::management) fn serve(call: &Call, management: &Management, path: &
                 return Err(Refused::bad_request("vhost_or_user_not_found"));
             }
             if of_topics {
-                let existed = list(auth, true, |u, v| u == *user && v == *vhost).iter().any(|p| p["exchange"] == first);
+                // Whatever the exchange, as in RabbitMQ.
+                let existed = !list(auth, true, |u, v| u == *user && v == *vhost).is_empty();
                 auth.set_topic_permissions(vhost, user, first, write, read)?;
                 return Ok(Reply::put(existed));
             }

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use super::{bindings, connections};
-use crate::broker::{Counters, QueueDeclare, QueueHandle, QueueReport, QueueType, table_of_json};
+use crate::broker::{QueueDeclare, QueueHandle, QueueReport, QueueType, table_of_json};
 use crate::management::Management;
+use crate::management::access::Level;
 use crate::management::call::Call;
 use crate::management::list;
 use crate::management::names::{arguments, timestamp};
+use crate::management::ranges::{Ranges, put, put_message_stats};
+use crate::management::rates::now_ms;
 use crate::management::reply::{Outcome, Refused, Reply};
+use crate::management::series::{DELIVERED, LENGTHS, PUBLISHED, queue_sample};
 use crate::management::visit::Visit;
 
 /// What a queue without messages takes, and a message beside its body, in bytes: for `memory`, which is an estimate.
@@ -30,10 +34,10 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
         }
         ("GET", ["queues", vhost, name]) => {
             let queue = find(call, management, vhost, name)?;
-            let record = detailed(management, &queue).await.ok_or_else(Refused::no_object)?;
+            let record = detailed(management, &queue, call.ranges()?).await.ok_or_else(Refused::no_object)?;
             Ok(Reply::Json(record))
         }
-        ("PUT", ["queues", vhost, name]) => put(call, management, vhost, name).await,
+        ("PUT", ["queues", vhost, name]) => declare(call, management, vhost, name).await,
         ("DELETE", ["queues", vhost, name]) => {
             find(call, management, vhost, name)?;
             let (if_unused, if_empty) = (call.query.is_true("if-unused"), call.query.is_true("if-empty"));
@@ -53,6 +57,7 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
             Ok(Reply::NoContent)
         }
         (_, ["queues", vhost, name, "actions"]) => {
+            Level::Administrator.require(&call.user)?;
             let queue = management.broker().vhost(vhost).and_then(|vhost| vhost.queue(name));
             queue.ok_or_else(|| Refused::not_found("queue_not_found"))?;
             match call.object_with(&["action"])?.required("action")? {
@@ -76,13 +81,14 @@ async fn list_queues(call: &Call, management: &Management, vhost: Option<&str>) 
         own.sort_by(|a, b| a.name.cmp(&b.name));
         queues.append(&mut own);
     }
+    let ranges = call.ranges()?;
     let totals_only = call.query.is_true("enable_queue_totals");
     if call.query.is_true("disable_stats") && !totals_only {
         return Ok(Reply::List(queues.iter().map(|queue| declared(management, queue)).collect()));
     }
     let in_order = call.query.get("sort").is_none_or(|column| ["name", "vhost"].contains(&column));
     if call.query.get("page").is_none() || !in_order {
-        return Ok(Reply::List(all_counted(management, &queues, totals_only).await));
+        return Ok(Reply::List(all_counted(management, &queues, totals_only, ranges).await));
     }
     // A page is found by names alone, and only its queues are asked for their counts.
     let name = |queue: &Arc<QueueHandle>| queue.name.to_string();
@@ -90,14 +96,19 @@ async fn list_queues(call: &Call, management: &Management, vhost: Option<&str>) 
         "name" => a.name.cmp(&b.name),
         _ => a.vhost.cmp(&b.vhost),
     })?;
-    let items = all_counted(management, &chosen, totals_only).await;
+    let items = all_counted(management, &chosen, totals_only, ranges).await;
     Ok(Reply::Shaped(list::wrap(items, around, &call.query)))
 }
 
 /// Queues whose records are made at one go; then others on this thread have their turn.
 const RECORDS_A_TURN: usize = 128;
 
-async fn all_counted(management: &Management, queues: &[Arc<QueueHandle>], totals_only: bool) -> Vec<Json> {
+async fn all_counted(
+    management: &Management,
+    queues: &[Arc<QueueHandle>],
+    totals_only: bool,
+    ranges: Ranges,
+) -> Vec<Json> {
     let mut records = Vec::with_capacity(queues.len());
     for some in queues.chunks(RECORDS_A_TURN) {
         let reports = management.broker().inspect_queues(some).await;
@@ -105,10 +116,10 @@ async fn all_counted(management: &Management, queues: &[Arc<QueueHandle>], total
             let Some(report) = reports.get(&queue.key.id) else { continue };
             if totals_only {
                 let mut record = declared(management, queue);
-                put_counts(&mut record, report);
+                put_counts(management, &mut record, queue, report, ranges, false);
                 records.push(record);
             } else {
-                records.push(counted(management, queue, report));
+                records.push(counted(management, queue, report, ranges));
             }
         }
         tokio::task::yield_now().await;
@@ -116,7 +127,7 @@ async fn all_counted(management: &Management, queues: &[Arc<QueueHandle>], total
     records
 }
 
-async fn put(call: &Call, management: &Management, vhost: &str, name: &str) -> Outcome {
+async fn declare(call: &Call, management: &Management, vhost: &str, name: &str) -> Outcome {
     let fields = call.object()?;
     let mut arguments = table_of_json(fields.object("arguments")?)
         .map_err(|argument| Refused::bad_value("unsupported_argument", argument))?;
@@ -158,22 +169,37 @@ fn declared(management: &Management, queue: &QueueHandle) -> Json {
     })
 }
 
-fn put_counts(record: &mut Json, report: &QueueReport) {
-    let counts = [
-        ("messages", report.ready + report.unacked),
-        ("messages_ready", report.ready),
-        ("messages_unacknowledged", report.unacked),
-    ];
-    for (name, count) in counts {
-        record[name] = count.into();
-        record[format!("{name}_details")] = json!({"rate": 0.0});
-    }
+/// Gives when its counts last changed, in ms, as far as that is known.
+fn put_counts(
+    management: &Management,
+    record: &mut Json,
+    queue: &QueueHandle,
+    report: &QueueReport,
+    ranges: Ranges,
+    with_stats: bool,
+) -> Option<u64> {
+    let now = queue_sample(report);
+    management.rates().of_queue(queue.key.id, |past| {
+        if let Some(fields) = record.as_object_mut() {
+            put(fields, &LENGTHS, &now, past, ranges.lengths);
+        }
+        if with_stats {
+            put_message_stats(record, &[&PUBLISHED[..1], &DELIVERED], &now, past, ranges.msg_rates);
+        }
+        past.map(|past| past.changed_ms())
+    })
+}
+
+/// Since when something is idle, if it is.
+pub(in crate::management) fn idle_since(idle_ms: u64) -> Option<String> {
+    let since = SystemTime::now().checked_sub(Duration::from_millis(idle_ms));
+    since.filter(|_| idle_ms >= IDLE_MS_MIN).map(timestamp)
 }
 
 /// A queue in a list.
-fn counted(management: &Management, queue: &QueueHandle, report: &QueueReport) -> Json {
+fn counted(management: &Management, queue: &QueueHandle, report: &QueueReport, ranges: Ranges) -> Json {
     let mut record = declared(management, queue);
-    put_counts(&mut record, report);
+    let changed_ms = put_counts(management, &mut record, queue, report, ranges, true);
     let in_force = queue.in_force();
     let bytes = report.ready_bytes + report.unacked_bytes;
     let messages = report.ready + report.unacked;
@@ -200,10 +226,10 @@ fn counted(management: &Management, queue: &QueueHandle, report: &QueueReport) -
             record[kind] = (**policy.name()).into();
         }
     }
-    put_stats(&mut record, stats(&report.counters, management.rate_of_queue(queue.key.id)));
-    if report.idle_ms >= IDLE_MS_MIN && report.consumers.is_empty() {
-        let since = SystemTime::now().checked_sub(Duration::from_millis(report.idle_ms));
-        record["idle_since"] = since.map(timestamp).into();
+    // What clients did with the queue itself its lane knows; when messages went through it last the samples say.
+    let idle_ms = changed_ms.map_or(u64::MAX, |changed_ms| now_ms().saturating_sub(changed_ms)).min(report.idle_ms);
+    if let Some(since) = idle_since(idle_ms) {
+        record["idle_since"] = since.into();
     }
     match queue.options.queue_type {
         QueueType::Classic => record["storage_version"] = 2.into(),
@@ -228,10 +254,10 @@ fn counted(management: &Management, queue: &QueueHandle, report: &QueueReport) -
 }
 
 /// One queue, with its consumers.
-async fn detailed(management: &Management, queue: &Arc<QueueHandle>) -> Option<Json> {
+async fn detailed(management: &Management, queue: &Arc<QueueHandle>, ranges: Ranges) -> Option<Json> {
     let reports = management.broker().inspect_queues(std::slice::from_ref(queue)).await;
     let report = reports.get(&queue.key.id)?;
-    let mut record = counted(management, queue, report);
+    let mut record = counted(management, queue, report, ranges);
     let consumers = connections::consumers_of(management, queue, report).await;
     let tag_where = |wanted: &dyn Fn(&Json) -> bool| {
         consumers.iter().find(|consumer| wanted(consumer)).map(|consumer| consumer["consumer_tag"].clone())
@@ -259,43 +285,6 @@ async fn detailed(management: &Management, queue: &Arc<QueueHandle>) -> Option<J
     Some(record)
 }
 
-/// Where nothing ever happened there is nothing to show.
-pub(in crate::management) fn put_stats(record: &mut Json, stats: Map<String, Json>) {
-    if !stats.is_empty() {
-        record["message_stats"] = stats.into();
-    }
-}
-
-/// RabbitMQ's names, each with its rate; none if nothing ever happened.
-pub(in crate::management) fn stats(counters: &Counters, rates: impl Fn(&str) -> f64) -> Map<String, Json> {
-    let mut stats = Map::new();
-    let named = named(counters);
-    if named.iter().all(|(_, count)| *count == 0) {
-        return stats;
-    }
-    for (name, count) in named {
-        stats.insert(name.to_owned(), count.into());
-        stats.insert(format!("{name}_details"), json!({"rate": rates(name)}));
-    }
-    stats
-}
-
-/// The counters with RabbitMQ's names.
-pub(in crate::management) fn named(counters: &Counters) -> [(&'static str, u64); 9] {
-    let Counters { publish, deliver, deliver_no_ack, get, get_no_ack, get_empty, redeliver, ack } = *counters;
-    [
-        ("publish", publish),
-        ("deliver", deliver),
-        ("deliver_no_ack", deliver_no_ack),
-        ("get", get),
-        ("get_no_ack", get_no_ack),
-        ("get_empty", get_empty),
-        ("deliver_get", deliver + deliver_no_ack + get + get_no_ack),
-        ("redeliver", redeliver),
-        ("ack", ack),
-    ]
-}
-
 /// There is no collector; tools show these fields.
 pub(in crate::management) fn garbage_collection() -> Json {
     json!({"fullsweep_after": 0, "max_heap_size": 0, "min_bin_vheap_size": 0, "min_heap_size": 0, "minor_gcs": 0})
@@ -305,43 +294,5 @@ pub(in crate::management) fn garbage_collection() -> Json {
 pub(in crate::management) fn merge(into: &mut Json, from: Json) {
     if let (Json::Object(into), Json::Object(from)) = (into, from) {
         into.extend(from);
-    }
-}
-
-/// Sums over queues.
-#[derive(Default)]
-pub(in crate::management) struct Totals {
-    pub(in crate::management) ready: u64,
-    pub(in crate::management) unacked: u64,
-    pub(in crate::management) consumers: usize,
-    pub(in crate::management) counters: Counters,
-}
-
-impl Totals {
-    pub(in crate::management) async fn add(&mut self, management: &Management, queues: &[Arc<QueueHandle>]) {
-        for report in management.broker().inspect_queues(queues).await.values() {
-            self.ready += report.ready;
-            self.unacked += report.unacked;
-            self.consumers += report.consumers.len();
-            self.counters.add(&report.counters);
-        }
-    }
-
-    /// `messages` and its kin.
-    pub(in crate::management) fn put_counts(&self, record: &mut Json) {
-        let counts = [
-            ("messages", self.ready + self.unacked),
-            ("messages_ready", self.ready),
-            ("messages_unacknowledged", self.unacked),
-        ];
-        for (name, count) in counts {
-            record[name] = count.into();
-            record[format!("{name}_details")] = json!({"rate": 0.0});
-        }
-    }
-
-    /// `message_stats`, if anything ever happened.
-    pub(in crate::management) fn put_stats(&self, record: &mut Json) {
-        put_stats(record, stats(&self.counters, |_| 0.0));
     }
 }

@@ -1,33 +1,35 @@
 //! `/api/vhosts`.
 
+use std::sync::Arc;
+
 use serde_json::{Value as Json, json};
 
 use super::permissions;
-use super::queues::Totals;
 use crate::broker::{DeleteVhostError, Vhost};
 use crate::management::Management;
 use crate::management::access::Level;
 use crate::management::call::{Call, Fields};
+use crate::management::ranges::{Ranges, put, put_message_stats};
 use crate::management::reply::{Outcome, Refused, Reply};
+use crate::management::series::{DELIVERED, PUBLISHED, VHOST_LENGTHS, VHOST_OCTETS, VhostSample};
 
 /// What `default_queue_type` may be.
 const QUEUE_TYPES: [&str; 3] = ["classic", "quorum", "stream"];
 
 pub(in crate::management) async fn serve(call: &Call, management: &Management, path: &[&str]) -> Outcome {
     if let ["vhosts"] = path {
-        let mut records = Vec::new();
-        for vhost in call.known_vhosts(management) {
-            records.push(record(management, &vhost).await);
-        }
-        return Ok(Reply::List(records));
+        return Ok(Reply::List(records(management, &call.known_vhosts(management), call.ranges()?).await));
     }
     Level::Administrator.require(&call.user)?;
     let broker = management.broker();
     let name = path.get(1).copied().unwrap_or_default();
     let vhost = broker.vhost(name);
     match (call.method.as_str(), path) {
-        ("PUT", ["vhosts", _]) => put(call, management, name, vhost.is_some()),
-        ("GET", ["vhosts", _]) => Ok(Reply::Json(record(management, &*vhost.ok_or_else(Refused::no_object)?).await)),
+        ("PUT", ["vhosts", _]) => put_vhost(call, management, name, vhost.is_some()),
+        ("GET", ["vhosts", _]) => {
+            let mut records = records(management, &[vhost.ok_or_else(Refused::no_object)?], call.ranges()?).await;
+            records.pop().map(Reply::Json).ok_or_else(Refused::no_object)
+        }
         ("DELETE", ["vhosts", _]) => {
             broker.delete_vhost(name).map_err(|error| match error {
                 DeleteVhostError::Protected(name) => Refused::precondition_failed(format!(
@@ -56,7 +58,12 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
     }
 }
 
-async fn record(management: &Management, vhost: &Vhost) -> Json {
+async fn records(management: &Management, vhosts: &[Arc<Vhost>], ranges: Ranges) -> Vec<Json> {
+    let samples = management.vhost_samples(vhosts).await;
+    vhosts.iter().zip(&samples).map(|(vhost, sample)| record(management, vhost, sample, ranges)).collect()
+}
+
+fn record(management: &Management, vhost: &Vhost, now: &VhostSample, ranges: Ranges) -> Json {
     let settings = vhost.settings();
     let default_type = settings.default_queue_type.as_deref().unwrap_or("classic");
     let mut metadata = json!({
@@ -77,14 +84,17 @@ async fn record(management: &Management, vhost: &Vhost) -> Json {
         "tracing": vhost.is_tracing(),
         "cluster_state": {management.node(): "running"},
     });
-    let mut totals = Totals::default();
-    totals.add(management, &vhost.queues()).await;
-    totals.put_counts(&mut record);
-    totals.put_stats(&mut record);
+    management.rates().of_vhost(vhost.name(), |past| {
+        if let Some(fields) = record.as_object_mut() {
+            put(fields, &VHOST_LENGTHS, &now.values, past, ranges.lengths);
+            put(fields, &VHOST_OCTETS, &now.values, past, ranges.data_rates);
+        }
+        put_message_stats(&mut record, &[&PUBLISHED, &DELIVERED], &now.values, past, ranges.msg_rates);
+    });
     record
 }
 
-fn put(call: &Call, management: &Management, name: &str, existed: bool) -> Outcome {
+fn put_vhost(call: &Call, management: &Management, name: &str, existed: bool) -> Outcome {
     let fields = call.object()?;
     let default_type = match fields.text("default_queue_type")? {
         None => fields.text("defaultqueuetype")?,

@@ -82,7 +82,7 @@ pub(super) fn logins(page: &mut Page, scrape: &Scrape, management: &Management) 
     if !scrape.wants("auth_attempt_metrics") {
         return;
     }
-    let logins = management.logins();
+    let logins = management.all_logins();
     let mut tell = |name, help, value: fn(u64, u64) -> u64| {
         page.family(name, Counter, help);
         for (protocol, all, refused) in logins {
