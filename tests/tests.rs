@@ -29,6 +29,7 @@ mod kill;
 mod length;
 mod log_exchange;
 mod malformed;
+mod moving;
 mod old_formats;
 mod oracle;
 mod ordering;
