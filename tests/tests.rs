@@ -54,3 +54,4 @@ mod trace;
 mod transcripts;
 mod ttl;
 mod tx;
+mod ui;

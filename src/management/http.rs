@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::Management;
 use super::access::Level;
+use super::assets;
 use super::call::{Call, Query, decoded};
 use super::list;
 use super::reply::{Outcome, Refused, Reply};
@@ -68,6 +69,10 @@ where
 }
 
 async fn respond(request: Request<Incoming>, peer: SocketAddr, management: &Management) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    if path != "/api" && !path.starts_with("/api/") {
+        return assets::serve(request.method(), path, request.headers());
+    }
     let origin = allowed_origin(request.headers(), &management.options().cors_origins);
     let head = request.method() == Method::HEAD;
     let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, answer(request, peer, management)).await {
