@@ -104,7 +104,7 @@ async function load() {
   } catch (error) {
     if (mine.signal.aborted) return;
     if (error instanceof LoggedOut) {
-      leave('You are not logged in any more.');
+      leave(error.message);
       return;
     }
     shell.problem(error.message);

@@ -110,16 +110,16 @@ export class Shell {
     const [cluster, version, vhosts] = await Promise.all([
       api.get('cluster-name', { signal }),
       api.get('version', { signal }),
-      api.get(`vhosts?columns=name&sort=name&page=1&page_size=${VHOSTS_MAX}`, { signal }),
+      api.get('vhosts?columns=name&sort=name', { signal }),
     ]);
     this.freshUntil = Date.now() + FRESH_MS;
     patch(this.cluster, cluster.name);
     patch(this.product, `Lepus, compatible with RabbitMQ ${version}`);
-    const names = (vhosts.items ?? vhosts).map(({ name }) => name);
+    const names = vhosts.map(({ name }) => name);
     const chosen = choices.get('vhost', '');
     // One that is gone hides everything.
     if (chosen && !names.includes(chosen)) choices.set('vhost', '');
-    const wanted = [['', 'All'], ...names];
+    const wanted = [['', 'All'], ...names.slice(0, VHOSTS_MAX)];
     if (JSON.stringify(wanted) === this.known) return;
     this.known = JSON.stringify(wanted);
     this.vhosts.replaceChildren(...options(wanted, choices.get('vhost', '')));

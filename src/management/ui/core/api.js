@@ -18,7 +18,11 @@ export class Unreachable extends Error {
 }
 
 // Who is logged in is so no more.
-export class LoggedOut extends Error {}
+export class LoggedOut extends Error {
+  constructor() {
+    super('You are not logged in any more.');
+  }
+}
 
 function words(status, error, reason) {
   const text = typeof reason === 'string' ? reason : reason === undefined ? '' : JSON.stringify(reason);

@@ -65,7 +65,7 @@ const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFraction
 
 // `read`: from a record of the API to the object with the values; `series`: `[name, label]`, the name with `_details`
 // beside it; `isRate`: the values are counters, and what is drawn is their growth.
-export class Chart {
+class Chart {
   constructor({ id, title, series, read, isRate = false, format = isRate ? rate : count, tick = short.format }) {
     Object.assign(this, { id, title, series, read, isRate, format, tick, lines: [], hovered: null });
     this.hidden = new Set(choices.get(`hidden.${id}`, []));
@@ -99,7 +99,8 @@ export class Chart {
 
   hover(event) {
     const [from, to] = this.span ?? [0, 0];
-    const x = event && (event.offsetX - MARGIN.left) / (this.width - MARGIN.left - MARGIN.right);
+    const left = MARGIN.left + this.canvas.getBoundingClientRect().left;
+    const x = event && (event.clientX - left) / (this.width - MARGIN.left - MARGIN.right);
     this.hovered = event && x >= 0 && x <= 1 ? from + x * (to - from) : null;
     this.draw();
   }

@@ -28,7 +28,7 @@ const COLUMNS = [
   { id: 'name', label: 'Name', sort: 'name', cell: ({ vhost, name }) => exchangeLink(vhost, name) },
   { id: 'vhost', label: 'Virtual host', sort: 'vhost', cell: ({ vhost }) => vhost },
   { id: 'type', label: 'Type', sort: 'type', cell: ({ type }) => type },
-  { id: 'features', label: 'Features', cell: (exchange) => [declaredTags(exchange, KNOWN), policyTags(exchange.vhost, exchange)] },
+  { id: 'features', label: 'Features', kind: 'tags', cell: (exchange) => [declaredTags(exchange, KNOWN), policyTags(exchange.vhost, exchange)] },
   stat('publish_in', 'In'),
   stat('publish_out', 'Out'),
 ];

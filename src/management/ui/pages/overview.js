@@ -42,6 +42,7 @@ const CONTEXT_COLUMNS = [
 
 export function overview(place) {
   const totals = live('div', { class: 'figures' });
+  const scope = live();
   const nodes = live();
   const listeners = live();
   const messages = charts(
@@ -57,7 +58,7 @@ export function overview(place) {
     'div',
     { class: 'stack' },
     totals.node,
-    section('Messages', messages.range, messages.node),
+    section('Messages', messages.range, scope.node, messages.node),
     session.isMonitor && section('Nodes', null, nodes.node),
     section('Churn', churn.range, churn.node),
     session.isMonitor && section('Ports and contexts', null, listeners.node),
@@ -66,11 +67,11 @@ export function overview(place) {
 
   const load = async (signal) => {
     const { vhost } = place;
-    const [whole, all, own] = await Promise.all([
+    const [whole, all, vhosts] = await Promise.all([
       api.get(`overview?${ages()}`, { signal }),
       session.isMonitor && api.get('nodes', { signal }),
-      // What is queued and moved in one vhost is told by the vhost.
-      vhost && session.isAdministrator && api.get(`vhosts/${encodeURIComponent(vhost)}?${ages()}`, { signal }),
+      // What is queued and moved in one vhost is told by the vhost; the list is for all, one alone for administrators.
+      vhost && api.get(`vhosts?${ages()}`, { signal }),
     ]);
     const { object_totals: objects = {} } = whole;
     totals.draw(
@@ -79,6 +80,8 @@ export function overview(place) {
       ),
       figure('Consumers', count(objects.consumers)),
     );
+    const own = vhosts && vhosts.find(({ name }) => name === vhost);
+    scope.draw(own && h('p', { class: 'hint' }, `Messages of the virtual host ${vhost}; all else is of all.`));
     messages.update(own ? { queue_totals: own, message_stats: own.message_stats } : whole, own ? vhost : '');
     churn.update(whole);
     if (!session.isMonitor) return;

@@ -39,10 +39,10 @@ export function permissionForms(place, known) {
   const other = known.vhost === undefined ? 'vhost' : 'user';
   const draw = async () => {
     const [names, exchanges] = await Promise.all([
-      api.get(`${other}s?columns=name&sort=name&page=1&page_size=500`),
+      api.get(`${other}s?columns=name&sort=name`),
       known.vhost === undefined ? [] : api.get(`${path('exchanges', known.vhost)}?columns=name,type&disable_stats=true`),
     ]);
-    const choice = { name: other, label: other === 'user' ? 'User' : 'Virtual host', kind: 'select', options: (names.items ?? names).map(({ name }) => name) };
+    const choice = { name: other, label: other === 'user' ? 'User' : 'Virtual host', kind: 'select', options: names.map(({ name }) => name) };
     const topics = exchanges.filter(({ type }) => type === 'topic').map(({ name }) => name);
     const exchange = topics.length
       ? { name: 'exchange', label: 'Exchange', kind: 'select', options: topics }

@@ -52,7 +52,7 @@ const COLUMNS = [
   { id: 'vhost', label: 'Virtual host', sort: 'vhost', cell: ({ vhost }) => vhost },
   { id: 'node', label: 'Node', sort: 'node', off: true, cell: ({ node }) => node },
   { id: 'type', label: 'Type', sort: 'type', cell: ({ type }) => type },
-  { id: 'features', label: 'Features', cell: (queue) => [declaredTags(queue, KNOWN), policyTags(queue.vhost, queue)] },
+  { id: 'features', label: 'Features', kind: 'tags', cell: (queue) => [declaredTags(queue, KNOWN), policyTags(queue.vhost, queue)] },
   { id: 'state', label: 'State', sort: 'state', cell: queueState },
   { id: 'consumers', label: 'Consumers', kind: 'number', sort: 'consumers', off: true, cell: ({ consumers }) => count(consumers) },
   { id: 'capacity', label: 'Consumer capacity', kind: 'number', sort: 'consumer_capacity', off: true, cell: capacity },

@@ -22,7 +22,7 @@ const tagsOf = ({ tags }) => (typeof tags === 'string' ? tags.split(',').filter(
 
 const COLUMNS = [
   { id: 'name', label: 'Name', sort: 'name', cell: (user) => userLink(user.name) },
-  { id: 'tags', label: 'Tags', sort: 'tags', cell: (user) => words(tagsOf(user)) },
+  { id: 'tags', label: 'Tags', kind: 'tags', sort: 'tags', cell: (user) => words(tagsOf(user)) },
   { id: 'vhosts', label: 'Can access virtual hosts', cell: (user) => user.vhosts.join(', ') || h('span', { class: 'muted' }, 'none') },
   { id: 'limits', label: 'Limits', cell: (user) => values(user.limits) },
   { id: 'password', label: 'Has password', cell: (user) => (user.password_hash ? 'yes' : 'no') },

@@ -11,12 +11,10 @@ import { button, live, pairs, section, state, tag, userLink, vhostLink, words } 
 import { session } from '../core/session.js';
 import { permissionForms, PERMISSION_COLUMNS, TOPIC_COLUMNS, removal } from './permissions.js';
 
-const NAMES_MAX = 500;
-
 // The names of all vhosts that the user sees.
 export async function allVhosts() {
-  const found = await api.get(`vhosts?columns=name&sort=name&page=1&page_size=${NAMES_MAX}`);
-  return (found.items ?? found).map(({ name }) => name);
+  const found = await api.get('vhosts?columns=name&sort=name');
+  return found.map(({ name }) => name);
 }
 
 // A field for the vhost of something new: the one that is looked at, if one is.
@@ -36,9 +34,9 @@ const stats = (name) => (vhost) => rate(rateOf(vhost.message_stats, name) ?? 0);
 const COLUMNS = [
   { id: 'name', label: 'Name', sort: 'name', cell: (vhost) => vhostLink(vhost.name) },
   { id: 'description', label: 'Description', cell: (vhost) => vhost.description },
-  { id: 'tags', label: 'Tags', cell: (vhost) => words(vhost.tags) },
+  { id: 'tags', label: 'Tags', kind: 'tags', cell: (vhost) => words(vhost.tags) },
   { id: 'type', label: 'Default queue type', cell: (vhost) => vhost.default_queue_type },
-  { id: 'features', label: 'Features', cell: (vhost) => [vhost.tracing && tag('Tr', 'traced'), vhost.protected_from_deletion && tag('P', 'protected from deletion')] },
+  { id: 'features', label: 'Features', kind: 'tags', cell: (vhost) => [vhost.tracing && tag('Tr', 'traced'), vhost.protected_from_deletion && tag('P', 'protected from deletion')] },
   { id: 'state', label: 'State', cell: (vhost) => clusterState(vhost.cluster_state) },
   { id: 'ready', label: 'Ready', group: 'Messages', kind: 'number', sort: 'messages_ready', cell: (vhost) => count(vhost.messages_ready) },
   { id: 'unacked', label: 'Unacked', group: 'Messages', kind: 'number', sort: 'messages_unacknowledged', cell: (vhost) => count(vhost.messages_unacknowledged) },
