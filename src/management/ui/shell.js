@@ -54,7 +54,13 @@ export class Shell {
     this.title = h('h1', { tabindex: -1 });
     this.actions = h('div', { class: 'actions' });
     this.place = h('div', { class: 'place' });
-    this.main = h('main', { id: 'main', tabindex: -1 }, h('div', { class: 'title' }, this.title, this.actions), this.trouble, this.place);
+    this.main = h(
+      'main',
+      { id: 'main', tabindex: -1 },
+      h('div', { class: 'title' }, this.title, this.actions),
+      this.trouble,
+      this.place,
+    );
     this.cluster = h('span', { class: 'cluster' });
     this.when = h('span', { class: 'when' });
     this.vhosts = h('select', { onchange: () => this.chooseVhost() });
@@ -72,10 +78,26 @@ export class Shell {
         this.cluster,
         h('span', { class: 'gap' }),
         h('label', { class: 'inline' }, h('span', null, 'Virtual host'), this.vhosts),
-        h('label', { class: 'inline' }, h('span', null, 'Refresh'), h('select', { onchange: (event) => this.chooseRefresh(event) }, options(REFRESHES, this.refreshMs))),
+        h(
+          'label',
+          { class: 'inline' },
+          h('span', null, 'Refresh'),
+          h('select', { onchange: (event) => this.chooseRefresh(event) }, options(REFRESHES, this.refreshMs)),
+        ),
         h('button', { type: 'button', class: 'small', onclick: () => this.reload() }, 'Now'),
-        h('label', { class: 'inline' }, h('span', { class: 'hidden' }, 'Colours'), h('select', { class: 'theme', onchange: chooseTheme }, options(THEMES, choices.get('theme', 'system')))),
-        h('span', { class: 'who' }, h('span', { class: 'hidden' }, 'Logged in as '), h('strong', null, session.name), session.tags.length > 0 && h('span', { class: 'muted' }, ` ${session.tags.join(', ')}`)),
+        h(
+          'label',
+          { class: 'inline' },
+          h('span', { class: 'hidden' }, 'Colours'),
+          h('select', { class: 'theme', onchange: chooseTheme }, options(THEMES, choices.get('theme', 'system'))),
+        ),
+        h(
+          'span',
+          { class: 'who' },
+          h('span', { class: 'hidden' }, 'Logged in as '),
+          h('strong', null, session.name),
+          session.tags.length > 0 && h('span', { class: 'muted' }, ` ${session.tags.join(', ')}`),
+        ),
         h('button', { type: 'button', class: 'small', onclick: () => leave() }, 'Log out'),
       ),
       this.tabs,
@@ -84,16 +106,28 @@ export class Shell {
 
   footer() {
     this.product = h('span');
-    return h('footer', { class: 'bottom' }, this.product, h('a', { href: 'api/index.html' }, 'HTTP API'), h('span', { class: 'gap' }), this.when);
+    return h(
+      'footer',
+      { class: 'bottom' },
+      this.product,
+      h('a', { href: 'api/index.html' }, 'HTTP API'),
+      h('span', { class: 'gap' }),
+      this.when,
+    );
   }
 
   // Puts a page into its place.
   show(page, first) {
     const isAdmin = ADMIN.some(([name]) => name === first);
-    const entry = ([name, label], isCurrent) => h('a', { key: name, href: `#/${name}`, 'aria-current': isCurrent && 'page' }, label);
+    const entry = ([name, label], isCurrent) =>
+      h('a', { key: name, href: `#/${name}`, 'aria-current': isCurrent && 'page' }, label);
     const allowed = ADMIN.filter(([, , onlyAdministrators]) => session.isAdministrator || !onlyAdministrators);
     const isOn = (name) => name === first || (name === '' && first === 'nodes');
-    patch(this.tabs, TABS.map((tab) => entry(tab, isOn(tab[0]))), entry([allowed[0][0], 'Admin'], isAdmin));
+    patch(
+      this.tabs,
+      TABS.map((tab) => entry(tab, isOn(tab[0]))),
+      entry([allowed[0][0], 'Admin'], isAdmin),
+    );
     patch(this.side, isAdmin && allowed.map((one) => entry(one, one[0] === first)));
     this.side.hidden = !isAdmin;
     patch(this.title, page.title);

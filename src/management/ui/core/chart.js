@@ -69,7 +69,12 @@ class Chart {
   constructor({ id, title, series, read, isRate = false, format = isRate ? rate : count, tick = short.format }) {
     Object.assign(this, { id, title, series, read, isRate, format, tick, lines: [], hovered: null });
     this.hidden = new Set(choices.get(`hidden.${id}`, []));
-    this.canvas = svg('svg', { class: 'plot', height: HEIGHT, role: 'img', onpointermove: (event) => this.hover(event) });
+    this.canvas = svg('svg', {
+      class: 'plot',
+      height: HEIGHT,
+      role: 'img',
+      onpointermove: (event) => this.hover(event),
+    });
     this.canvas.onpointerleave = () => this.hover(null);
     this.legend = h('ul', { class: 'legend' });
     this.node = h('figure', { class: 'chart' }, h('figcaption', null, title), this.canvas, this.legend);
@@ -85,7 +90,7 @@ class Chart {
       const own = collect(`${this.id} ${name} ${key}`, values[key]);
       const samples = details?.samples?.length ? details.samples : own;
       const points = this.isRate ? growth(samples) : gauge(samples);
-      const last = this.isRate ? (details?.rate || points.at(-1)?.[1] || 0) : values[key];
+      const last = this.isRate ? details?.rate || points.at(-1)?.[1] || 0 : values[key];
       return [{ key, label, color, points, last }];
     });
     this.draw();
@@ -121,17 +126,40 @@ class Chart {
     const y = (value) => HEIGHT - MARGIN.bottom - (value / top) * (HEIGHT - MARGIN.top - MARGIN.bottom);
     this.canvas.setAttribute('viewBox', `0 0 ${this.width} ${HEIGHT}`);
     this.canvas.setAttribute('aria-label', this.sentence(shown, spoken));
-    const cross = this.hovered && svg('line', { class: 'cross', x1: x(this.hovered), x2: x(this.hovered), y1: MARGIN.top, y2: y(0) });
-    const nothing = this.lines.length === 0 && svg('text', { class: 'nothing', x: (MARGIN.left + this.width) / 2, y: HEIGHT / 2, 'text-anchor': 'middle' }, 'Nothing has happened yet');
-    patch(this.canvas, this.grid(step, top, x, y, from, to), shown.map((line) => this.line(line, x, y)), cross, nothing);
-    patch(this.legend, this.lines.map((line) => this.entry(line)));
+    const cross =
+      this.hovered &&
+      svg('line', { class: 'cross', x1: x(this.hovered), x2: x(this.hovered), y1: MARGIN.top, y2: y(0) });
+    const nothing =
+      this.lines.length === 0 &&
+      svg(
+        'text',
+        { class: 'nothing', x: (MARGIN.left + this.width) / 2, y: HEIGHT / 2, 'text-anchor': 'middle' },
+        'Nothing has happened yet',
+      );
+    patch(
+      this.canvas,
+      this.grid(step, top, x, y, from, to),
+      [...shown].reverse().map((line) => this.line(line, x, y)),
+      cross,
+      nothing,
+    );
+    patch(
+      this.legend,
+      this.lines.map((line) => this.entry(line)),
+    );
   }
 
   grid(step, top, x, y, from, to) {
     const lines = [];
     for (let value = 0; value <= top + step / 2; value += step) {
       lines.push(
-        svg('line', { class: value ? 'grid' : 'axis', x1: MARGIN.left, x2: this.width - MARGIN.right, y1: y(value), y2: y(value) }),
+        svg('line', {
+          class: value ? 'grid' : 'axis',
+          x1: MARGIN.left,
+          x2: this.width - MARGIN.right,
+          y1: y(value),
+          y2: y(value),
+        }),
         svg('text', { class: 'tick', x: MARGIN.left - 8, y: y(value) + 4, 'text-anchor': 'end' }, this.tick(value)),
       );
     }
@@ -162,8 +190,17 @@ class Chart {
       { key },
       h(
         'button',
-        { type: 'button', 'aria-pressed': String(isShown), title: isShown ? 'Hide' : 'Show', onclick: () => this.toggle(key) },
-        svg('svg', { class: 'swatch', width: 10, height: 10, 'aria-hidden': 'true' }, svg('rect', { class: `fill c${color}`, width: 10, height: 10, rx: 3 })),
+        {
+          type: 'button',
+          'aria-pressed': String(isShown),
+          title: isShown ? 'Hide' : 'Show',
+          onclick: () => this.toggle(key),
+        },
+        svg(
+          'svg',
+          { class: 'swatch', width: 10, height: 10, 'aria-hidden': 'true' },
+          svg('rect', { class: `fill c${color}`, width: 10, height: 10, rx: 3 }),
+        ),
         h('span', { class: 'name' }, label),
         h('span', { class: 'value' }, this.format(value)),
       ),
@@ -173,7 +210,9 @@ class Chart {
   sentence(lines, spoken) {
     const of = ({ label, within, last }) => {
       const values = within.map(([, value]) => value);
-      const extremes = values.length ? `, from ${this.format(Math.min(...values))} to ${this.format(Math.max(...values))}` : '';
+      const extremes = values.length
+        ? `, from ${this.format(Math.min(...values))} to ${this.format(Math.max(...values))}`
+        : '';
       return `${label} ${this.format(last)}${extremes}`;
     };
     return `${this.title}, the last ${spoken}. ${lines.map(of).join('; ') || 'Nothing is known yet'}.`;
@@ -193,13 +232,27 @@ export function charts(refresh, ...specs) {
     h(
       'label',
       null,
-      h('input', { type: 'radio', name: group, checked: seconds === chosenRange()[0], onchange: () => choose(seconds) }),
+      h('input', {
+        type: 'radio',
+        name: group,
+        checked: seconds === chosenRange()[0],
+        onchange: () => choose(seconds),
+      }),
       h('span', null, label),
     );
-  const range = h('fieldset', { class: 'segments' }, h('legend', { class: 'hidden' }, 'Range of the charts'), RANGES.map(option));
+  const range = h(
+    'fieldset',
+    { class: 'segments' },
+    h('legend', { class: 'hidden' }, 'Range of the charts'),
+    RANGES.map(option),
+  );
   return {
     range,
-    node: h('div', { class: 'charts' }, all.map((chart) => chart.node)),
+    node: h(
+      'div',
+      { class: 'charts' },
+      all.map((chart) => chart.node),
+    ),
     update: (record, name = '') => all.forEach((chart) => chart.update(record, name)),
   };
 }

@@ -57,7 +57,9 @@ function morph(old, wanted) {
 // Makes the children of `parent` what is wanted. What is there already stays the same element, so that focus,
 // selection, scrolling and open details survive a refresh.
 export function patch(parent, ...wanted) {
-  const keyed = new Map([...parent.childNodes].filter((node) => node.key !== undefined).map((node) => [node.key, node]));
+  const keyed = new Map(
+    [...parent.childNodes].filter((node) => node.key !== undefined).map((node) => [node.key, node]),
+  );
   let at = parent.firstChild;
   for (const node of nodes(wanted)) {
     let match = node.key === undefined ? at : keyed.get(node.key);

@@ -13,11 +13,19 @@ const KINDS = {
   number: (field, id) => input(field, id, 'number'),
   search: (field, id) => input(field, id, 'search'),
   area: (field, id) => {
-    const node = h('textarea', { id, rows: field.rows ?? 4, spellcheck: 'false', required: field.required }, field.value ?? '');
+    const node = h(
+      'textarea',
+      { id, rows: field.rows ?? 4, spellcheck: 'false', required: field.required },
+      field.value ?? '',
+    );
     return { node, value: () => node.value, reset: () => (node.value = field.value ?? '') };
   },
   select: (field, id) => {
-    const node = h('select', { id, onchange: field.onchange && (() => field.onchange(node.value)) }, options(field.options, field.value));
+    const node = h(
+      'select',
+      { id, onchange: field.onchange && (() => field.onchange(node.value)) },
+      options(field.options, field.value),
+    );
     return { node, value: () => node.value, reset: () => node.options.length && setTo(node, field.value) };
   },
   check: (field, id) => {
@@ -33,7 +41,18 @@ const KINDS = {
 
 function input(field, id, type) {
   const { value = '', placeholder, required, min, max, list, autocomplete = 'off' } = field;
-  const node = h('input', { id, type, value, placeholder, required, min, max, list, autocomplete, spellcheck: 'false' });
+  const node = h('input', {
+    id,
+    type,
+    value,
+    placeholder,
+    required,
+    min,
+    max,
+    list,
+    autocomplete,
+    spellcheck: 'false',
+  });
   return { node, value: () => node.value, reset: () => (node.value = value) };
 }
 
@@ -50,8 +69,8 @@ function setTo(select, value) {
 }
 
 // A form. `fields`: `{ name, label, kind, ... }`, with `when: [other, value]` if they are there only while another field
-// has this value, and `words` that one may choose for a list with commas; `submit`: what the button says; `send(values)` does it. Returns the
-// form's element, with `controls` by name.
+// has this value, and `words` that one may choose for a list with commas; `submit`: what the button says; `send(values)`
+// does it; `done`: what is told then. Returns the form's element.
 export function form({ fields, submit, send, done, danger = false, after, reset = true }) {
   const controls = {};
   const error = h('p', { class: 'error', role: 'alert' });
@@ -87,7 +106,6 @@ export function form({ fields, submit, send, done, danger = false, after, reset 
     }
     button.disabled = false;
   };
-  node.controls = controls;
   return node;
 }
 
@@ -95,20 +113,37 @@ function row(field, id, control) {
   const hintId = `${id}-hint`;
   const hint = field.hint && h('p', { class: 'hint', id: hintId }, field.hint);
   if (hint) control.node.setAttribute('aria-describedby', hintId);
-  if (field.kind === 'check') return h('div', { class: 'field check' }, control.node, h('label', { for: id }, field.label), hint);
+  if (field.kind === 'check')
+    return h('div', { class: 'field check' }, control.node, h('label', { for: id }, field.label), hint);
   // A group of fields has no field that a label could be for.
   if (field.kind === 'arguments') {
     control.node.setAttribute('aria-label', field.label);
     return h('div', { class: 'field wide' }, h('span', { class: 'label' }, field.label), control.node, hint);
   }
   const isWide = field.kind === 'area' || field.wide;
-  const words = field.words && h('div', { class: 'shortcuts' }, field.words.map((word) => wordButton(control.node, word)));
-  return h('div', { class: isWide ? 'field wide' : 'field' }, h('label', { for: id }, field.label), control.node, words, hint);
+  const words =
+    field.words &&
+    h(
+      'div',
+      { class: 'shortcuts' },
+      field.words.map((word) => wordButton(control.node, word)),
+    );
+  return h(
+    'div',
+    { class: isWide ? 'field wide' : 'field' },
+    h('label', { for: id }, field.label),
+    control.node,
+    words,
+    hint,
+  );
 }
 
 function wordButton(input, word) {
   const add = () => {
-    const words = input.value.split(',').map((one) => one.trim()).filter(Boolean);
+    const words = input.value
+      .split(',')
+      .map((one) => one.trim())
+      .filter(Boolean);
     input.value = words.includes(word) ? words.join(', ') : [...words, word].join(', ');
   };
   return h('button', { type: 'button', class: 'link', onclick: add }, word);
@@ -132,7 +167,8 @@ const TYPES = ['String', 'Number', 'Boolean', 'List'];
 function typed(name, text, type) {
   if (type === 'Number') {
     const number = Number(text);
-    if (text.trim() === '' || !Number.isFinite(number)) throw new Error(`'${name}' is to be a number, but is '${text}'.`);
+    if (text.trim() === '' || !Number.isFinite(number))
+      throw new Error(`'${name}' is to be a number, but is '${text}'.`);
     return number;
   }
   if (type === 'Boolean') {
@@ -163,10 +199,30 @@ const typeOf = (value) => {
 function argumentsEditor({ shortcuts = [], value = {} }, id) {
   const rows = h('div', { class: 'rows' });
   const add = (key = '', text = '', type = 'String') => {
-    const name = h('input', { type: 'text', class: 'name', value: key, 'aria-label': 'Name', placeholder: 'name', spellcheck: 'false', autocomplete: 'off' });
-    const content = h('input', { type: 'text', class: 'value', value: text, 'aria-label': `Value of ${key || 'the argument'}`, placeholder: 'value', spellcheck: 'false', autocomplete: 'off' });
+    const name = h('input', {
+      type: 'text',
+      class: 'name',
+      value: key,
+      'aria-label': 'Name',
+      placeholder: 'name',
+      spellcheck: 'false',
+      autocomplete: 'off',
+    });
+    const content = h('input', {
+      type: 'text',
+      class: 'value',
+      value: text,
+      'aria-label': `Value of ${key || 'the argument'}`,
+      placeholder: 'value',
+      spellcheck: 'false',
+      autocomplete: 'off',
+    });
     const kind = h('select', { 'aria-label': 'Type' }, options(TYPES, type));
-    const remove = h('button', { type: 'button', class: 'quiet icon', 'aria-label': 'Remove this row', onclick: () => row.remove() }, '✕');
+    const remove = h(
+      'button',
+      { type: 'button', class: 'quiet icon', 'aria-label': 'Remove this row', onclick: () => row.remove() },
+      '✕',
+    );
     const row = h('div', { class: 'row' }, name, h('span', { 'aria-hidden': 'true' }, '='), content, kind, remove);
     rows.append(row);
     return { name, content };
@@ -179,8 +235,13 @@ function argumentsEditor({ shortcuts = [], value = {} }, id) {
   };
   fill();
   const shortcut = ({ key, label, type, hint, preset = '' }) =>
-    h('button', { type: 'button', class: 'link', title: hint ?? key, onclick: () => add(key, preset, type).content.focus() }, label);
-  const group = ([title, ...keys]) => h('div', { class: 'shortcuts' }, h('span', { class: 'kind' }, title), keys.map(shortcut));
+    h(
+      'button',
+      { type: 'button', class: 'link', title: hint ?? key, onclick: () => add(key, preset, type).content.focus() },
+      label,
+    );
+  const group = ([title, ...keys]) =>
+    h('div', { class: 'shortcuts' }, h('span', { class: 'kind' }, title), keys.map(shortcut));
   const node = h(
     'div',
     { class: 'arguments', role: 'group', id },

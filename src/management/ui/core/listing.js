@@ -13,7 +13,11 @@ const isNumber = ({ kind }) => kind === 'number';
 
 // The heads of columns, with a row of groups above if there are any.
 function heads(columns, head) {
-  const labels = h('tr', null, columns.map((column) => head(column)));
+  const labels = h(
+    'tr',
+    null,
+    columns.map((column) => head(column)),
+  );
   if (!columns.some(({ group }) => group)) return h('thead', null, labels);
   const groups = [];
   for (const { group = '' } of columns) {
@@ -37,19 +41,38 @@ function body(columns, items, rowKey) {
   const cell = (column, item, i) => {
     const content = column.cell(item);
     const kind = isNumber(column) ? (isStill(content) ? 'number still' : 'number') : column.kind;
-    return i === 0 ? h('th', { key: column.id, class: kind, scope: 'row' }, content) : h('td', { key: column.id, class: kind }, content);
+    return i === 0
+      ? h('th', { key: column.id, class: kind, scope: 'row' }, content)
+      : h('td', { key: column.id, class: kind }, content);
   };
-  return h('tbody', null, items.map((item) => h('tr', { key: rowKey(item) }, columns.map((column, i) => cell(column, item, i)))));
+  return h(
+    'tbody',
+    null,
+    items.map((item) =>
+      h(
+        'tr',
+        { key: rowKey(item) },
+        columns.map((column, i) => cell(column, item, i)),
+      ),
+    ),
+  );
 }
 
-const scroller = (label, ...content) => h('div', { class: 'scroller', role: 'region', 'aria-label': label, tabindex: 0 }, content);
+const scroller = (label, ...content) =>
+  h('div', { class: 'scroller', role: 'region', 'aria-label': label, tabindex: 0 }, content);
 
 // A short table. `columns`: `{ id, label, cell(item), kind }`.
 export function table(label, columns, items, { rowKey = JSON.stringify, empty = 'None' } = {}) {
   if (!items?.length) return h('p', { class: 'empty' }, empty);
   return scroller(
     label,
-    h('table', null, h('caption', { class: 'hidden' }, label), heads(columns, (column) => headed(column, null, column.label)), body(columns, items, rowKey)),
+    h(
+      'table',
+      null,
+      h('caption', { class: 'hidden' }, label),
+      heads(columns, (column) => headed(column, null, column.label)),
+      body(columns, items, rowKey),
+    ),
   );
 }
 
@@ -57,7 +80,10 @@ export function table(label, columns, items, { rowKey = JSON.stringify, empty = 
 // address, if it is the main table of its page. `columns` have `sort`, by what the broker sorts, and `off` if they are
 // shown only when chosen.
 export class Listing {
-  constructor(page, { id, label, columns, url, rowKey, sort = '', hasFilter = true, isMain = true, empty = 'None', rows }) {
+  constructor(
+    page,
+    { id, label, columns, url, rowKey, sort = '', hasFilter = true, isMain = true, empty = 'None', rows },
+  ) {
     Object.assign(this, { page, id, label, all: columns, url, rowKey, empty, isMain, rows });
     const query = isMain ? page.query : new URLSearchParams();
     this.state = {
@@ -68,7 +94,12 @@ export class Listing {
       sort: query.get('sort') ?? sort,
       reverse: query.get('reverse') === 'true',
     };
-    this.chosen = new Set(choices.get(`columns.${id}`, columns.filter(({ off }) => !off).map((column) => column.id)));
+    this.chosen = new Set(
+      choices.get(
+        `columns.${id}`,
+        columns.filter(({ off }) => !off).map((column) => column.id),
+      ),
+    );
     this.status = h('p', { class: 'status', role: 'status' });
     this.pager = h('div', { class: 'pager' });
     this.rowsArea = h('div');
@@ -90,15 +121,38 @@ export class Listing {
     const filter = hasFilter && [
       h('label', { for: id }, 'Filter'),
       h('input', { id, type: 'search', value: name, spellcheck: 'false', autocomplete: 'off', oninput: typed }),
-      h('label', { class: 'inline' }, h('input', { type: 'checkbox', checked: regex, onchange: (event) => this.want({ regex: event.target.checked, page: 1 }) }), 'Regex'),
+      h(
+        'label',
+        { class: 'inline' },
+        h('input', {
+          type: 'checkbox',
+          checked: regex,
+          onchange: (event) => this.want({ regex: event.target.checked, page: 1 }),
+        }),
+        'Regex',
+      ),
     ];
     const resize = (event) => {
       choices.set(`size.${this.id}`, Number(event.target.value));
       this.want({ size: Number(event.target.value), page: 1 });
     };
-    this.sizes = h('label', { class: 'inline' }, h('select', { onchange: resize }, options(SIZES, SIZES.includes(size) ? size : 100)), 'a page');
+    this.sizes = h(
+      'label',
+      { class: 'inline' },
+      h('select', { onchange: resize }, options(SIZES, SIZES.includes(size) ? size : 100)),
+      'a page',
+    );
     const chooser = this.all.some((column) => column.group || column.off) && this.chooser();
-    return h('div', { class: 'controls', role: 'search', 'aria-label': this.label }, filter, this.status, h('span', { class: 'gap' }), this.pager, this.sizes, chooser);
+    return h(
+      'div',
+      { class: 'controls', role: 'search', 'aria-label': this.label },
+      filter,
+      this.status,
+      h('span', { class: 'gap' }),
+      this.pager,
+      this.sizes,
+      chooser,
+    );
   }
 
   chooser() {
@@ -109,14 +163,23 @@ export class Listing {
       this.draw();
     };
     const option = (column) =>
-      h('label', { class: 'inline' }, h('input', { type: 'checkbox', checked: this.chosen.has(column.id), onchange: toggle(column) }), column.label);
+      h(
+        'label',
+        { class: 'inline' },
+        h('input', { type: 'checkbox', checked: this.chosen.has(column.id), onchange: toggle(column) }),
+        column.label,
+      );
     const groups = [...new Set(this.all.map(({ group = '' }) => group))];
     const of = (wanted) => this.all.filter((column, i) => i > 0 && !column.isFixed && (column.group ?? '') === wanted);
     const details = h(
       'details',
       { class: 'chooser' },
       h('summary', null, 'Columns'),
-      h('div', { class: 'popup' }, groups.map((group) => h('fieldset', null, h('legend', null, group || 'General'), of(group).map(option)))),
+      h(
+        'div',
+        { class: 'popup' },
+        groups.map((group) => h('fieldset', null, h('legend', null, group || 'General'), of(group).map(option))),
+      ),
     );
     details.onkeydown = (event) => {
       if (event.key !== 'Escape') return;
@@ -174,7 +237,13 @@ export class Listing {
       patch(this.rowsArea, h('p', { class: 'empty' }, total > 0 ? 'Nothing fits the filter.' : this.empty));
       return;
     }
-    const listed = h('table', null, h('caption', { class: 'hidden' }, this.label), heads(columns, (column) => this.head(column)), body(columns, items, this.rowKey));
+    const listed = h(
+      'table',
+      null,
+      h('caption', { class: 'hidden' }, this.label),
+      heads(columns, (column) => this.head(column)),
+      body(columns, items, this.rowKey),
+    );
     patch(this.rowsArea, scroller(this.label, listed));
   }
 
@@ -201,7 +270,17 @@ export class Listing {
       return;
     }
     const step = (label, to, sign) =>
-      h('button', { type: 'button', class: 'small icon', 'aria-label': label, disabled: to < 1 || to > pages, onclick: () => this.want({ page: to }) }, sign);
+      h(
+        'button',
+        {
+          type: 'button',
+          class: 'small icon',
+          'aria-label': label,
+          disabled: to < 1 || to > pages,
+          onclick: () => this.want({ page: to }),
+        },
+        sign,
+      );
     const jump = (event) => {
       const to = Math.min(pages, Math.max(1, Math.trunc(Number(event.target.value)) || 1));
       event.target.value = to;
@@ -211,7 +290,13 @@ export class Listing {
       this.pager,
       step('First page', page > 1 ? 1 : 0, '«'),
       step('Previous page', page - 1, '‹'),
-      h('label', { class: 'inline' }, 'Page', h('input', { type: 'number', key: `page ${page}`, min: 1, max: pages, value: page, onchange: jump }), `of ${count(pages)}`),
+      h(
+        'label',
+        { class: 'inline' },
+        'Page',
+        h('input', { type: 'number', key: `page ${page}`, min: 1, max: pages, value: page, onchange: jump }),
+        `of ${count(pages)}`,
+      ),
       step('Next page', page + 1, '›'),
       step('Last page', page < pages ? pages : 0, '»'),
     );

@@ -22,7 +22,12 @@ export const section = (title, side, ...content) =>
 
 // The same, to be opened.
 export const panel = (title, ...content) =>
-  h('details', { class: 'card panel' }, h('summary', null, h('h2', null, title)), h('div', { class: 'inside' }, content));
+  h(
+    'details',
+    { class: 'card panel' },
+    h('summary', null, h('h2', null, title)),
+    h('div', { class: 'inside' }, content),
+  );
 
 // A place that is drawn anew with every refresh.
 export function live(tag = 'div', properties = null) {
@@ -45,7 +50,13 @@ export function values(object, empty = UNKNOWN) {
   const entries = Object.entries(object ?? {});
   if (entries.length === 0) return h('span', { class: 'muted' }, empty);
   const shown = (value) => (value && typeof value === 'object' && !Array.isArray(value) ? values(value) : plain(value));
-  return h('dl', { class: 'values' }, entries.map(([name, value]) => h('div', { key: name }, h('dt', null, `${name}:`), ' ', h('dd', null, shown(value)))));
+  return h(
+    'dl',
+    { class: 'values' },
+    entries.map(([name, value]) =>
+      h('div', { key: name }, h('dt', null, `${name}:`), ' ', h('dd', null, shown(value))),
+    ),
+  );
 }
 
 // A short word with its meaning. The space keeps it apart from the next where there is no layout, as when it is read out.
@@ -83,7 +94,12 @@ export function declaredTags({ durable, auto_delete: autoDelete, internal, exclu
 export function policyTags(vhost, { policy, operator_policy: operator, effective_policy_definition: definition }) {
   const meaning = Object.entries(definition ?? {}).map(([name, value]) => `${name}: ${plain(value)}`);
   return [
-    policy && h('a', { class: 'tag policy', href: href('policies', vhost, policy), title: ['policy', ...meaning].join('\n') }, policy),
+    policy &&
+      h(
+        'a',
+        { class: 'tag policy', href: href('policies', vhost, policy), title: ['policy', ...meaning].join('\n') },
+        policy,
+      ),
     ' ',
     operator && tag(operator, ['operator policy', ...meaning].join('\n'), 'policy'),
   ];

@@ -18,14 +18,17 @@ const SOURCE = {
   id: 'source',
   label: 'From',
   sort: 'source',
-  cell: ({ vhost, source }) => (source === '' ? h('span', { class: 'muted' }, 'the default exchange') : exchangeLink(vhost, source)),
+  cell: ({ vhost, source }) =>
+    source === '' ? h('span', { class: 'muted' }, 'the default exchange') : exchangeLink(vhost, source),
 };
 const DESTINATION = {
   id: 'destination',
   label: 'To',
   sort: 'destination',
   cell: (binding) => [
-    isToQueue(binding) ? queueLink(binding.vhost, binding.destination) : exchangeLink(binding.vhost, binding.destination),
+    isToQueue(binding)
+      ? queueLink(binding.vhost, binding.destination)
+      : exchangeLink(binding.vhost, binding.destination),
     h('span', { class: 'muted' }, ` ${binding.destination_type}`),
   ],
 };
@@ -46,10 +49,17 @@ export function bindingList(place, { id, label, end, url, empty }) {
       { id: 'key', label: 'Routing key', sort: 'routing_key', cell: (binding) => h('code', null, binding.routing_key) },
       { id: 'arguments', label: 'Arguments', cell: (binding) => values(binding.arguments, '') },
       // Those of the default exchange are for ever.
-      { id: 'unbind', label: '', kind: 'end', isFixed: true, cell: (binding) => binding.source !== '' && button('Unbind', () => unbind(binding), 'small') },
+      {
+        id: 'unbind',
+        label: '',
+        kind: 'end',
+        isFixed: true,
+        cell: (binding) => binding.source !== '' && button('Unbind', () => unbind(binding), 'small'),
+      },
     ],
     url,
-    rowKey: (binding) => `${binding.source} ${binding.destination_type} ${binding.destination} ${binding.properties_key}`,
+    rowKey: (binding) =>
+      `${binding.source} ${binding.destination_type} ${binding.destination} ${binding.properties_key}`,
     hasFilter: false,
     isMain: false,
     empty,
@@ -62,7 +72,12 @@ const KEY_AND_ARGUMENTS = [
     name: 'arguments',
     label: 'Arguments',
     kind: 'arguments',
-    shortcuts: [['Headers exchanges', { key: 'x-match', label: 'x-match', type: 'String', preset: 'all', hint: 'all, any, all-with-x or any-with-x' }]],
+    shortcuts: [
+      [
+        'Headers exchanges',
+        { key: 'x-match', label: 'x-match', type: 'String', preset: 'all', hint: 'all, any, all-with-x or any-with-x' },
+      ],
+    ],
   },
 ];
 
@@ -86,18 +101,36 @@ function bindingForm(place, title, fields, toBinding) {
 
 // Binds a queue to an exchange.
 export const bindQueue = (place, vhost, queue) =>
-  bindingForm(place, 'Add binding to this queue', [{ name: 'source', label: 'From exchange', required: true }], ({ source }) => ({
-    vhost,
-    source,
-    destination: queue,
-    destination_type: 'queue',
-  }));
+  bindingForm(
+    place,
+    'Add binding to this queue',
+    [{ name: 'source', label: 'From exchange', required: true }],
+    ({ source }) => ({
+      vhost,
+      source,
+      destination: queue,
+      destination_type: 'queue',
+    }),
+  );
 
 const TO = [
-  { name: 'kind', label: 'To', kind: 'select', options: [['queue', 'queue'], ['exchange', 'exchange']] },
+  {
+    name: 'kind',
+    label: 'To',
+    kind: 'select',
+    options: [
+      ['queue', 'queue'],
+      ['exchange', 'exchange'],
+    ],
+  },
   { name: 'destination', label: 'Its name', required: true },
 ];
 
 // Binds something to an exchange.
 export const bindFromExchange = (place, vhost, source) =>
-  bindingForm(place, 'Add binding from this exchange', TO, ({ kind, destination }) => ({ vhost, source, destination, destination_type: kind }));
+  bindingForm(place, 'Add binding from this exchange', TO, ({ kind, destination }) => ({
+    vhost,
+    source,
+    destination,
+    destination_type: kind,
+  }));

@@ -5,9 +5,27 @@ import { MESSAGE_RATES, ages, charts } from '../core/chart.js';
 import { h } from '../core/dom.js';
 import { count, plain, rate, rateOf, yesNo } from '../core/format.js';
 import { Listing, table } from '../core/listing.js';
-import { channelLink, connectionLink, exchangeLink, live, pairs, queueLink, section, state, tag } from '../core/parts.js';
+import {
+  channelLink,
+  connectionLink,
+  exchangeLink,
+  live,
+  pairs,
+  queueLink,
+  section,
+  state,
+  tag,
+} from '../core/parts.js';
 
-const number = (id, label, group, value, extra) => ({ id, label, group, kind: 'number', sort: id, cell: (channel) => count(value(channel)), ...extra });
+const number = (id, label, group, value, extra) => ({
+  id,
+  label,
+  group,
+  kind: 'number',
+  sort: id,
+  cell: (channel) => count(value(channel)),
+  ...extra,
+});
 const stat = (name, label, extra) => ({
   id: `rate_${name}`,
   label,
@@ -23,12 +41,19 @@ const wordOf = (channel) => {
   return state(channel.state ?? 'running', channel.state === 'flow' ? 'near' : 'good');
 };
 
-const mode = (channel) => [channel.confirm && tag('C', 'confirm mode'), channel.transactional && tag('T', 'transactional')];
+const mode = (channel) => [
+  channel.confirm && tag('C', 'confirm mode'),
+  channel.transactional && tag('T', 'transactional'),
+];
 
 // Of the consumers one by one, and of all of the channel.
 const prefetch = (channel) => {
   const { prefetch_count: each = 0, global_prefetch_count: all = 0 } = channel;
-  return [each > 0 && count(each), all > 0 && ` ${count(all)} (global)`, !each && !all && h('span', { class: 'muted' }, 'none')];
+  return [
+    each > 0 && count(each),
+    all > 0 && ` ${count(all)} (global)`,
+    !each && !all && h('span', { class: 'muted' }, 'none'),
+  ];
 };
 
 export const COLUMNS = [
@@ -63,7 +88,11 @@ export function channels(place) {
     sort: 'name',
     empty: 'No channel is open.',
   });
-  return { title: 'Channels', node: section('All channels', null, listing.node), load: (signal) => listing.load(signal) };
+  return {
+    title: 'Channels',
+    node: section('All channels', null, listing.node),
+    load: (signal) => listing.load(signal),
+  };
 }
 
 // What a consumer is, on the pages of its channel and of its queue.
@@ -77,11 +106,23 @@ export const CONSUMER = {
     { id: 'prefetch', label: 'Prefetch', kind: 'number', cell: (consumer) => count(consumer.prefetch_count) },
     { id: 'active', label: 'Active', cell: ({ active }) => yesNo(active) },
     { id: 'activity', label: 'Activity', cell: (consumer) => consumer.activity_status?.replaceAll('_', ' ') },
-    { id: 'arguments', label: 'Arguments', cell: (consumer) => Object.entries(consumer.arguments ?? {}).map(([name, value]) => h('div', { key: name }, `${name}: ${plain(value)}`)) },
+    {
+      id: 'arguments',
+      label: 'Arguments',
+      cell: (consumer) =>
+        Object.entries(consumer.arguments ?? {}).map(([name, value]) =>
+          h('div', { key: name }, `${name}: ${plain(value)}`),
+        ),
+    },
   ],
 };
 
-const statRate = (name, label) => ({ id: name, label, kind: 'number', cell: ({ stats }) => rate(rateOf(stats, name) ?? 0) });
+const statRate = (name, label) => ({
+  id: name,
+  label,
+  kind: 'number',
+  cell: ({ stats }) => rate(rateOf(stats, name) ?? 0),
+});
 
 // Publishes by exchange and deliveries by queue, as far as the broker counts them.
 export function traffic(label, ends, records, names) {
@@ -89,17 +130,38 @@ export function traffic(label, ends, records, names) {
   return [h('h3', null, label), table(label, [...ends, ...names.map(([name, title]) => statRate(name, title))], rows)];
 }
 
-export const toExchange = { id: 'exchange', label: 'Exchange', cell: ({ exchange }) => exchangeLink(exchange.vhost, exchange.name) };
+export const toExchange = {
+  id: 'exchange',
+  label: 'Exchange',
+  cell: ({ exchange }) => exchangeLink(exchange.vhost, exchange.name),
+};
 export const toQueue = { id: 'queue', label: 'Queue', cell: ({ queue }) => queueLink(queue.vhost, queue.name) };
-export const ofChannel = { id: 'channel', label: 'Channel', cell: (record) => channelLink(record.channel_details?.name ?? '') };
+export const ofChannel = {
+  id: 'channel',
+  label: 'Channel',
+  cell: (record) => channelLink(record.channel_details?.name ?? ''),
+};
 
 export function channel(place) {
   const [name] = place.params;
   const details = live();
   const consumers = live();
   const breakdown = live();
-  const drawn = charts(place.refresh, { id: 'channel.rates', title: 'Message rates', series: MESSAGE_RATES, read: (record) => record.message_stats, isRate: true });
-  const node = h('div', { class: 'stack' }, section('Messages', drawn.range, drawn.node), section('Details', null, details.node), section('Consumers', null, consumers.node), section('Message rates breakdown', null, breakdown.node));
+  const drawn = charts(place.refresh, {
+    id: 'channel.rates',
+    title: 'Message rates',
+    series: MESSAGE_RATES,
+    read: (record) => record.message_stats,
+    isRate: true,
+  });
+  const node = h(
+    'div',
+    { class: 'stack' },
+    section('Messages', drawn.range, drawn.node),
+    section('Details', null, details.node),
+    section('Consumers', null, consumers.node),
+    section('Message rates breakdown', null, breakdown.node),
+  );
   const load = async (signal) => {
     const record = await api.get(`${path('channels', name)}?${ages()}`, { signal });
     drawn.update(record, name);
@@ -119,10 +181,21 @@ export function channel(place) {
         ['Acks uncommitted', count(record.acks_uncommitted)],
       ),
     );
-    consumers.draw(table('Consumers', [CONSUMER.queue, ...CONSUMER.common], record.consumer_details, { rowKey: (consumer) => consumer.consumer_tag, empty: 'Nothing is consumed.' }));
+    consumers.draw(
+      table('Consumers', [CONSUMER.queue, ...CONSUMER.common], record.consumer_details, {
+        rowKey: (consumer) => consumer.consumer_tag,
+        empty: 'Nothing is consumed.',
+      }),
+    );
     breakdown.draw(
-      traffic('Publishes', [toExchange], record.publishes ?? [], [['publish', 'Publish'], ['confirm', 'Confirm']]),
-      traffic('Deliveries', [toQueue], record.deliveries ?? [], [['deliver_get', 'Deliver / get'], ['ack', 'Ack']]),
+      traffic('Publishes', [toExchange], record.publishes ?? [], [
+        ['publish', 'Publish'],
+        ['confirm', 'Confirm'],
+      ]),
+      traffic('Deliveries', [toQueue], record.deliveries ?? [], [
+        ['deliver_get', 'Deliver / get'],
+        ['ack', 'Ack'],
+      ]),
     );
   };
   return { title: `Channel ${name}`, node, load };

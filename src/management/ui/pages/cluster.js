@@ -32,7 +32,9 @@ const LIMITS = {
 
 function limitTable(place, kind, records) {
   const { title, who } = LIMITS[kind];
-  const rows = records.flatMap((record) => Object.entries(record.value).map(([name, value]) => ({ of: record[who], name, value })));
+  const rows = records.flatMap((record) =>
+    Object.entries(record.value).map(([name, value]) => ({ of: record[who], name, value })),
+  );
   const clear = ({ of, name }) =>
     attempt(async () => {
       await api.delete(path(kind, of, name));
@@ -44,7 +46,9 @@ function limitTable(place, kind, records) {
     { id: 'value', label: 'Value', kind: 'number', cell: ({ value }) => value },
   ];
   const clearing = { id: 'clear', label: '', kind: 'end', cell: (row) => button('Clear', () => clear(row), 'small') };
-  return table(title, session.isAdministrator ? [...columns, clearing] : columns, rows, { empty: 'There are no limits.' });
+  return table(title, session.isAdministrator ? [...columns, clearing] : columns, rows, {
+    empty: 'There are no limits.',
+  });
 }
 
 async function setLimit(place, kind) {
@@ -73,14 +77,22 @@ export function limits(place) {
   // Those of others are for monitors.
   const users = () => (session.isMonitor ? 'user-limits' : path('user-limits', session.name));
   const load = async (signal) => {
-    const [vhosts, others] = await Promise.all([api.get(place.within('vhost-limits'), { signal }), api.get(users(), { signal })]);
+    const [vhosts, others] = await Promise.all([
+      api.get(place.within('vhost-limits'), { signal }),
+      api.get(users(), { signal }),
+    ]);
     ofVhosts.draw(limitTable(place, 'vhost-limits', vhosts));
     ofUsers.draw(limitTable(place, 'user-limits', others));
   };
   const add = (kind) => button(LIMITS[kind].add, () => setLimit(place, kind), kind === 'vhost-limits' ? 'primary' : '');
   return {
     title: 'Limits',
-    node: h('div', { class: 'stack' }, section('Virtual host limits', null, ofVhosts.node), section('User limits', null, ofUsers.node)),
+    node: h(
+      'div',
+      { class: 'stack' },
+      section('Virtual host limits', null, ofVhosts.node),
+      section('User limits', null, ofUsers.node),
+    ),
     actions: session.isAdministrator ? Object.keys(LIMITS).map(add) : [],
     load,
   };
@@ -95,7 +107,15 @@ export function cluster(place) {
     name = current;
     area.draw(
       form({
-        fields: [{ name: 'name', label: 'Cluster name', value: name, required: true, hint: 'Told to clients when they connect.' }],
+        fields: [
+          {
+            name: 'name',
+            label: 'Cluster name',
+            value: name,
+            required: true,
+            hint: 'Told to clients when they connect.',
+          },
+        ],
         submit: 'Change name',
         reset: false,
         send: (values) => api.put('cluster-name', values),
@@ -122,14 +142,36 @@ export function features(place) {
       await api.put(`${path('feature-flags', flag.name)}/enable`);
       place.refresh();
     }, `The feature flag ${flag.name} was enabled.`);
-  const enabling = { id: 'enable', label: '', kind: 'end', isFixed: true, cell: (flag) => flag.state === 'disabled' && button('Enable', () => enable(flag), 'small') };
-  const listing = new Listing(place, { id: 'flags', label: 'Feature flags', columns: [...FLAG_COLUMNS, enabling], url: () => 'feature-flags', rowKey: ({ name }) => name, sort: 'name' });
-  return { title: 'Feature Flags', node: section('Feature flags', null, listing.node), load: (signal) => listing.load(signal) };
+  const enabling = {
+    id: 'enable',
+    label: '',
+    kind: 'end',
+    isFixed: true,
+    cell: (flag) => flag.state === 'disabled' && button('Enable', () => enable(flag), 'small'),
+  };
+  const listing = new Listing(place, {
+    id: 'flags',
+    label: 'Feature flags',
+    columns: [...FLAG_COLUMNS, enabling],
+    url: () => 'feature-flags',
+    rowKey: ({ name }) => name,
+    sort: 'name',
+  });
+  return {
+    title: 'Feature Flags',
+    node: section('Feature flags', null, listing.node),
+    load: (signal) => listing.load(signal),
+  };
 }
 
 const DEPRECATED_COLUMNS = [
   { id: 'name', label: 'Name', sort: 'name', cell: ({ name }) => name },
-  { id: 'phase', label: 'Deprecation phase', sort: 'deprecation_phase', cell: (feature) => feature.deprecation_phase?.replaceAll('_', ' ') },
+  {
+    id: 'phase',
+    label: 'Deprecation phase',
+    sort: 'deprecation_phase',
+    cell: (feature) => feature.deprecation_phase?.replaceAll('_', ' '),
+  },
   { id: 'state', label: 'State', sort: 'state', cell: (feature) => state(feature.state, WORDS[feature.state] ?? '') },
   { id: 'desc', label: 'Description', cell: ({ desc }) => desc },
 ];
@@ -149,5 +191,14 @@ export function deprecated(place) {
     const [inUse] = await Promise.all([api.get('deprecated-features/used', { signal }), listing.load(signal)]);
     used.draw(table('In use', DEPRECATED_COLUMNS, inUse, { rowKey: ({ name }) => name, empty: 'None is in use.' }));
   };
-  return { title: 'Deprecated Features', node: h('div', { class: 'stack' }, section('In use', null, used.node), section('All deprecated features', null, listing.node)), load };
+  return {
+    title: 'Deprecated Features',
+    node: h(
+      'div',
+      { class: 'stack' },
+      section('In use', null, used.node),
+      section('All deprecated features', null, listing.node),
+    ),
+    load,
+  };
 }

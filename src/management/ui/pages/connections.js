@@ -17,12 +17,18 @@ export const wordOf = (record) => state(record.state ?? 'starting', STATES[recor
 // What the client calls itself, if it does.
 const ownName = (connection) => connection.user_provided_name ?? connection.client_properties?.connection_name;
 
-const client = ({ client_properties: own = {} }) => [own.product ?? own.platform, own.version].filter(Boolean).join(' ');
+const client = ({ client_properties: own = {} }) =>
+  [own.product ?? own.platform, own.version].filter(Boolean).join(' ');
 
 const tls = (connection) => (connection.ssl ? state('TLS', 'good') : h('span', { class: 'muted' }, 'no'));
 
 const COLUMNS = [
-  { id: 'name', label: 'Name', sort: 'name', cell: (one) => [connectionLink(one.name), ownName(one) && h('div', { class: 'muted' }, ownName(one))] },
+  {
+    id: 'name',
+    label: 'Name',
+    sort: 'name',
+    cell: (one) => [connectionLink(one.name), ownName(one) && h('div', { class: 'muted' }, ownName(one))],
+  },
   { id: 'vhost', label: 'Virtual host', sort: 'vhost', cell: ({ vhost }) => vhost },
   { id: 'node', label: 'Node', sort: 'node', off: true, cell: ({ node }) => node },
   { id: 'user', label: 'User', sort: 'user', cell: ({ user }) => user },
@@ -30,16 +36,75 @@ const COLUMNS = [
   { id: 'tls', label: 'TLS', sort: 'ssl', cell: tls },
   { id: 'protocol', label: 'Protocol', sort: 'protocol', cell: ({ protocol }) => protocol },
   { id: 'channels', label: 'Channels', kind: 'number', sort: 'channels', cell: ({ channels }) => count(channels) },
-  { id: 'channel_max', label: 'Channel max', kind: 'number', sort: 'channel_max', off: true, cell: (one) => count(one.channel_max) },
-  { id: 'frame_max', label: 'Frame max', kind: 'number', sort: 'frame_max', off: true, cell: (one) => bytes(one.frame_max) },
+  {
+    id: 'channel_max',
+    label: 'Channel max',
+    kind: 'number',
+    sort: 'channel_max',
+    off: true,
+    cell: (one) => count(one.channel_max),
+  },
+  {
+    id: 'frame_max',
+    label: 'Frame max',
+    kind: 'number',
+    sort: 'frame_max',
+    off: true,
+    cell: (one) => bytes(one.frame_max),
+  },
   { id: 'auth', label: 'Login', sort: 'auth_mechanism', off: true, cell: (one) => one.auth_mechanism },
   { id: 'client', label: 'Client', sort: 'client_properties.product', cell: client },
-  { id: 'from', label: 'From client', group: 'Network', kind: 'number', sort: 'recv_oct_details.rate', cell: (one) => byteRate(one.recv_oct_details?.rate) },
-  { id: 'to', label: 'To client', group: 'Network', kind: 'number', sort: 'send_oct_details.rate', cell: (one) => byteRate(one.send_oct_details?.rate) },
-  { id: 'from_total', label: 'Total from', group: 'Network', kind: 'number', sort: 'recv_oct', off: true, cell: (one) => bytes(one.recv_oct) },
-  { id: 'to_total', label: 'Total to', group: 'Network', kind: 'number', sort: 'send_oct', off: true, cell: (one) => bytes(one.send_oct) },
-  { id: 'heartbeat', label: 'Heartbeat', group: 'Network', kind: 'number', sort: 'timeout', off: true, cell: (one) => `${one.timeout} s` },
-  { id: 'connected', label: 'Connected at', group: 'Network', sort: 'connected_at', off: true, cell: (one) => moment(one.connected_at) },
+  {
+    id: 'from',
+    label: 'From client',
+    group: 'Network',
+    kind: 'number',
+    sort: 'recv_oct_details.rate',
+    cell: (one) => byteRate(one.recv_oct_details?.rate),
+  },
+  {
+    id: 'to',
+    label: 'To client',
+    group: 'Network',
+    kind: 'number',
+    sort: 'send_oct_details.rate',
+    cell: (one) => byteRate(one.send_oct_details?.rate),
+  },
+  {
+    id: 'from_total',
+    label: 'Total from',
+    group: 'Network',
+    kind: 'number',
+    sort: 'recv_oct',
+    off: true,
+    cell: (one) => bytes(one.recv_oct),
+  },
+  {
+    id: 'to_total',
+    label: 'Total to',
+    group: 'Network',
+    kind: 'number',
+    sort: 'send_oct',
+    off: true,
+    cell: (one) => bytes(one.send_oct),
+  },
+  {
+    id: 'heartbeat',
+    label: 'Heartbeat',
+    group: 'Network',
+    kind: 'number',
+    sort: 'timeout',
+    off: true,
+    cell: (one) => `${one.timeout} s`,
+  },
+  {
+    id: 'connected',
+    label: 'Connected at',
+    group: 'Network',
+    sort: 'connected_at',
+    off: true,
+    cell: (one) => moment(one.connected_at),
+  },
 ];
 
 export function connections(place) {
@@ -52,14 +117,26 @@ export function connections(place) {
     sort: 'name',
     empty: 'Nobody is connected.',
   });
-  return { title: 'Connections', node: section('All connections', null, listing.node), load: (signal) => listing.load(signal) };
+  return {
+    title: 'Connections',
+    node: section('All connections', null, listing.node),
+    load: (signal) => listing.load(signal),
+  };
 }
 
 // Asks for the reason, which the client is told.
 const close = (name) =>
   openDialog('Close connection', (done) =>
     form({
-      fields: [{ name: 'reason', label: 'Reason', value: 'Closed via management plugin', required: true, hint: 'The client is told it.' }],
+      fields: [
+        {
+          name: 'reason',
+          label: 'Reason',
+          value: 'Closed via management plugin',
+          required: true,
+          hint: 'The client is told it.',
+        },
+      ],
       submit: 'Force close',
       danger: true,
       send: ({ reason }) => api.delete(path('connections', name), { headers: { 'X-Reason': headerText(reason) } }),
@@ -100,10 +177,18 @@ export function connection(place) {
     { class: 'stack' },
     section('Data', drawn.range, drawn.node),
     section('Channels', null, channelList.node),
-    h('div', { class: 'columns' }, section('Details', null, details.node), section('Client properties', null, properties.node)),
+    h(
+      'div',
+      { class: 'columns' },
+      section('Details', null, details.node),
+      section('Client properties', null, properties.node),
+    ),
   );
   const load = async (signal) => {
-    const [record, channels] = await Promise.all([api.get(`${own}?${ages()}`, { signal }), api.get(`${own}/channels`, { signal })]);
+    const [record, channels] = await Promise.all([
+      api.get(`${own}?${ages()}`, { signal }),
+      api.get(`${own}/channels`, { signal }),
+    ]);
     drawn.update(record, name);
     details.draw(
       pairs(
@@ -130,8 +215,15 @@ export function connection(place) {
       ),
     );
     const columns = CHANNEL_COLUMNS.filter(({ id, off }) => !off && id !== 'vhost' && id !== 'user');
-    channelList.draw(table('Channels', columns, channels, { rowKey: (channel) => channel.name, empty: 'No channel is open.' }));
+    channelList.draw(
+      table('Channels', columns, channels, { rowKey: (channel) => channel.name, empty: 'No channel is open.' }),
+    );
     properties.draw(values(record.client_properties));
   };
-  return { title: `Connection ${name}`, node, actions: [button('Close', () => attempt(() => close(name)), 'danger')], load };
+  return {
+    title: `Connection ${name}`,
+    node,
+    actions: [button('Close', () => attempt(() => close(name)), 'danger')],
+    load,
+  };
 }

@@ -24,14 +24,20 @@ const at = (vhost) => (vhost ? `definitions/${encodeURIComponent(vhost)}` : 'def
 function forms(place, vhosts) {
   const choice = { name: 'vhost', label: 'Virtual host', kind: 'select', options: [['', 'All'], ...vhosts] };
   const out = form({
-    fields: [{ name: 'filename', label: 'Filename', value: `${location.hostname}_${today()}.json`, required: true }, choice],
+    fields: [
+      { name: 'filename', label: 'Filename', value: `${location.hostname}_${today()}.json`, required: true },
+      choice,
+    ],
     submit: 'Download definitions',
     reset: false,
     send: async ({ filename, vhost }) => save(JSON.stringify(await api.get(at(vhost)), null, 2), filename),
     done: ({ filename }) => `The definitions are in ${filename}.`,
   });
   const into = form({
-    fields: [{ name: 'file', label: 'Definitions file', kind: 'file', accept: '.json,application/json', required: true }, choice],
+    fields: [
+      { name: 'file', label: 'Definitions file', kind: 'file', accept: '.json,application/json', required: true },
+      choice,
+    ],
     submit: 'Upload definitions',
     send: async ({ file, vhost }) => api.post(at(vhost), await file.text()),
     done: ({ file }) => `The definitions in ${file.name} were imported.`,

@@ -34,17 +34,40 @@ const PROPERTIES = [
 ];
 
 const common = [
-  { name: 'delivery_mode', label: 'Delivery mode', kind: 'select', options: [['1', 'Non-persistent'], ['2', 'Persistent']] },
+  {
+    name: 'delivery_mode',
+    label: 'Delivery mode',
+    kind: 'select',
+    options: [
+      ['1', 'Non-persistent'],
+      ['2', 'Persistent'],
+    ],
+  },
   { name: 'headers', label: 'Headers', kind: 'arguments', shortcuts: HEADERS },
   { name: 'properties', label: 'Properties', kind: 'arguments', shortcuts: [PROPERTIES] },
   { name: 'payload', label: 'Payload', kind: 'area', rows: 5 },
-  { name: 'payload_encoding', label: 'Payload encoding', kind: 'select', options: [['string', 'Text'], ['base64', 'Base64']] },
+  {
+    name: 'payload_encoding',
+    label: 'Payload encoding',
+    kind: 'select',
+    options: [
+      ['string', 'Text'],
+      ['base64', 'Base64'],
+    ],
+  },
 ];
 
 // A form that publishes to an exchange; `queue`: by the default exchange to this queue.
 export function publishPanel(place, { vhost, exchange = '', queue }) {
   const fields = queue === undefined ? [{ name: 'routing_key', label: 'Routing key' }, ...common] : common;
-  const send = ({ routing_key: key = queue, delivery_mode: mode, headers, properties, payload, payload_encoding: encoding }) =>
+  const send = ({
+    routing_key: key = queue,
+    delivery_mode: mode,
+    headers,
+    properties,
+    payload,
+    payload_encoding: encoding,
+  }) =>
     api.post(`${path('exchanges', vhost, exchangeName(exchange))}/publish`, {
       routing_key: key,
       properties: { delivery_mode: Number(mode), headers, ...properties },
@@ -74,12 +97,19 @@ const ACK_MODES = [
 
 function message(got, i) {
   const { headers, ...properties } = got.properties;
-  const shown = properties.timestamp ? { ...properties, timestamp: `${properties.timestamp} (${moment(properties.timestamp * 1000)})` } : properties;
+  const shown = properties.timestamp
+    ? { ...properties, timestamp: `${properties.timestamp} (${moment(properties.timestamp * 1000)})` }
+    : properties;
   const title = got.payload_encoding === 'string' ? 'Payload' : 'Payload in base64';
   return h(
     'article',
     { class: 'message' },
-    h('h4', null, `Message ${i + 1}`, got.redelivered && tag('redelivered', 'it was delivered before and not acknowledged')),
+    h(
+      'h4',
+      null,
+      `Message ${i + 1}`,
+      got.redelivered && tag('redelivered', 'it was delivered before and not acknowledged'),
+    ),
     pairs(
       ['Exchange', exchangeTitle(got.exchange)],
       ['Routing key', h('code', null, got.routing_key)],
@@ -98,18 +128,36 @@ export function getPanel(place, vhost, queue) {
   const getting = form({
     fields: [
       { name: 'ackmode', label: 'Ack mode', kind: 'select', options: ACK_MODES },
-      { name: 'encoding', label: 'Encoding', kind: 'select', options: [['auto', 'Text if it is, else base64'], ['base64', 'Base64']] },
+      {
+        name: 'encoding',
+        label: 'Encoding',
+        kind: 'select',
+        options: [
+          ['auto', 'Text if it is, else base64'],
+          ['base64', 'Base64'],
+        ],
+      },
       { name: 'count', label: 'Messages', kind: 'number', value: 1, min: 1, max: 1000, required: true },
     ],
     submit: 'Get messages',
     reset: false,
-    send: ({ count: wanted, ...values }) => api.post(`${path('queues', vhost, queue)}/get`, { ...values, count: Number(wanted), truncate: 50_000 }),
+    send: ({ count: wanted, ...values }) =>
+      api.post(`${path('queues', vhost, queue)}/get`, { ...values, count: Number(wanted), truncate: 50_000 }),
     after: (_, messages) => {
       patch(area, messages.length ? messages.map(message) : h('p', { class: 'empty' }, 'The queue is empty.'));
       place.refresh();
     },
   });
-  return panel('Get messages', h('p', { class: 'hint' }, 'Messages that are left in the queue count as redelivered afterwards. A message of more than 50,000 bytes is shown in part.'), getting, area);
+  return panel(
+    'Get messages',
+    h(
+      'p',
+      { class: 'hint' },
+      'Messages that are left in the queue count as redelivered afterwards. A message of more than 50,000 bytes is shown in part.',
+    ),
+    getting,
+    area,
+  );
 }
 
 // A form that moves messages to another queue or exchange. The broker confirms each there before it is taken from here.
@@ -122,7 +170,10 @@ export function movePanel(place, vhost, queue) {
     let [moved, left] = [0, wanted === '' ? null : Number(wanted)];
     // The broker moves for some seconds at a time.
     for (;;) {
-      const answer = await api.post(`${path('queues', vhost, queue)}/move`, left === null ? request : { ...request, count: left });
+      const answer = await api.post(
+        `${path('queues', vhost, queue)}/move`,
+        left === null ? request : { ...request, count: left },
+      );
       moved += answer.moved;
       left = answer.remaining;
       progress.textContent = `${count(moved)} moved, ${count(left)} to go.`;
@@ -131,9 +182,22 @@ export function movePanel(place, vhost, queue) {
   };
   const moving = form({
     fields: [
-      { name: 'kind', label: 'To', kind: 'select', options: [['queue', 'queue'], ['exchange', 'exchange']] },
+      {
+        name: 'kind',
+        label: 'To',
+        kind: 'select',
+        options: [
+          ['queue', 'queue'],
+          ['exchange', 'exchange'],
+        ],
+      },
       { name: 'destination', label: 'Its name', required: true },
-      { name: 'routing_key', label: 'Routing key', when: ['kind', 'exchange'], hint: 'Empty: the one that each message has.' },
+      {
+        name: 'routing_key',
+        label: 'Routing key',
+        when: ['kind', 'exchange'],
+        hint: 'Empty: the one that each message has.',
+      },
       { name: 'count', label: 'Messages', kind: 'number', min: 1, hint: 'Empty: as many as are ready now.' },
     ],
     submit: 'Move messages',
@@ -145,5 +209,14 @@ export function movePanel(place, vhost, queue) {
       place.refresh();
     },
   });
-  return panel('Move messages', h('p', { class: 'hint' }, 'A message is taken from this queue when the other has it for certain; after a failure in between it may be in both.'), moving, progress);
+  return panel(
+    'Move messages',
+    h(
+      'p',
+      { class: 'hint' },
+      'A message is taken from this queue when the other has it for certain; after a failure in between it may be in both.',
+    ),
+    moving,
+    progress,
+  );
 }

@@ -9,7 +9,11 @@ import { table } from '../core/listing.js';
 
 export function nodeState(node) {
   if (!node.running) return state('not running', 'bad');
-  const alarms = [node.mem_alarm && 'memory alarm', node.disk_free_alarm && 'disk alarm', node.being_drained && 'in maintenance'];
+  const alarms = [
+    node.mem_alarm && 'memory alarm',
+    node.disk_free_alarm && 'disk alarm',
+    node.being_drained && 'in maintenance',
+  ];
   const problems = alarms.filter(Boolean);
   return problems.length ? problems.map((problem) => state(problem, 'bad')) : state('running', 'good');
 }
@@ -47,11 +51,32 @@ export function node(place) {
   const parts = live();
   const drawn = charts(
     place.refresh,
-    { id: 'node.memory', title: 'Memory', series: [['mem_used', 'Used']], read: (record) => record, format: bytes, tick: bytes },
-    { id: 'node.disk', title: 'Free disk space', series: [['disk_free', 'Free']], read: (record) => record, format: bytes, tick: bytes },
+    {
+      id: 'node.memory',
+      title: 'Memory',
+      series: [['mem_used', 'Used']],
+      read: (record) => record,
+      format: bytes,
+      tick: bytes,
+    },
+    {
+      id: 'node.disk',
+      title: 'Free disk space',
+      series: [['disk_free', 'Free']],
+      read: (record) => record,
+      format: bytes,
+      tick: bytes,
+    },
     { id: 'node.fd', title: 'File descriptors', series: [['fd_used', 'Used']], read: (record) => record },
   );
-  const content = h('div', { class: 'stack' }, section('Node', null, details.node), section('Resources', drawn.range, drawn.node), section('Memory', null, memory.node), section('Applications', null, parts.node));
+  const content = h(
+    'div',
+    { class: 'stack' },
+    section('Node', null, details.node),
+    section('Resources', drawn.range, drawn.node),
+    section('Memory', null, memory.node),
+    section('Applications', null, parts.node),
+  );
 
   const load = async (signal) => {
     const record = await api.get(`${path('nodes', name)}?memory=true&${ages()}`, { signal });
@@ -62,7 +87,10 @@ export function node(place) {
         ['Cores', count(record.processors)],
         ['Process', record.os_pid],
         ['Memory', gaugeCell(record.mem_used, record.mem_limit, record.mem_alarm, bytes, 'high watermark')],
-        ['Free disk space', gaugeCell(record.disk_free, record.disk_free_limit, record.disk_free_alarm, bytes, 'low watermark', true)],
+        [
+          'Free disk space',
+          gaugeCell(record.disk_free, record.disk_free_limit, record.disk_free_alarm, bytes, 'low watermark', true),
+        ],
         ['File descriptors', gaugeCell(record.fd_used, record.fd_total, false, count, 'available')],
         ['Data directory', record.db_dir],
         ['Persistent messages are confirmed', record.lepus_sync],
@@ -77,7 +105,11 @@ export function node(place) {
     const { total = {}, strategy, ...kinds } = record.memory ?? {};
     const rows = Object.entries(kinds).filter(([, amount]) => typeof amount === 'number');
     memory.draw(
-      table('Memory by kind', MEMORY_COLUMNS, rows.sort(([, a], [, b]) => b - a)),
+      table(
+        'Memory by kind',
+        MEMORY_COLUMNS,
+        rows.sort(([, a], [, b]) => b - a),
+      ),
       h('p', { class: 'hint' }, `In all ${bytes(total.rss ?? total)}, as told by ${strategy ?? 'the system'}.`),
     );
     parts.draw(table('Applications', PART_COLUMNS, record.applications));

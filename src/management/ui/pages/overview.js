@@ -19,9 +19,21 @@ const CHURN = [
 const NODE_COLUMNS = [
   { id: 'name', label: 'Name', cell: (node) => link(node.name, 'nodes', node.name) },
   { id: 'state', label: 'State', cell: nodeState },
-  { id: 'memory', label: 'Memory', cell: (node) => gaugeCell(node.mem_used, node.mem_limit, node.mem_alarm, bytes, 'high watermark') },
-  { id: 'disk', label: 'Free disk space', cell: (node) => gaugeCell(node.disk_free, node.disk_free_limit, node.disk_free_alarm, bytes, 'low watermark', true) },
-  { id: 'fd', label: 'File descriptors', cell: (node) => gaugeCell(node.fd_used, node.fd_total, false, count, 'available') },
+  {
+    id: 'memory',
+    label: 'Memory',
+    cell: (node) => gaugeCell(node.mem_used, node.mem_limit, node.mem_alarm, bytes, 'high watermark'),
+  },
+  {
+    id: 'disk',
+    label: 'Free disk space',
+    cell: (node) => gaugeCell(node.disk_free, node.disk_free_limit, node.disk_free_alarm, bytes, 'low watermark', true),
+  },
+  {
+    id: 'fd',
+    label: 'File descriptors',
+    cell: (node) => gaugeCell(node.fd_used, node.fd_total, false, count, 'available'),
+  },
   { id: 'uptime', label: 'Uptime', kind: 'number', cell: (node) => duration(node.uptime) },
   { id: 'cores', label: 'Cores', kind: 'number', cell: (node) => count(node.processors) },
 ];
@@ -48,11 +60,23 @@ export function overview(place) {
   const messages = charts(
     place.refresh,
     { id: 'queued', title: 'Queued messages', series: QUEUED, read: (record) => record.queue_totals },
-    { id: 'rates', title: 'Message rates', series: MESSAGE_RATES, read: (record) => record.message_stats, isRate: true },
+    {
+      id: 'rates',
+      title: 'Message rates',
+      series: MESSAGE_RATES,
+      read: (record) => record.message_stats,
+      isRate: true,
+    },
   );
   const churn = charts(
     place.refresh,
-    ...CHURN.map(([title, ...series]) => ({ id: `churn.${title}`, title, series, read: (record) => record.churn_rates, isRate: true })),
+    ...CHURN.map(([title, ...series]) => ({
+      id: `churn.${title}`,
+      title,
+      series,
+      read: (record) => record.churn_rates,
+      isRate: true,
+    })),
   );
   const node = h(
     'div',

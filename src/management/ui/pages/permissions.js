@@ -24,10 +24,17 @@ export const TOPIC_COLUMNS = [
 // The column that takes a permission away.
 export function removal(place, isTopic = false) {
   const clear = ({ user, vhost, exchange }) =>
-    attempt(async () => {
-      await api.delete(isTopic ? path('topic-permissions', vhost, user, exchange || 'amq.default') : path('permissions', vhost, user));
-      place.refresh();
-    }, `The ${isTopic ? 'topic permission' : 'permissions'} of ${user} in ${vhost} were cleared.`);
+    attempt(
+      async () => {
+        await api.delete(
+          isTopic
+            ? path('topic-permissions', vhost, user, exchange || 'amq.default')
+            : path('permissions', vhost, user),
+        );
+        place.refresh();
+      },
+      `The ${isTopic ? 'topic permission' : 'permissions'} of ${user} in ${vhost} were cleared.`,
+    );
   return { id: 'clear', label: '', kind: 'end', cell: (one) => button('Clear', () => clear(one), 'small') };
 }
 
@@ -40,9 +47,16 @@ export function permissionForms(place, known) {
   const draw = async () => {
     const [names, exchanges] = await Promise.all([
       api.get(`${other}s?columns=name&sort=name`),
-      known.vhost === undefined ? [] : api.get(`${path('exchanges', known.vhost)}?columns=name,type&disable_stats=true`),
+      known.vhost === undefined
+        ? []
+        : api.get(`${path('exchanges', known.vhost)}?columns=name,type&disable_stats=true`),
     ]);
-    const choice = { name: other, label: other === 'user' ? 'User' : 'Virtual host', kind: 'select', options: names.map(({ name }) => name) };
+    const choice = {
+      name: other,
+      label: other === 'user' ? 'User' : 'Virtual host',
+      kind: 'select',
+      options: names.map(({ name }) => name),
+    };
     const topics = exchanges.filter(({ type }) => type === 'topic').map(({ name }) => name);
     const exchange = topics.length
       ? { name: 'exchange', label: 'Exchange', kind: 'select', options: topics }
@@ -55,7 +69,12 @@ export function permissionForms(place, known) {
         h('h3', null, 'Set permissions'),
         form({
           ...spec,
-          fields: [choice, regexp('configure', 'Configure regexp'), regexp('write', 'Write regexp'), regexp('read', 'Read regexp')],
+          fields: [
+            choice,
+            regexp('configure', 'Configure regexp'),
+            regexp('write', 'Write regexp'),
+            regexp('read', 'Read regexp'),
+          ],
           submit: 'Set permission',
           send: (values) => {
             const { user, vhost, configure, write, read } = { ...known, ...values };

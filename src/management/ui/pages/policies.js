@@ -64,13 +64,24 @@ const APPLY_TO = [
 // The two kinds of policies: their place in the API, who may change them, and the keys that they know.
 const KINDS = {
   policies: { title: 'User policies', add: 'Add a user policy', may: () => session.isPolicymaker, keys: USER_KEYS },
-  'operator-policies': { title: 'Operator policies', add: 'Add an operator policy', may: () => session.isAdministrator, keys: OPERATOR_KEYS },
+  'operator-policies': {
+    title: 'Operator policies',
+    add: 'Add an operator policy',
+    may: () => session.isAdministrator,
+    keys: OPERATOR_KEYS,
+  },
 };
 
 const definitionFields = (kind, policy = {}) => [
   { name: 'pattern', label: 'Pattern', required: true, value: policy.pattern, hint: 'A regular expression for names.' },
   { name: 'apply-to', label: 'Apply to', kind: 'select', options: APPLY_TO, value: policy['apply-to'] ?? 'all' },
-  { name: 'priority', label: 'Priority', kind: 'number', value: policy.priority ?? 0, hint: 'Of all that match, the highest counts.' },
+  {
+    name: 'priority',
+    label: 'Priority',
+    kind: 'number',
+    value: policy.priority ?? 0,
+    hint: 'Of all that match, the highest counts.',
+  },
   { name: 'definition', label: 'Definition', kind: 'arguments', shortcuts: KINDS[kind].keys, value: policy.definition },
 ];
 
@@ -151,7 +162,11 @@ export function policies(place) {
     .map(([kind, { add: label }], i) => button(label, () => add(place, kind), i === 0 ? 'primary' : ''));
   return {
     title: 'Policies',
-    node: h('div', { class: 'stack' }, lists.map(({ title, listing }) => section(title, null, listing.node))),
+    node: h(
+      'div',
+      { class: 'stack' },
+      lists.map(({ title, listing }) => section(title, null, listing.node)),
+    ),
     actions,
     load: (signal) => Promise.all(lists.map(({ listing }) => listing.load(signal))),
   };
@@ -175,7 +190,10 @@ export function policy(place) {
   };
   const leave = () => (location.hash = '#/policies');
   const actions = session.isPolicymaker
-    ? [button('Update', () => known && change(place, 'policies', known)), button('Delete', () => remove('policies', { vhost, name }, leave), 'danger')]
+    ? [
+        button('Update', () => known && change(place, 'policies', known)),
+        button('Delete', () => remove('policies', { vhost, name }, leave), 'danger'),
+      ]
     : [];
   return { title: `Policy ${name}`, node: section('Details', null, details.node), actions, load };
 }

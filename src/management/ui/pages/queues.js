@@ -26,15 +26,43 @@ export const KNOWN = {
   'x-max-age': 'Age',
 };
 
-const STATES = { running: 'good', idle: '', flow: 'near', crashed: 'bad', down: 'bad', minority: 'bad', stopped: 'bad' };
+const STATES = {
+  running: 'good',
+  idle: '',
+  flow: 'near',
+  crashed: 'bad',
+  down: 'bad',
+  minority: 'bad',
+  stopped: 'bad',
+};
 
 export const queueState = (queue) => {
   const word = queue.idle_since && queue.state === 'running' ? 'idle' : (queue.state ?? 'unknown');
-  return h('span', { title: queue.idle_since ? `idle since ${queue.idle_since}` : null }, state(word, STATES[word] ?? ''));
+  return h(
+    'span',
+    { title: queue.idle_since ? `idle since ${queue.idle_since}` : null },
+    state(word, STATES[word] ?? ''),
+  );
 };
 
-const messages = (id, label, extra) => ({ id, label, group: 'Messages', kind: 'number', sort: id, cell: (queue) => count(queue[id]), ...extra });
-const size = (id, label) => ({ id, label, group: 'Message bytes', kind: 'number', sort: id, off: true, cell: (queue) => bytes(queue[id]) });
+const messages = (id, label, extra) => ({
+  id,
+  label,
+  group: 'Messages',
+  kind: 'number',
+  sort: id,
+  cell: (queue) => count(queue[id]),
+  ...extra,
+});
+const size = (id, label) => ({
+  id,
+  label,
+  group: 'Message bytes',
+  kind: 'number',
+  sort: id,
+  off: true,
+  cell: (queue) => bytes(queue[id]),
+});
 const stat = (name, label, extra) => ({
   id: `rate_${name}`,
   label,
@@ -45,16 +73,31 @@ const stat = (name, label, extra) => ({
   ...extra,
 });
 
-const capacity = (queue) => (queue.consumers > 0 && typeof queue.consumer_capacity === 'number' ? `${Math.round(queue.consumer_capacity * 100)} %` : '');
+const capacity = (queue) =>
+  queue.consumers > 0 && typeof queue.consumer_capacity === 'number'
+    ? `${Math.round(queue.consumer_capacity * 100)} %`
+    : '';
 
 const COLUMNS = [
   { id: 'name', label: 'Name', sort: 'name', cell: ({ vhost, name }) => queueLink(vhost, name) },
   { id: 'vhost', label: 'Virtual host', sort: 'vhost', cell: ({ vhost }) => vhost },
   { id: 'node', label: 'Node', sort: 'node', off: true, cell: ({ node }) => node },
   { id: 'type', label: 'Type', sort: 'type', cell: ({ type }) => type },
-  { id: 'features', label: 'Features', kind: 'tags', cell: (queue) => [declaredTags(queue, KNOWN), policyTags(queue.vhost, queue)] },
+  {
+    id: 'features',
+    label: 'Features',
+    kind: 'tags',
+    cell: (queue) => [declaredTags(queue, KNOWN), policyTags(queue.vhost, queue)],
+  },
   { id: 'state', label: 'State', sort: 'state', cell: queueState },
-  { id: 'consumers', label: 'Consumers', kind: 'number', sort: 'consumers', off: true, cell: ({ consumers }) => count(consumers) },
+  {
+    id: 'consumers',
+    label: 'Consumers',
+    kind: 'number',
+    sort: 'consumers',
+    off: true,
+    cell: ({ consumers }) => count(consumers),
+  },
   { id: 'capacity', label: 'Consumer capacity', kind: 'number', sort: 'consumer_capacity', off: true, cell: capacity },
   messages('messages_ready', 'Ready'),
   messages('messages_unacknowledged', 'Unacked'),
@@ -64,7 +107,15 @@ const COLUMNS = [
   size('message_bytes_ready', 'Ready'),
   size('message_bytes_unacknowledged', 'Unacked'),
   size('message_bytes', 'Total'),
-  { id: 'memory', label: 'Process memory', group: 'Message bytes', kind: 'number', sort: 'memory', off: true, cell: ({ memory }) => bytes(memory) },
+  {
+    id: 'memory',
+    label: 'Process memory',
+    group: 'Message bytes',
+    kind: 'number',
+    sort: 'memory',
+    off: true,
+    cell: ({ memory }) => bytes(memory),
+  },
   stat('publish', 'Incoming'),
   stat('deliver_get', 'Deliver / get'),
   stat('redeliver', 'Redelivered', { off: true }),
@@ -117,14 +168,26 @@ async function add(place) {
       vhost,
       { name: 'name', label: 'Name', required: true },
       { name: 'type', label: 'Type', kind: 'select', options: [['', 'Default of the virtual host'], ...QUEUE_TYPES] },
-      { name: 'durable', label: 'Durability', kind: 'select', options: [['true', 'Durable'], ['false', 'Transient']] },
+      {
+        name: 'durable',
+        label: 'Durability',
+        kind: 'select',
+        options: [
+          ['true', 'Durable'],
+          ['false', 'Transient'],
+        ],
+      },
       { name: 'auto_delete', label: 'Auto delete: goes with its last consumer', kind: 'check' },
       { name: 'arguments', label: 'Arguments', kind: 'arguments', shortcuts: SHORTCUTS },
     ],
     submit: 'Add queue',
     send: ({ vhost: own, name, type, durable, auto_delete: autoDelete, arguments: given }) => {
       const wanted = type ? { 'x-queue-type': type, ...given } : given;
-      return api.put(path('queues', own, name), { durable: durable === 'true', auto_delete: autoDelete, arguments: wanted });
+      return api.put(path('queues', own, name), {
+        durable: durable === 'true',
+        auto_delete: autoDelete,
+        arguments: wanted,
+      });
     },
     done: ({ name }) => `The queue ${name} was added.`,
     after: () => place.refresh(),

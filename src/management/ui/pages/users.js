@@ -23,7 +23,11 @@ const tagsOf = ({ tags }) => (typeof tags === 'string' ? tags.split(',').filter(
 const COLUMNS = [
   { id: 'name', label: 'Name', sort: 'name', cell: (user) => userLink(user.name) },
   { id: 'tags', label: 'Tags', kind: 'tags', sort: 'tags', cell: (user) => words(tagsOf(user)) },
-  { id: 'vhosts', label: 'Can access virtual hosts', cell: (user) => user.vhosts.join(', ') || h('span', { class: 'muted' }, 'none') },
+  {
+    id: 'vhosts',
+    label: 'Can access virtual hosts',
+    cell: (user) => user.vhosts.join(', ') || h('span', { class: 'muted' }, 'none'),
+  },
   { id: 'limits', label: 'Limits', cell: (user) => values(user.limits) },
   { id: 'password', label: 'Has password', cell: (user) => (user.password_hash ? 'yes' : 'no') },
 ];
@@ -33,12 +37,36 @@ const NO_PASSWORD = 'none';
 // Fields of what a user is; of a new one if none is given.
 function fields(user) {
   const tags = user ? tagsOf(user) : [];
-  const ways = [['password', 'Password'], ['hash', 'Hashed password'], [NO_PASSWORD, 'No password: certificates only']];
+  const ways = [
+    ['password', 'Password'],
+    ['hash', 'Hashed password'],
+    [NO_PASSWORD, 'No password: certificates only'],
+  ];
   return [
     { name: 'way', label: 'Login', kind: 'select', options: user ? [['keep', 'Password as it is'], ...ways] : ways },
-    { name: 'password', label: 'Password', kind: 'password', autocomplete: 'new-password', required: true, when: ['way', 'password'] },
-    { name: 'confirm', label: 'Password again', kind: 'password', autocomplete: 'new-password', required: true, when: ['way', 'password'] },
-    { name: 'hash', label: 'Hashed password', required: true, when: ['way', 'hash'], hint: 'As the API or an export shows it.' },
+    {
+      name: 'password',
+      label: 'Password',
+      kind: 'password',
+      autocomplete: 'new-password',
+      required: true,
+      when: ['way', 'password'],
+    },
+    {
+      name: 'confirm',
+      label: 'Password again',
+      kind: 'password',
+      autocomplete: 'new-password',
+      required: true,
+      when: ['way', 'password'],
+    },
+    {
+      name: 'hash',
+      label: 'Hashed password',
+      required: true,
+      when: ['way', 'hash'],
+      hint: 'As the API or an export shows it.',
+    },
     { name: 'tags', label: 'Tags', value: tags.join(', '), words: TAGS.map(([tag]) => tag) },
   ];
 }
@@ -75,7 +103,12 @@ export function users(place) {
     access = vhostsByUser(permissions);
     await listing.load(signal);
   };
-  return { title: 'Users', node: section('All users', null, listing.node), actions: [button('Add a user', add, 'primary')], load };
+  return {
+    title: 'Users',
+    node: section('All users', null, listing.node),
+    actions: [button('Add a user', add, 'primary')],
+    load,
+  };
 }
 
 function vhostsByUser(permissions) {
@@ -132,8 +165,16 @@ export function user(place) {
         ['You', record.name === session.name && 'this is who you are logged in as'],
       ),
     );
-    permissions.draw(table('Permissions', [vhostColumn, ...PERMISSION_COLUMNS, removal(place)], allowed, { empty: 'No permissions: the user cannot use any virtual host.' }));
-    topics.draw(table('Topic permissions', [vhostColumn, ...TOPIC_COLUMNS, removal(place, true)], allowedTopics, { empty: 'No topic permissions: topics are not restricted.' }));
+    permissions.draw(
+      table('Permissions', [vhostColumn, ...PERMISSION_COLUMNS, removal(place)], allowed, {
+        empty: 'No permissions: the user cannot use any virtual host.',
+      }),
+    );
+    topics.draw(
+      table('Topic permissions', [vhostColumn, ...TOPIC_COLUMNS, removal(place, true)], allowedTopics, {
+        empty: 'No topic permissions: topics are not restricted.',
+      }),
+    );
   };
   return { title: `User ${name}`, node, actions: [button('Update', edit), button('Delete', remove, 'danger')], load };
 }

@@ -36,28 +36,96 @@ const COLUMNS = [
   { id: 'description', label: 'Description', cell: (vhost) => vhost.description },
   { id: 'tags', label: 'Tags', kind: 'tags', cell: (vhost) => words(vhost.tags) },
   { id: 'type', label: 'Default queue type', cell: (vhost) => vhost.default_queue_type },
-  { id: 'features', label: 'Features', kind: 'tags', cell: (vhost) => [vhost.tracing && tag('Tr', 'traced'), vhost.protected_from_deletion && tag('P', 'protected from deletion')] },
+  {
+    id: 'features',
+    label: 'Features',
+    kind: 'tags',
+    cell: (vhost) => [
+      vhost.tracing && tag('Tr', 'traced'),
+      vhost.protected_from_deletion && tag('P', 'protected from deletion'),
+    ],
+  },
   { id: 'state', label: 'State', cell: (vhost) => clusterState(vhost.cluster_state) },
-  { id: 'ready', label: 'Ready', group: 'Messages', kind: 'number', sort: 'messages_ready', cell: (vhost) => count(vhost.messages_ready) },
-  { id: 'unacked', label: 'Unacked', group: 'Messages', kind: 'number', sort: 'messages_unacknowledged', cell: (vhost) => count(vhost.messages_unacknowledged) },
-  { id: 'total', label: 'Total', group: 'Messages', kind: 'number', sort: 'messages', cell: (vhost) => count(vhost.messages) },
-  { id: 'publish', label: 'Publish', group: 'Message rates', kind: 'number', sort: 'message_stats.publish_details.rate', cell: stats('publish') },
-  { id: 'deliver', label: 'Deliver / get', group: 'Message rates', kind: 'number', sort: 'message_stats.deliver_get_details.rate', cell: stats('deliver_get') },
+  {
+    id: 'ready',
+    label: 'Ready',
+    group: 'Messages',
+    kind: 'number',
+    sort: 'messages_ready',
+    cell: (vhost) => count(vhost.messages_ready),
+  },
+  {
+    id: 'unacked',
+    label: 'Unacked',
+    group: 'Messages',
+    kind: 'number',
+    sort: 'messages_unacknowledged',
+    cell: (vhost) => count(vhost.messages_unacknowledged),
+  },
+  {
+    id: 'total',
+    label: 'Total',
+    group: 'Messages',
+    kind: 'number',
+    sort: 'messages',
+    cell: (vhost) => count(vhost.messages),
+  },
+  {
+    id: 'publish',
+    label: 'Publish',
+    group: 'Message rates',
+    kind: 'number',
+    sort: 'message_stats.publish_details.rate',
+    cell: stats('publish'),
+  },
+  {
+    id: 'deliver',
+    label: 'Deliver / get',
+    group: 'Message rates',
+    kind: 'number',
+    sort: 'message_stats.deliver_get_details.rate',
+    cell: stats('deliver_get'),
+  },
 ];
 
 const clusterState = (nodes) =>
-  Object.entries(nodes ?? {}).map(([node, word]) => h('span', { key: node, title: node }, state(word, word === 'running' ? 'good' : 'bad')));
+  Object.entries(nodes ?? {}).map(([node, word]) =>
+    h('span', { key: node, title: node }, state(word, word === 'running' ? 'good' : 'bad')),
+  );
 
 const settings = (vhost = {}) => [
   { name: 'description', label: 'Description', value: vhost.description ?? '' },
   { name: 'tags', label: 'Tags', value: vhost.tags?.join(', ') ?? '', hint: 'Separated by commas.' },
-  { name: 'default_queue_type', label: 'Default queue type', kind: 'select', options: QUEUE_TYPES, value: vhost.default_queue_type ?? 'classic' },
-  { name: 'tracing', label: 'Tracing: copies of all messages go to amq.rabbitmq.trace', kind: 'check', value: vhost.tracing },
-  { name: 'protected_from_deletion', label: 'Protected from deletion', kind: 'check', value: vhost.protected_from_deletion },
+  {
+    name: 'default_queue_type',
+    label: 'Default queue type',
+    kind: 'select',
+    options: QUEUE_TYPES,
+    value: vhost.default_queue_type ?? 'classic',
+  },
+  {
+    name: 'tracing',
+    label: 'Tracing: copies of all messages go to amq.rabbitmq.trace',
+    kind: 'check',
+    value: vhost.tracing,
+  },
+  {
+    name: 'protected_from_deletion',
+    label: 'Protected from deletion',
+    kind: 'check',
+    value: vhost.protected_from_deletion,
+  },
 ];
 
 export function vhosts(place) {
-  const listing = new Listing(place, { id: 'vhosts', label: 'Virtual hosts', columns: COLUMNS, url: () => 'vhosts', rowKey: (vhost) => vhost.name, sort: 'name' });
+  const listing = new Listing(place, {
+    id: 'vhosts',
+    label: 'Virtual hosts',
+    columns: COLUMNS,
+    url: () => 'vhosts',
+    rowKey: (vhost) => vhost.name,
+    sort: 'name',
+  });
   const add = () =>
     formDialog('Add a new virtual host', {
       fields: [{ name: 'name', label: 'Name', required: true }, ...settings()],
@@ -66,7 +134,12 @@ export function vhosts(place) {
       done: ({ name }) => `The virtual host ${name} was added.`,
       after: () => place.refresh(true),
     });
-  return { title: 'Virtual Hosts', node: section('All virtual hosts', null, listing.node), actions: [button('Add a new virtual host', add, 'primary')], load: (signal) => listing.load(signal) };
+  return {
+    title: 'Virtual Hosts',
+    node: section('All virtual hosts', null, listing.node),
+    actions: [button('Add a new virtual host', add, 'primary')],
+    load: (signal) => listing.load(signal),
+  };
 }
 
 export function vhost(place) {
@@ -78,10 +151,19 @@ export function vhost(place) {
   const drawn = charts(
     place.refresh,
     { id: 'vhost.queued', title: 'Queued messages', series: QUEUED, read: (record) => record },
-    { id: 'vhost.rates', title: 'Message rates', series: MESSAGE_RATES, read: (record) => record.message_stats, isRate: true },
+    {
+      id: 'vhost.rates',
+      title: 'Message rates',
+      series: MESSAGE_RATES,
+      read: (record) => record.message_stats,
+      isRate: true,
+    },
   );
   const remove = async () => {
-    if (!(await confirmed('Delete virtual host', `Delete ${name} with all its queues, exchanges and messages?`, 'Delete'))) return;
+    if (
+      !(await confirmed('Delete virtual host', `Delete ${name} with all its queues, exchanges and messages?`, 'Delete'))
+    )
+      return;
     await attempt(async () => {
       await api.delete(own);
       place.refresh(true);
@@ -126,8 +208,16 @@ export function vhost(place) {
         ['State', clusterState(record.cluster_state)],
       ),
     );
-    permissions.draw(table('Permissions', [userColumn, ...PERMISSION_COLUMNS, removal(place)], allowed, { empty: 'No user has permissions here.' }));
-    topics.draw(table('Topic permissions', [userColumn, ...TOPIC_COLUMNS, removal(place, true)], allowedTopics, { empty: 'No topic permissions: topics are not restricted.' }));
+    permissions.draw(
+      table('Permissions', [userColumn, ...PERMISSION_COLUMNS, removal(place)], allowed, {
+        empty: 'No user has permissions here.',
+      }),
+    );
+    topics.draw(
+      table('Topic permissions', [userColumn, ...TOPIC_COLUMNS, removal(place, true)], allowedTopics, {
+        empty: 'No topic permissions: topics are not restricted.',
+      }),
+    );
   };
   const actions = session.isAdministrator ? [button('Update', edit), button('Delete', remove, 'danger')] : [];
   return { title: `Virtual host ${name}`, node, actions, load };
