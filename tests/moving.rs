@@ -1,13 +1,16 @@
 //! Moving messages from a queue to another queue or to an exchange, over the management API. None may be lost.
 
-use lapin::ExchangeKind;
+use std::collections::BTreeSet;
+
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, ExchangeKind};
 use lepus::Server;
 use serde_json::{Value as Json, json};
 
 use crate::common::http::{Http, Response};
-use crate::common::{ChannelExt, Client, builder, connect, eventually, table};
+use crate::common::place::Place;
+use crate::common::{ChannelExt, Client, builder, connect, eventually, table, within};
 
 async fn start() -> (Server, Client, Http) {
     let server = builder().http("127.0.0.1:0").start().await.expect("the broker starts");
@@ -170,4 +173,38 @@ async fn bad_moves_are_refused() {
         );
     }
     eventually("it is back", || async { (client.channel.count("from").await.0 == 1).then_some(()) }).await;
+}
+
+/// A broker that is killed while it moves has every message in one of the queues, or in both.
+#[tokio::test]
+async fn a_crash_loses_nothing() {
+    const MESSAGES: usize = 3000;
+    let place = Place::new();
+    let server = place.builder().http("127.0.0.1:0").start().await.expect("the broker starts");
+    let client = connect(&server).await;
+    let http = Http::new(server.http_addr().expect("it has the API"), "guest:guest");
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    for queue in ["from", "to"] {
+        client.channel.declare(queue, durable, FieldTable::default()).await.expect("declare-ok");
+    }
+    client.channel.confirms().await;
+    let mut confirms = Vec::new();
+    for n in 0..MESSAGES {
+        let persistent = BasicProperties::default().with_delivery_mode(2);
+        confirms.push(client.channel.publish_with("", "from", n.to_string().as_bytes(), persistent).await);
+    }
+    for confirm in confirms {
+        assert!(within(confirm).await.expect("a confirm").is_ack());
+    }
+    let moving = tokio::spawn(async move { move_to(&http, "from", json!({"destination": "to"})).await });
+    eventually("some have moved", || async { (client.channel.count("to").await.0 > 0).then_some(()) }).await;
+    drop(server);
+    moving.abort();
+
+    let server = place.start().await;
+    let client = connect(&server).await;
+    let mut left: BTreeSet<String> = client.channel.drain("from").await.into_iter().collect();
+    left.extend(client.channel.drain("to").await);
+    assert_eq!(left.len(), MESSAGES);
+    server.shutdown().await;
 }

@@ -103,7 +103,7 @@ export function node(place) {
     );
     drawn.update(record, name);
     const { total = {}, strategy, ...kinds } = record.memory ?? {};
-    const rows = Object.entries(kinds).filter(([, amount]) => typeof amount === 'number');
+    const rows = Object.entries(kinds).filter(([, amount]) => amount > 0);
     memory.draw(
       table(
         'Memory by kind',
