@@ -161,6 +161,13 @@ export const formDialog = (title, spec) =>
     }),
   );
 
+// Names of arguments for `shortcuts`, by the type of their value.
+export const shortcut = {
+  number: (key, label, hint) => ({ key, label, type: 'Number', hint }),
+  text: (key, label, hint, preset) => ({ key, label, type: 'String', hint, preset }),
+  truth: (key, label, hint) => ({ key, label, type: 'Boolean', hint, preset: 'true' }),
+};
+
 const TYPES = ['String', 'Number', 'Boolean', 'List'];
 
 // A value as its type has it; an error in words if it is none.
@@ -234,14 +241,14 @@ function argumentsEditor({ shortcuts = [], value = {} }, id) {
     }
   };
   fill();
-  const shortcut = ({ key, label, type, hint, preset = '' }) =>
+  const choice = ({ key, label, type, hint, preset = '' }) =>
     h(
       'button',
       { type: 'button', class: 'link', title: hint ?? key, onclick: () => add(key, preset, type).content.focus() },
       label,
     );
   const group = ([title, ...keys]) =>
-    h('div', { class: 'shortcuts' }, h('span', { class: 'kind' }, title), keys.map(shortcut));
+    h('div', { class: 'shortcuts' }, h('span', { class: 'kind' }, title), keys.map(choice));
   const node = h(
     'div',
     { class: 'arguments', role: 'group', id },

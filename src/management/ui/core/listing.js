@@ -2,12 +2,38 @@
 
 import { h, patch } from './dom.js';
 import { api, Refused } from './api.js';
-import { count } from './format.js';
+import { bytes, count, rate, rateOf } from './format.js';
 import { options } from './form.js';
 import { choices } from './session.js';
 
 const SIZES = [20, 50, 100, 200, 500];
 const TYPING_MS = 300;
+
+// A column of a count that the record has under this name.
+export const countColumn = (name, label, group, more) => ({
+  id: name,
+  label,
+  group,
+  kind: 'number',
+  sort: name,
+  cell: (record) => count(record[name]),
+  ...more,
+});
+
+// The same of bytes, for those who want to see them.
+export const bytesColumn = (name, label, group) =>
+  countColumn(name, label, group, { off: true, cell: (record) => bytes(record[name]) });
+
+// A column of how fast something of `message_stats` grows.
+export const rateColumn = (name, label, more) => ({
+  id: `rate_${name}`,
+  label,
+  group: 'Message rates',
+  kind: 'number',
+  sort: `message_stats.${name}_details.rate`,
+  cell: (record) => rate(rateOf(record.message_stats, name) ?? 0),
+  ...more,
+});
 
 const isNumber = ({ kind }) => kind === 'number';
 

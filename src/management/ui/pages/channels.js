@@ -4,7 +4,7 @@ import { api, path } from '../core/api.js';
 import { MESSAGE_RATES, ages, charts } from '../core/chart.js';
 import { h } from '../core/dom.js';
 import { count, plain, rate, rateOf, yesNo } from '../core/format.js';
-import { Listing, table } from '../core/listing.js';
+import { Listing, countColumn, rateColumn, table } from '../core/listing.js';
 import {
   channelLink,
   connectionLink,
@@ -16,25 +16,6 @@ import {
   state,
   tag,
 } from '../core/parts.js';
-
-const number = (id, label, group, value, extra) => ({
-  id,
-  label,
-  group,
-  kind: 'number',
-  sort: id,
-  cell: (channel) => count(value(channel)),
-  ...extra,
-});
-const stat = (name, label, extra) => ({
-  id: `rate_${name}`,
-  label,
-  group: 'Message rates',
-  kind: 'number',
-  sort: `message_stats.${name}_details.rate`,
-  cell: (channel) => rate(rateOf(channel.message_stats, name) ?? 0),
-  ...extra,
-});
 
 const wordOf = (channel) => {
   if (channel.idle_since) return h('span', { title: `since ${channel.idle_since}` }, state('idle', ''));
@@ -63,19 +44,19 @@ export const COLUMNS = [
   { id: 'user', label: 'User', sort: 'user', cell: ({ user }) => user },
   { id: 'mode', label: 'Mode', cell: mode },
   { id: 'state', label: 'State', sort: 'state', cell: wordOf },
-  number('consumer_count', 'Consumers', 'Details', (channel) => channel.consumer_count),
-  number('messages_unconfirmed', 'Unconfirmed', 'Details', (channel) => channel.messages_unconfirmed),
+  countColumn('consumer_count', 'Consumers', 'Details'),
+  countColumn('messages_unconfirmed', 'Unconfirmed', 'Details'),
   { id: 'prefetch', label: 'Prefetch', group: 'Details', kind: 'number', sort: 'prefetch_count', cell: prefetch },
-  number('messages_unacknowledged', 'Unacked', 'Details', (channel) => channel.messages_unacknowledged),
-  number('messages_uncommitted', 'Uncommitted', 'Details', (channel) => channel.messages_uncommitted, { off: true }),
-  number('acks_uncommitted', 'Uncommitted acks', 'Details', (channel) => channel.acks_uncommitted, { off: true }),
-  stat('publish', 'Publish'),
-  stat('confirm', 'Confirm'),
-  stat('drop_unroutable', 'Unroutable (drop)', { off: true }),
-  stat('return_unroutable', 'Unroutable (return)', { off: true }),
-  stat('deliver_get', 'Deliver / get'),
-  stat('redeliver', 'Redelivered', { off: true }),
-  stat('ack', 'Ack'),
+  countColumn('messages_unacknowledged', 'Unacked', 'Details'),
+  countColumn('messages_uncommitted', 'Uncommitted', 'Details', { off: true }),
+  countColumn('acks_uncommitted', 'Uncommitted acks', 'Details', { off: true }),
+  rateColumn('publish', 'Publish'),
+  rateColumn('confirm', 'Confirm'),
+  rateColumn('drop_unroutable', 'Unroutable (drop)', { off: true }),
+  rateColumn('return_unroutable', 'Unroutable (return)', { off: true }),
+  rateColumn('deliver_get', 'Deliver / get'),
+  rateColumn('redeliver', 'Redelivered', { off: true }),
+  rateColumn('ack', 'Ack'),
 ];
 
 export function channels(place) {

@@ -5,8 +5,8 @@ import { MESSAGE_RATES, ages, charts } from '../core/chart.js';
 import { attempt, confirmed } from '../core/dialog.js';
 import { h } from '../core/dom.js';
 import { formDialog } from '../core/form.js';
-import { exchangeTitle, rate, rateOf } from '../core/format.js';
-import { Listing } from '../core/listing.js';
+import { exchangeTitle } from '../core/format.js';
+import { Listing, rateColumn } from '../core/listing.js';
 import {
   button,
   declaredTags,
@@ -26,15 +26,6 @@ import { vhostField } from './vhosts.js';
 
 const KNOWN = { 'alternate-exchange': 'AE' };
 
-const stat = (name, label) => ({
-  id: name,
-  label,
-  group: 'Message rates',
-  kind: 'number',
-  sort: `message_stats.${name}_details.rate`,
-  cell: (exchange) => rate(rateOf(exchange.message_stats, name) ?? 0),
-});
-
 const COLUMNS = [
   { id: 'name', label: 'Name', sort: 'name', cell: ({ vhost, name }) => exchangeLink(vhost, name) },
   { id: 'vhost', label: 'Virtual host', sort: 'vhost', cell: ({ vhost }) => vhost },
@@ -45,8 +36,8 @@ const COLUMNS = [
     kind: 'tags',
     cell: (exchange) => [declaredTags(exchange, KNOWN), policyTags(exchange.vhost, exchange)],
   },
-  stat('publish_in', 'In'),
-  stat('publish_out', 'Out'),
+  rateColumn('publish_in', 'In'),
+  rateColumn('publish_out', 'Out'),
 ];
 
 const SHORTCUTS = [

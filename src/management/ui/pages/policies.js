@@ -3,14 +3,13 @@
 import { api, path } from '../core/api.js';
 import { attempt, confirmed } from '../core/dialog.js';
 import { h } from '../core/dom.js';
-import { formDialog } from '../core/form.js';
+import { formDialog, shortcut } from '../core/form.js';
 import { Listing } from '../core/listing.js';
 import { button, link, live, pairs, section, values } from '../core/parts.js';
 import { session } from '../core/session.js';
 import { vhostField } from './vhosts.js';
 
-const number = (key, label, hint) => ({ key, label, type: 'Number', hint });
-const text = (key, label, hint, preset) => ({ key, label, type: 'String', hint, preset });
+const { number, text } = shortcut;
 
 const ALL_QUEUES = [
   'All queues',

@@ -3,9 +3,9 @@
 import { api, path } from '../core/api.js';
 import { attempt } from '../core/dialog.js';
 import { h } from '../core/dom.js';
-import { formDialog } from '../core/form.js';
-import { bytes, count, rate, rateOf } from '../core/format.js';
-import { Listing } from '../core/listing.js';
+import { formDialog, shortcut } from '../core/form.js';
+import { bytes, count } from '../core/format.js';
+import { Listing, bytesColumn, countColumn, rateColumn } from '../core/listing.js';
 import { button, declaredTags, policyTags, queueLink, section, state } from '../core/parts.js';
 import { QUEUE_TYPES, vhostField } from './vhosts.js';
 
@@ -45,34 +45,6 @@ export const queueState = (queue) => {
   );
 };
 
-const messages = (id, label, extra) => ({
-  id,
-  label,
-  group: 'Messages',
-  kind: 'number',
-  sort: id,
-  cell: (queue) => count(queue[id]),
-  ...extra,
-});
-const size = (id, label) => ({
-  id,
-  label,
-  group: 'Message bytes',
-  kind: 'number',
-  sort: id,
-  off: true,
-  cell: (queue) => bytes(queue[id]),
-});
-const stat = (name, label, extra) => ({
-  id: `rate_${name}`,
-  label,
-  group: 'Message rates',
-  kind: 'number',
-  sort: `message_stats.${name}_details.rate`,
-  cell: (queue) => rate(rateOf(queue.message_stats, name) ?? 0),
-  ...extra,
-});
-
 const capacity = (queue) =>
   queue.consumers > 0 && typeof queue.consumer_capacity === 'number'
     ? `${Math.round(queue.consumer_capacity * 100)} %`
@@ -99,14 +71,14 @@ const COLUMNS = [
     cell: ({ consumers }) => count(consumers),
   },
   { id: 'capacity', label: 'Consumer capacity', kind: 'number', sort: 'consumer_capacity', off: true, cell: capacity },
-  messages('messages_ready', 'Ready'),
-  messages('messages_unacknowledged', 'Unacked'),
-  messages('messages_ram', 'In memory', { off: true }),
-  messages('messages_persistent', 'Persistent', { off: true }),
-  messages('messages', 'Total'),
-  size('message_bytes_ready', 'Ready'),
-  size('message_bytes_unacknowledged', 'Unacked'),
-  size('message_bytes', 'Total'),
+  countColumn('messages_ready', 'Ready', 'Messages'),
+  countColumn('messages_unacknowledged', 'Unacked', 'Messages'),
+  countColumn('messages_ram', 'In memory', 'Messages', { off: true }),
+  countColumn('messages_persistent', 'Persistent', 'Messages', { off: true }),
+  countColumn('messages', 'Total', 'Messages'),
+  bytesColumn('message_bytes_ready', 'Ready', 'Message bytes'),
+  bytesColumn('message_bytes_unacknowledged', 'Unacked', 'Message bytes'),
+  bytesColumn('message_bytes', 'Total', 'Message bytes'),
   {
     id: 'memory',
     label: 'Process memory',
@@ -116,15 +88,13 @@ const COLUMNS = [
     off: true,
     cell: ({ memory }) => bytes(memory),
   },
-  stat('publish', 'Incoming'),
-  stat('deliver_get', 'Deliver / get'),
-  stat('redeliver', 'Redelivered', { off: true }),
-  stat('ack', 'Ack'),
+  rateColumn('publish', 'Incoming'),
+  rateColumn('deliver_get', 'Deliver / get'),
+  rateColumn('redeliver', 'Redelivered', { off: true }),
+  rateColumn('ack', 'Ack'),
 ];
 
-const number = (key, label, hint) => ({ key, label, type: 'Number', hint });
-const text = (key, label, hint, preset) => ({ key, label, type: 'String', hint, preset });
-const truth = (key, label, hint) => ({ key, label, type: 'Boolean', hint, preset: 'true' });
+const { number, text, truth } = shortcut;
 
 const SHORTCUTS = [
   [

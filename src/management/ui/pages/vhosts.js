@@ -5,8 +5,8 @@ import { MESSAGE_RATES, QUEUED, ages, charts } from '../core/chart.js';
 import { attempt, confirmed } from '../core/dialog.js';
 import { h } from '../core/dom.js';
 import { formDialog } from '../core/form.js';
-import { count, rate, rateOf, yesNo } from '../core/format.js';
-import { Listing, table } from '../core/listing.js';
+import { yesNo } from '../core/format.js';
+import { Listing, countColumn, rateColumn, table } from '../core/listing.js';
 import { button, live, pairs, section, state, tag, userLink, vhostLink, words } from '../core/parts.js';
 import { session } from '../core/session.js';
 import { permissionForms, PERMISSION_COLUMNS, TOPIC_COLUMNS, removal } from './permissions.js';
@@ -29,8 +29,6 @@ export const QUEUE_TYPES = [
   ['stream', 'Stream'],
 ];
 
-const stats = (name) => (vhost) => rate(rateOf(vhost.message_stats, name) ?? 0);
-
 const COLUMNS = [
   { id: 'name', label: 'Name', sort: 'name', cell: (vhost) => vhostLink(vhost.name) },
   { id: 'description', label: 'Description', cell: (vhost) => vhost.description },
@@ -46,46 +44,11 @@ const COLUMNS = [
     ],
   },
   { id: 'state', label: 'State', cell: (vhost) => clusterState(vhost.cluster_state) },
-  {
-    id: 'ready',
-    label: 'Ready',
-    group: 'Messages',
-    kind: 'number',
-    sort: 'messages_ready',
-    cell: (vhost) => count(vhost.messages_ready),
-  },
-  {
-    id: 'unacked',
-    label: 'Unacked',
-    group: 'Messages',
-    kind: 'number',
-    sort: 'messages_unacknowledged',
-    cell: (vhost) => count(vhost.messages_unacknowledged),
-  },
-  {
-    id: 'total',
-    label: 'Total',
-    group: 'Messages',
-    kind: 'number',
-    sort: 'messages',
-    cell: (vhost) => count(vhost.messages),
-  },
-  {
-    id: 'publish',
-    label: 'Publish',
-    group: 'Message rates',
-    kind: 'number',
-    sort: 'message_stats.publish_details.rate',
-    cell: stats('publish'),
-  },
-  {
-    id: 'deliver',
-    label: 'Deliver / get',
-    group: 'Message rates',
-    kind: 'number',
-    sort: 'message_stats.deliver_get_details.rate',
-    cell: stats('deliver_get'),
-  },
+  countColumn('messages_ready', 'Ready', 'Messages'),
+  countColumn('messages_unacknowledged', 'Unacked', 'Messages'),
+  countColumn('messages', 'Total', 'Messages'),
+  rateColumn('publish', 'Publish'),
+  rateColumn('deliver_get', 'Deliver / get'),
 ];
 
 const clusterState = (nodes) =>
