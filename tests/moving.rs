@@ -196,10 +196,11 @@ async fn a_crash_loses_nothing() {
     for confirm in confirms {
         assert!(within(confirm).await.expect("a confirm").is_ack());
     }
-    let moving = tokio::spawn(async move { move_to(&http, "from", json!({"destination": "to"})).await });
+    let mut moving = tokio::task::JoinSet::new();
+    moving.spawn(async move { move_to(&http, "from", json!({"destination": "to"})).await });
     eventually("some have moved", || async { (client.channel.count("to").await.0 > 0).then_some(()) }).await;
     drop(server);
-    moving.abort();
+    moving.abort_all();
 
     let server = place.start().await;
     let client = connect(&server).await;
