@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use super::Management;
 use super::access::Level;
+use super::assets;
 use super::call::{Call, Query, name_of};
 use super::list;
 use super::reply::{Outcome, Refused, Reply};
@@ -76,6 +77,14 @@ where
 }
 
 async fn respond(request: Request<Incoming>, peer: SocketAddr, management: &Management) -> Response<Full<Bytes>> {
+    let prefix = management.options().path_prefix.as_str();
+    if let Some(path) = request.uri().path().strip_prefix(prefix).filter(|path| !is_of_api(path)) {
+        return match path {
+            // What the page names lies below it.
+            "" => located(empty(StatusCode::MOVED_PERMANENTLY), Some(format!("{prefix}/"))),
+            _ => assets::serve(request.method(), path, request.headers()),
+        };
+    }
     let origin = allowed_origin(request.headers(), &management.options().cors_origins);
     let head = request.method() == Method::HEAD;
     let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, answer(request, peer, management)).await {
@@ -97,6 +106,10 @@ async fn respond(request: Request<Incoming>, peer: SocketAddr, management: &Mana
         *response.body_mut() = Full::default();
     }
     response
+}
+
+fn is_of_api(path: &str) -> bool {
+    path == "/api" || path.starts_with("/api/")
 }
 
 /// CORS: the request's origin, if its scripts may use the API.

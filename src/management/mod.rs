@@ -1,4 +1,5 @@
-//! The management HTTP API: RabbitMQ's paths, methods, status codes and JSON, for tools that speak to port 15672.
+//! The management HTTP API: RabbitMQ's paths, methods, status codes and JSON, for tools that speak to port 15672, and
+//! the UI that shows it in a browser.
 //!
 //! It reads what the broker tells and changes it through the same doors as AMQP clients do, so that permissions, limits
 //! and texts are the same. It can never slow traffic: counts come by messages to the lanes, a few queues at a time. It
@@ -6,6 +7,7 @@
 
 mod access;
 mod api;
+mod assets;
 mod call;
 mod histories;
 mod history;

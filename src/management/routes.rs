@@ -58,7 +58,9 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static str> {
         | ["auth", "attempts", _]
         | ["bindings", _, "e", _, "q" | "e", _, _] => "GET DELETE",
         ["vhosts", _, "deletion", "protection"] => "POST DELETE",
-        ["vhosts", _, "start", _] | ["exchanges", _, _, "publish"] | ["queues", _, _, "get" | "actions"] => "POST",
+        ["vhosts", _, "start", _] | ["exchanges", _, _, "publish"] | ["queues", _, _, "get" | "actions" | "move"] => {
+            "POST"
+        }
         ["queues", _, _, "contents"] | ["reset"] | ["reset", _] => "DELETE",
         ["bindings", _, "e", _, "q" | "e", _] => "GET POST",
         ["vhost-limits" | "user-limits", _, _] => "PUT DELETE",
@@ -100,6 +102,7 @@ pub(super) async fn serve(call: &Call, management: &Management) -> Outcome {
         (_, ["permissions" | "topic-permissions", ..]) => api::permissions::serve(call, m, &names),
         (_, ["exchanges", ..]) => api::exchanges::serve(call, m, &names).await,
         (_, ["queues", _, _, "get"]) => api::messages::get(call, m, &names).await,
+        (_, ["queues", _, _, "move"]) => api::moving::serve(call, m, &names).await,
         (_, ["queues", ..]) => api::queues::serve(call, m, &names).await,
         (_, ["bindings", ..]) => api::bindings::serve(call, m, &names).await,
         (_, ["connections" | "channels" | "consumers", ..]) => api::connections::serve(call, m, &names).await,

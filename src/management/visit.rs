@@ -54,6 +54,30 @@ impl Visit {
         }
     }
 
+    /// Waits for the confirms of publishes numbered from `first`, each by so many lanes; says which all have accepted.
+    pub(super) async fn confirmed(&mut self, first: u64, mut lanes: Vec<u16>) -> Vec<bool> {
+        self.client.flush();
+        let mut accepted = vec![true; lanes.len()];
+        let mut events = Vec::new();
+        while lanes.iter().any(|lanes| *lanes > 0) {
+            poll_fn(|cx| self.client.poll_events(cx, &mut events)).await;
+            for event in events.drain(..) {
+                let Event::Confirm { first: from, last, accepted: is_accepted, .. } = event else { continue };
+                for sequence in from..=last {
+                    // Those before are done with.
+                    let Some(place) = sequence.checked_sub(first).and_then(|at| usize::try_from(at).ok()) else {
+                        continue;
+                    };
+                    if let (Some(lanes), Some(accepted)) = (lanes.get_mut(place), accepted.get_mut(place)) {
+                        *lanes = lanes.saturating_sub(1);
+                        *accepted &= is_accepted;
+                    }
+                }
+            }
+        }
+        accepted
+    }
+
     async fn wait(&mut self, ticket: u64) -> Result<Outcome, Refusal> {
         let mut events = Vec::new();
         loop {

@@ -107,7 +107,12 @@ impl Http {
 
 /// A request without a login to any path.
 pub(crate) async fn fetch(address: SocketAddr, method: &str, path: &str) -> Response {
-    exchange(address, &format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")).await
+    fetch_with(address, method, path, "").await
+}
+
+/// The same with more headers, each with the end of its line.
+pub(crate) async fn fetch_with(address: SocketAddr, method: &str, path: &str, headers: &str) -> Response {
+    exchange(address, &format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n")).await
 }
 
 async fn exchange(address: SocketAddr, request: &str) -> Response {

@@ -2,6 +2,7 @@
 //! RabbitMQ's order; what queues must do is gathered in a batch for each lane and handed over by [`Client::flush`].
 
 mod events;
+mod onward;
 mod publish;
 mod reply_to;
 mod visit;
@@ -31,6 +32,8 @@ use super::{Broker, Connected};
 use crate::auth::{Access, Right, User};
 use crate::hashing::Hashing;
 use crate::wire::{Table, Value};
+
+pub use self::onward::Onward;
 
 /// What an operation costs in a lane's inbox beside a message, for the connection's share.
 pub(super) const OPERATION_BYTES: usize = 64;

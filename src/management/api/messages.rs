@@ -6,7 +6,7 @@ use hyper::body::Bytes;
 use serde_json::{Map, Value as Json, json};
 
 use super::exchanges::own_name;
-use crate::broker::{Body, Got, LARGE_BODY_MIN, Outcome as Done, Publish, Settlement, table_of_json};
+use crate::broker::{Body, Got, LARGE_BODY_MIN, Outcome as Done, Publish, Refusal, Settlement, table_of_json};
 use crate::management::Management;
 use crate::management::call::{Call, Fields, NAME_BYTES_MAX};
 use crate::management::names::arguments;
@@ -133,7 +133,7 @@ pub(in crate::management) async fn get(call: &Call, management: &Management, pat
     let [_, vhost, name, _] = path else { return Err(Refused::no_object()) };
     let known = management.broker().vhost(vhost).ok_or_else(|| Refused::not_found("vhost_not_found"))?;
     let fields = call.object_with(&["ackmode", "count", "encoding"])?;
-    let count = fields.integer("count")?.unwrap_or_default().clamp(0, GET_MAX);
+    let count = fields.integer("count")?.unwrap_or_default().clamp(0, GET_MAX) as u64;
     let mode = AckMode::parse(fields.required("ackmode")?)?;
     let as_base64 = match fields.required("encoding")? {
         "auto" => false,
@@ -143,24 +143,38 @@ pub(in crate::management) async fn get(call: &Call, management: &Management, pat
     let truncate = fields.integer("truncate")?.and_then(|bytes| usize::try_from(bytes).ok());
     known.queue(name).ok_or_else(|| Refused::not_found("queue_not_found"))?;
     let mut visit = Visit::new(call, management, vhost)?;
-    let (mut records, mut sources, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for _ in 0..count {
-        let asked = visit.try_ask(|client, reply| client.get(reply, name, mode.no_ack)).await;
-        let Done::Got(Some(got)) = asked.map_err(|refusal| Refused::of_messages(&refusal))? else { break };
-        bytes += got.delivery.message.body().len();
-        records.push(record(&got, as_base64, truncate));
-        sources.push(got.delivery.source);
-        if bytes > GET_BYTES {
-            break;
-        }
-    }
+    let taken = take(&mut visit, name, mode.no_ack, count, GET_BYTES).await;
+    let taken = taken.map_err(|refusal| Refused::of_messages(&refusal))?;
+    let records: Vec<Json> = taken.iter().map(|got| record(got, as_base64, truncate)).collect();
     if !mode.no_ack {
-        for source in sources {
+        for got in taken {
+            let source = got.delivery.source;
             visit.client().settle(source.queue, source.owner, source.number, source.number, mode.settlement);
         }
         visit.client().flush();
     }
     Ok(Reply::Json(records.into()))
+}
+
+/// Gets up to so many messages from a queue, and stops when their bodies have more than so many bytes.
+pub(super) async fn take(
+    visit: &mut Visit,
+    queue: &str,
+    no_ack: bool,
+    count_max: u64,
+    bytes_max: usize,
+) -> Result<Vec<Got>, Refusal> {
+    let (mut taken, mut bytes) = (Vec::new(), 0);
+    for _ in 0..count_max {
+        let asked = visit.try_ask(|client, reply| client.get(reply, queue, no_ack)).await?;
+        let Done::Got(Some(got)) = asked else { break };
+        bytes += got.delivery.message.body().len();
+        taken.push(*got);
+        if bytes > bytes_max {
+            break;
+        }
+    }
+    Ok(taken)
 }
 
 fn record(got: &Got, as_base64: bool, truncate: Option<usize>) -> Json {

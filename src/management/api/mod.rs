@@ -8,6 +8,7 @@ pub(super) mod health;
 pub(super) mod limits;
 pub(super) mod messages;
 pub(super) mod misc;
+pub(super) mod moving;
 pub(super) mod nodes;
 pub(super) mod overview;
 pub(super) mod parameters;

@@ -1,0 +1,174 @@
+// Begins here: which page stands at which address, what is around all pages, and when they are loaded again.
+//
+// A page is a function of its place (`core/page.js`) that returns `{ title, node, load(signal) }`: what is on it for
+// good, and how it gets and draws what changes.
+
+import { Unreachable, LoggedOut, api } from './core/api.js';
+import { forgetSamples } from './core/chart.js';
+import { tell } from './core/dialog.js';
+import { h, patch } from './core/dom.js';
+import { Place } from './core/page.js';
+import { session } from './core/session.js';
+import { Shell } from './shell.js';
+import { login } from './pages/login.js';
+import { overview } from './pages/overview.js';
+import { node } from './pages/node.js';
+import { connection, connections } from './pages/connections.js';
+import { channel, channels } from './pages/channels.js';
+import { exchange, exchanges } from './pages/exchanges.js';
+import { queues } from './pages/queues.js';
+import { queue } from './pages/queue.js';
+import { user, users } from './pages/users.js';
+import { vhost, vhosts } from './pages/vhosts.js';
+import { policies, policy } from './pages/policies.js';
+import { cluster, deprecated, features, limits } from './pages/cluster.js';
+
+// The first name of an address, how many follow, and the page.
+const ROUTES = [
+  ['', 0, overview],
+  ['nodes', 1, node],
+  ['connections', 0, connections],
+  ['connections', 1, connection],
+  ['channels', 0, channels],
+  ['channels', 1, channel],
+  ['exchanges', 0, exchanges],
+  ['exchanges', 2, exchange],
+  ['queues', 0, queues],
+  ['queues', 2, queue],
+  ['users', 0, users],
+  ['users', 1, user],
+  ['vhosts', 0, vhosts],
+  ['vhosts', 1, vhost],
+  ['policies', 0, policies],
+  ['policies', 2, policy],
+  ['limits', 0, limits],
+  ['feature-flags', 0, features],
+  ['deprecated-features', 0, deprecated],
+  ['cluster-name', 0, cluster],
+];
+
+// How long to wait for a broker that does not answer.
+const RETRY_MS = 2000;
+
+const root = document.getElementById('app');
+let shell;
+let current;
+let timer;
+let loading;
+
+// `#/queues/%2F/a?page=2` as its names and its query.
+function address() {
+  const [names, query = ''] = location.hash.replace(/^#\/?/, '').split('?');
+  const decode = (name) => {
+    try {
+      return decodeURIComponent(name);
+    } catch {
+      return name;
+    }
+  };
+  return { names: names.split('/').map(decode), query: new URLSearchParams(query) };
+}
+
+function notFound() {
+  return { title: 'Not found', node: h('p', { class: 'empty' }, 'There is no such page.'), load: async () => {} };
+}
+
+function open() {
+  for (const dialog of document.querySelectorAll('dialog')) dialog.close();
+  const { names, query } = address();
+  const [first, ...params] = names;
+  const route = ROUTES.find(([name, count]) => name === first && count === params.length);
+  const place = new Place(params, query, reload);
+  current = (route?.[2] ?? notFound)(place);
+  shell.show(current, first);
+  load();
+}
+
+// `all`: what is around the pages, too.
+const reload = (all = false) => {
+  if (all === true) shell.outdated();
+  loading?.abort();
+  return load();
+};
+
+// Loads the page, and again when it is time.
+async function load() {
+  clearTimeout(timer);
+  const page = current;
+  const mine = (loading = new AbortController());
+  let wait = shell.refreshMs;
+  try {
+    await Promise.all([page.load(mine.signal), shell.load(mine.signal)]);
+    shell.problem('');
+    shell.loaded();
+  } catch (error) {
+    if (mine.signal.aborted) return;
+    if (error instanceof LoggedOut) {
+      leave(error.message);
+      return;
+    }
+    shell.problem(error.message);
+    if (error instanceof Unreachable) wait = RETRY_MS;
+  }
+  if (loading !== mine) return;
+  if (wait > 0) timer = setTimeout(whenSeen, wait);
+}
+
+// Nobody looks at a tab in the background.
+function whenSeen() {
+  if (!document.hidden) load();
+}
+
+function leave(reason = '') {
+  clearTimeout(timer);
+  loading?.abort();
+  session.end();
+  forgetSamples();
+  shell = undefined;
+  document.title = 'Lepus';
+  patch(root);
+  root.append(login(enter, reason));
+  root.querySelector('input').focus();
+}
+
+function enter() {
+  root.replaceChildren();
+  shell = new Shell(root, { leave, reload });
+  open();
+}
+
+async function start() {
+  if (!session.restore()) {
+    leave();
+    return;
+  }
+  try {
+    session.begin(session.credentials, await api.whoami(session.credentials));
+  } catch (error) {
+    if (!(error instanceof Unreachable)) {
+      leave(error.message);
+      return;
+    }
+  }
+  enter();
+}
+
+window.addEventListener('hashchange', () => {
+  if (!shell || (location.hash && !location.hash.startsWith('#/'))) return;
+  loading?.abort();
+  open();
+  shell.focusMain();
+});
+document.addEventListener('visibilitychange', () => {
+  if (shell && !document.hidden) reload();
+});
+window.addEventListener('unhandledrejection', ({ reason }) => {
+  if (reason?.name !== 'AbortError') tell(String(reason?.message ?? reason), true);
+});
+// Its target is no page.
+document.querySelector('.skip').onclick = (event) => {
+  event.preventDefault();
+  shell?.focusMain();
+};
+
+start();

@@ -1,0 +1,68 @@
+// Who is logged in, for as long as the tab lives, and how the user likes the pages, for longer.
+
+const SESSION = 'lepus.session';
+
+export const session = {
+  name: '',
+  tags: [],
+  credentials: '',
+
+  // Takes up the session of this tab, if there is one.
+  restore() {
+    try {
+      Object.assign(this, JSON.parse(sessionStorage.getItem(SESSION)) ?? {});
+    } catch {
+      sessionStorage.removeItem(SESSION);
+    }
+    return this.credentials !== '';
+  },
+
+  begin(credentials, { name, tags }) {
+    Object.assign(this, { name, tags: typeof tags === 'string' ? tags.split(',') : tags, credentials });
+    sessionStorage.setItem(SESSION, JSON.stringify({ name: this.name, tags: this.tags, credentials }));
+  },
+
+  end() {
+    sessionStorage.removeItem(SESSION);
+    Object.assign(this, { name: '', tags: [], credentials: '' });
+  },
+
+  has(...tags) {
+    return tags.some((tag) => this.tags.includes(tag));
+  },
+  get isAdministrator() {
+    return this.has('administrator');
+  },
+  // Sees nodes, and connections of others.
+  get isMonitor() {
+    return this.has('administrator', 'monitoring');
+  },
+  // Makes policies.
+  get isPolicymaker() {
+    return this.has('administrator', 'policymaker');
+  },
+};
+
+// Name and password as the header of a request wants them: UTF-8 in base64.
+export function encoded(name, password) {
+  const bytes = new TextEncoder().encode(`${name}:${password}`);
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
+}
+
+// What the user chose, kept in this browser. What cannot be read or kept is as if never chosen.
+export const choices = {
+  get(name, otherwise) {
+    try {
+      return JSON.parse(localStorage.getItem(`lepus.${name}`)) ?? otherwise;
+    } catch {
+      return otherwise;
+    }
+  },
+  set(name, value) {
+    try {
+      localStorage.setItem(`lepus.${name}`, JSON.stringify(value));
+    } catch {
+      // Full, or forbidden: it holds for this page only.
+    }
+  },
+};
