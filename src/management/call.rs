@@ -59,7 +59,7 @@ impl Query {
 }
 
 /// Percent-decoded; what is no UTF-8 then is replaced, so it names nothing.
-pub(super) fn decoded(text: &str) -> String {
+pub(crate) fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

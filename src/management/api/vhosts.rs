@@ -109,8 +109,8 @@ fn put(call: &Call, management: &Management, name: &str, existed: bool) -> Outco
     if let Some(tracing) = tracing {
         vhost.set_tracing(tracing);
     }
-    if !existed {
-        // RabbitMQ's API gives whoever makes a vhost all permissions there.
+    if !existed && !call.user.is_operator() {
+        // RabbitMQ's API gives whoever makes a vhost all permissions there, its command line nobody.
         management.broker().auth().set_permissions(name, &call.user.name, ".*", ".*", ".*")?;
     }
     Ok(Reply::put(existed))
