@@ -129,7 +129,8 @@ async fn answer(request: Request<Incoming>, peer: SocketAddr, management: &Manag
     let Some(below) = path.strip_prefix("/api/") else {
         return written(Err(Refused::no_object()));
     };
-    let segments: Vec<String> = below.split('/').filter(|segment| !segment.is_empty()).map(decoded).collect();
+    // An empty name between two slashes is one: that of the default exchange. A slash at the end is nothing.
+    let segments: Vec<String> = below.strip_suffix('/').unwrap_or(below).split('/').map(decoded).collect();
     let names: Vec<&str> = segments.iter().map(String::as_str).collect();
     let Some(methods) = routes::methods(&names) else {
         return written(Err(Refused::no_object()));
