@@ -31,7 +31,7 @@ fn category(key: &str) -> Option<Category> {
     }
 }
 
-/// Whether [`write`] would write anything.
+/// Whether [`write()`] would write anything.
 pub(super) fn is_wanted(key: &str) -> bool {
     match category(key) {
         Some(Category::User) => enabled!(target: "user", Level::INFO),
