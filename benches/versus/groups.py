@@ -17,6 +17,12 @@ BUDGETS = [
     ("1 KiB, auto-ack", "-s 1024 -a", 550_000, 1.1),
     ("1 KiB persistent, 1,000 unconfirmed, ack each 100", "-s 1024 -f persistent -c 1000 -q 1000 -A 100", 250_000, 2.6),
     ("16 B persistent, 1,000 unconfirmed, ack each 100", "-s 16 -f persistent -c 1000 -q 1000 -A 100", 1_000_000, 0.8),
+    (
+        "1 KiB persistent, 100 queues of a publisher each, 1,000 unconfirmed",
+        "-s 1024 -f persistent -c 10 -q 100 -A 10 -x 100 -y 100 -qp perf-%d -qpt 100",
+        None,
+        None,
+    ),
     ("1 KiB persistent, one unconfirmed", "-s 1024 -f persistent -c 1 -q 100", 3_500, None),
     ("16 B at 5,000/s, auto-ack", "-s 16 -a -r 5000", None, None),
     ("16 B, 8 to 8 over 8 queues, auto-ack", "-s 16 -a -x 8 -y 8 -qp perf-%d -qpt 8", 2_000_000, None),
@@ -345,6 +351,27 @@ def store(bench):
             flags = ["-s", 16, "-x", 0, "-q", 1000, "-A", 100, "-D", count]
             rows.append(row(f"draining {count:,}", bench.lepus.name, [perf("-h", bench.lepus.url, "--broker-pid", bench.lepus.pid, *queue, *flags)]))
         bench.lepus.stop()
+    return rows + restarts(bench)
+
+
+def restarts(bench):
+    """10,000,000 messages in 10,000 queues, found again."""
+    rows, count = [], 10_000_000
+    bench.lepus.start()
+    many = ["-qp", "perf-%d", "-qpt", 10_000, "--spread", "-ad", "false", "-f", "persistent"]
+    filled = perf("-h", bench.lepus.url, "--broker-pid", bench.lepus.pid, *many, "-s", 16, "-y", 0, "-c", 10_000, "-C", count)
+    rows.append(row(f"filling 10,000 queues with {count:,} × 16 B", bench.lepus.name, [filled]))
+    for label, by in (("kill -9", signal.SIGKILL), ("stop", signal.SIGTERM)):
+        seconds = []
+        for _ in range(3):
+            bench.lepus.stop(keep=True, by=by)
+            began = time.monotonic()
+            bench.lepus.start()
+            seconds.append(time.monotonic() - began)
+        made = row(f"start behind a {label}, with {count:,} in 10,000 queues", bench.lepus.name, [])
+        made["seconds"] = spread(seconds)
+        rows.append(made)
+    bench.lepus.stop()
     return rows
 
 
