@@ -373,3 +373,31 @@ async fn long_lists_are_paged() {
     let plain = http.get("queues?disable_stats=true").await;
     assert_eq!(plain.items()[0].get("messages"), None);
 }
+
+/// A binding is named by its properties_key, encoded once or, as RabbitMQ's own tools do, once more.
+#[tokio::test]
+async fn a_binding_is_found_by_its_key_however_encoded() {
+    let (_server, http) = start().await;
+    http.put("queues/%2F/q", &json!({})).await;
+    let by_name = "bindings/%2F/e/amq.topic/q/q";
+    for key in ["a.%23", "a.%2523"] {
+        http.send("POST", by_name, r##"{"routing_key": "a.#"}"##).await;
+        assert_eq!(http.get(&format!("{by_name}/{key}")).await.json["routing_key"], "a.#", "{key}");
+        assert_eq!(http.delete(&format!("{by_name}/{key}")).await.status, 204, "{key}");
+        assert_eq!(http.get(by_name).await.items().len(), 0, "{key}");
+    }
+}
+
+/// The default exchange has an empty name, also in a path.
+#[tokio::test]
+async fn an_empty_name_in_a_path_is_the_default_exchange() {
+    let (_server, http) = start().await;
+    http.put("queues/%2F/q", &json!({})).await;
+    let message = r#"{"properties": {}, "routing_key": "q", "payload": "x", "payload_encoding": "string"}"#;
+    for name in ["", "amq.default"] {
+        let published = http.send("POST", &format!("exchanges/%2F/{name}/publish"), message).await;
+        assert_eq!((published.status, &published.json), (200, &json!({"routed": true})), "{name:?}");
+    }
+    assert_eq!(http.get("queues/%2F/").await.items().len(), 1);
+    assert_eq!(http.get("/whoami").await.status, 404);
+}

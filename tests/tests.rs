@@ -12,6 +12,7 @@ mod config;
 mod confirm;
 mod consume;
 mod consumer_timeout;
+mod ctl;
 mod dead_letter;
 mod dedup;
 mod definitions;

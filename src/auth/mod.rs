@@ -346,6 +346,11 @@ impl Auth {
         Some(Access::new(version, Arc::clone(permission), Arc::clone(&grant.topics)))
     }
 
+    /// The same for who has logged in, or needs no login.
+    pub fn access_of(&self, user: &User, vhost: &str) -> Option<Access> {
+        if user.is_operator() { Some(Access::of_operator(self.version())) } else { self.access(&user.name, vhost) }
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, State> {
         // A panic while changing cannot leave half a change that matters: every change is one map operation per item.
         self.shared.state.read().unwrap_or_else(PoisonError::into_inner)
@@ -446,7 +451,7 @@ impl UserChange {
             Some(account) => limits.or(account.user.limits),
             None => limits,
         };
-        let user = Arc::new(User { name: name.clone(), tags, limits, password });
+        let user = Arc::new(User { name: name.clone(), tags, limits, password, operator: false });
         match state.accounts.get_mut(&name) {
             Some(account) => account.user = user,
             None => {

@@ -102,6 +102,11 @@ impl PasswordHash {
         Self::with_salt(rand::random(), password.as_bytes(), algorithm)
     }
 
+    /// One that no password matches.
+    pub(super) fn none() -> Self {
+        Self { algorithm: HashingAlgorithm::default(), bytes: Box::default() }
+    }
+
     /// What to hold for a user whose secret was given; `user` is for the error.
     pub(super) fn from_secret(user: &str, secret: Secret<'_>, default: HashingAlgorithm) -> Result<Self, AuthError> {
         match secret {
@@ -110,7 +115,7 @@ impl PasswordHash {
                 Ok(bytes) => Ok(Self { algorithm, bytes: bytes.into() }),
                 Err(_) => Err(AuthError::BadPasswordHash { user: user.to_owned() }),
             },
-            Secret::None => Ok(Self { algorithm: HashingAlgorithm::default(), bytes: Box::default() }),
+            Secret::None => Ok(Self::none()),
         }
     }
 

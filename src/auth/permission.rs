@@ -52,6 +52,13 @@ impl Access {
         Self { version, permission, topics }
     }
 
+    /// Everything, of [`User::operator`](super::User::operator).
+    pub(super) fn of_operator(version: u64) -> Self {
+        let all = || Pattern::new(".*").expect("a pattern that matches every name");
+        let permission = Permission { configure: all(), write: all(), read: all() };
+        Self { version, permission: Arc::new(permission), topics: Arc::default() }
+    }
+
     /// The [`Auth::version`](super::Auth::version) this was read at: when that has moved, ask for a new one.
     pub fn version(&self) -> u64 {
         self.version

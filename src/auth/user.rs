@@ -14,9 +14,28 @@ pub struct User {
     /// How much it may open.
     pub limits: UserLimits,
     pub(super) password: PasswordHash,
+    /// See [`User::operator`].
+    pub(super) operator: bool,
 }
 
 impl User {
+    /// Whoever runs the broker's machine: an administrator with all permissions in every virtual host. It is stored
+    /// nowhere, no login gives it, and a stored user of the same name is another one. RabbitMQ's tools act as `rmq-cli`.
+    pub fn operator() -> Self {
+        Self {
+            name: "rmq-cli".to_owned(),
+            tags: vec!["administrator".to_owned()],
+            limits: UserLimits::default(),
+            password: PasswordHash::none(),
+            operator: true,
+        }
+    }
+
+    /// Whether it is [`User::operator`].
+    pub fn is_operator(&self) -> bool {
+        self.operator
+    }
+
     /// Whether the user carries this tag.
     pub fn has_tag(&self, tag: &str) -> bool {
         self.tags.iter().any(|own| own == tag)

@@ -4,6 +4,7 @@
 //! anything is started, and what is not built yet is refused, never ignored. Start reading in [`serve`].
 
 mod config;
+mod ctl;
 mod limits;
 mod log;
 mod log_file;
@@ -13,7 +14,8 @@ mod store;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::perf;
 
@@ -36,6 +38,18 @@ enum Command {
     Config(config::Command),
     /// Load a broker and measure it.
     Perf(Box<perf::Args>),
+    /// Manage a running broker: the commands of rabbitmqctl, rabbitmq-diagnostics, rabbitmq-queues and rabbitmq-plugins.
+    #[command(disable_help_flag = true)]
+    Ctl {
+        /// A command and what it takes; `lepus ctl help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Print what a shell needs to complete command lines.
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
     /// Look into a data directory while no broker runs on it; nothing is written.
     #[command(subcommand)]
     Store(store::Command),
@@ -44,11 +58,26 @@ enum Command {
 /// Runs what the command line asks for. The exit code is 0 for success, 1 for failure and 2 for a command line that
 /// cannot be understood.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse_from(perf::translate(std::env::args()));
+    let words: Vec<String> = std::env::args().collect();
+    if let Some(code) = ctl::run_as_tool(&words) {
+        return code;
+    }
+    // Its options are RabbitMQ's, and read by itself.
+    if let [_, command, words @ ..] = &words[..]
+        && command == "ctl"
+    {
+        return ctl::run(words);
+    }
+    let cli = Cli::parse_from(perf::translate(words));
     match cli.command {
         None => serve::run(cli.serve),
         Some(Command::Serve(args)) => serve::run(*args),
         Some(Command::Config(command)) => config::run(command),
+        Some(Command::Ctl { words }) => ctl::run(&words),
+        Some(Command::Completion { shell }) => {
+            complete(shell);
+            ExitCode::SUCCESS
+        }
         Some(Command::Store(command)) => store::run(&command),
         Some(Command::Perf(args)) => match perf::run(&args) {
             Ok(true) => ExitCode::SUCCESS,
@@ -61,10 +90,17 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Prints the completions of a shell, with the commands of `lepus ctl` as if each were a subcommand.
+fn complete(shell: Shell) {
+    let mut cli = Cli::command().mut_subcommand("ctl", |ctl| {
+        let named = clap::Command::new("ctl").about(ctl.get_about().cloned().unwrap_or_default());
+        named.subcommands(ctl::clap_commands())
+    });
+    clap_complete::generate(shell, &mut cli, "lepus", &mut std::io::stdout());
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -17,7 +17,10 @@ use crate::config::{self, quantity};
 use crate::server::{Definitions, Options, Server, Storage, SyncMode, TlsVersion, Watermark};
 
 /// Where things are kept if nobody says otherwise.
-const DATA_DIR: &str = "lepus-data";
+pub(super) const DATA_DIR: &str = "lepus-data";
+
+/// The socket for commands on this machine, in the data directory.
+pub(super) const LOCAL_SOCKET: &str = "lepus.sock";
 
 /// All interfaces on the port of AMQP 0-9-1, as RabbitMQ listens.
 const AMQP_LISTEN: &str = "5672";
@@ -81,6 +84,10 @@ pub(super) struct Args {
     /// Listen for the management HTTP API in TLS, usually 15671; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     https_listen: Vec<String>,
+
+    /// Socket on which `lepus ctl` needs no login [default: lepus.sock in the data directory; in memory none]
+    #[arg(long, value_name = "PATH")]
+    local_socket: Option<PathBuf>,
 
     /// Tell metrics to Prometheus, on /metrics; may be repeated [default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
@@ -341,6 +348,10 @@ impl Args {
         if self.in_memory {
             options.storage = Some(Storage::Memory);
         }
+        options.local_socket = self.local_socket.or_else(|| match &options.storage {
+            Some(Storage::Directory(path)) => Some(path.join(LOCAL_SOCKET)),
+            _ => None,
+        });
         set(&mut options.sync, self.sync);
         let message_memory = self.message_memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         set(&mut options.message_memory_bytes, message_memory);

@@ -60,7 +60,7 @@ impl Call {
 
     /// May the user work in this vhost?
     pub(super) fn may_use(&self, management: &Management, vhost: &str) -> bool {
-        management.broker().auth().access(&self.user.name, vhost).is_some()
+        management.broker().auth().access_of(&self.user, vhost).is_some()
     }
 
     /// Whoever may not use a vhost does not see what is in it, administrators aside.

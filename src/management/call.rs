@@ -74,7 +74,7 @@ pub(super) fn name_of(segment: &str) -> Option<String> {
 }
 
 /// Percent-decoded as far as that makes sense.
-pub(super) fn decoded(text: &str) -> String {
+pub(crate) fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes_of(text)).into_owned()
 }
 

@@ -1,7 +1,8 @@
 //! HTTP on one connection: reads requests, logs users in, writes answers. The only file here that knows hyper's bodies.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -53,6 +54,23 @@ where
     };
     speak(stream, stop, answer).await;
 }
+
+/// The same for a process of whoever runs the broker: it needs no login, and may log in as a user all the same.
+pub async fn serve_operator<S>(stream: S, management: Management, stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let answer = |mut request: Request<Incoming>| {
+        let management = management.clone();
+        request.extensions_mut().insert(Operator);
+        async move { respond(request, (Ipv4Addr::LOCALHOST, 0).into(), &management).await }
+    };
+    speak(stream, stop, answer).await;
+}
+
+/// What marks a request that came through [`serve_operator`].
+#[derive(Clone, Copy)]
+struct Operator;
 
 /// Reads requests and writes what `answer` makes of them, until the end or until `stop` turns true.
 pub(super) async fn speak<S, A, F>(stream: S, mut stop: watch::Receiver<bool>, answer: A)
@@ -132,7 +150,8 @@ async fn answer(request: Request<Incoming>, peer: SocketAddr, management: &Manag
     if !KNOWN_METHODS.contains(request.method()) {
         return empty(StatusCode::NOT_IMPLEMENTED);
     }
-    let segments: Option<Vec<String>> = below.split('/').filter(|segment| !segment.is_empty()).map(name_of).collect();
+    // An empty name between two slashes is one: that of the default exchange. A slash at the end is nothing.
+    let segments: Option<Vec<String>> = below.strip_suffix('/').unwrap_or(below).split('/').map(name_of).collect();
     let Some(segments) = segments else { return empty(StatusCode::BAD_REQUEST) };
     let names: Vec<&str> = segments.iter().map(String::as_str).collect();
     let Some(methods) = routes::methods(&names) else {
@@ -187,7 +206,12 @@ async fn called(
     management: &Management,
 ) -> Outcome {
     let (head, body) = request.into_parts();
-    let user = if routes::is_open(&path) { None } else { Some(log_in(&head.headers, peer, management)?) };
+    let needs_login = head.extensions.get::<Operator>().is_none() || head.headers.contains_key(header::AUTHORIZATION);
+    let user = match needs_login {
+        _ if routes::is_open(&path) => None,
+        true => Some(log_in(&head.headers, peer, management)?),
+        false => Some(Arc::new(auth::User::operator())),
+    };
     let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let body = match Limited::new(body, management.options().body_size_max).collect().await {
         Ok(body) => body.to_bytes(),
@@ -225,11 +249,7 @@ async fn called(
 }
 
 /// Basic authentication; whoever has no tag of the API is refused, too.
-fn log_in(
-    headers: &HeaderMap,
-    peer: SocketAddr,
-    management: &Management,
-) -> Result<std::sync::Arc<auth::User>, Refused> {
+fn log_in(headers: &HeaderMap, peer: SocketAddr, management: &Management) -> Result<Arc<auth::User>, Refused> {
     let missing = || Refused::not_authorized("");
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
     let failed = || Refused::not_authorized("Not_Authorized");
@@ -249,7 +269,7 @@ pub(super) fn authenticate(
     password: &[u8],
     peer: SocketAddr,
     management: &Management,
-) -> Result<std::sync::Arc<auth::User>, Refused> {
+) -> Result<Arc<auth::User>, Refused> {
     let from_loopback = peer.ip().to_canonical().is_loopback();
     let authenticated = management.broker().auth().authenticate_password(name, password, from_loopback);
     management.count_login(authenticated.is_ok());

@@ -36,7 +36,9 @@ use tokio::sync::Semaphore;
 use crate::auth::Mechanism;
 use crate::broker::Broker;
 
-pub use self::http::serve;
+pub(crate) use self::call::decoded as percent_decoded;
+pub use self::http::{serve, serve_operator};
+pub(crate) use self::names::percent_encoded;
 pub use self::prometheus::serve as serve_metrics;
 
 /// How the API behaves.

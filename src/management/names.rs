@@ -29,7 +29,7 @@ pub(super) fn properties_key(key: &str, table: &Table) -> String {
 }
 
 /// For a path segment.
-pub(super) fn percent_encoded(text: &str) -> String {
+pub(crate) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {

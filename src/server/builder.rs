@@ -79,6 +79,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Opens a socket there on which whoever runs the broker may use the management API without a login, as `lepus ctl`
+    /// does. The file goes when the server stops.
+    pub fn local_socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.options.local_socket = Some(path.into());
+        self
+    }
+
     /// Tells metrics in Prometheus's text format on `/metrics` there; RabbitMQ's port is 15692. Told by
     /// [`Server::prometheus_addrs`].
     pub fn prometheus(mut self, address: impl Into<String>) -> Self {

@@ -11,6 +11,7 @@ mod error;
 mod handshakes;
 mod http;
 mod listener;
+mod local;
 mod memory;
 mod options;
 mod proxy;

@@ -55,6 +55,9 @@ pub struct Options {
     pub statistics_interval: Duration,
     /// Origins whose scripts may use it, `*` for all. Default none (`management.cors.allow_origins`).
     pub http_cors_origins: Vec<String>,
+    /// A socket in the file system where whoever runs the broker may use the management API without a login: the broker's
+    /// own user and root. Default none; `lepus serve` has `lepus.sock` in the data directory.
+    pub local_socket: Option<PathBuf>,
     /// Addresses to tell metrics on, in Prometheus's text format.
     pub prometheus: Vec<String>,
     /// Addresses to tell them on in TLS.
@@ -167,6 +170,7 @@ impl Default for Options {
             http_cors_max_age_s: 1800,
             statistics_interval: Duration::from_secs(5),
             http_cors_origins: Vec::new(),
+            local_socket: None,
             prometheus: Vec::new(),
             prometheus_https: Vec::new(),
             prometheus_tls: None,

@@ -16,6 +16,7 @@ use super::connections::{Acceptor, Preamble};
 use super::error::Error;
 use super::handshakes::Handshakes;
 use super::http::Listener;
+use super::local::LocalSocket;
 use super::options::{Definitions, NewUser, Options, UserPermissions};
 use super::storage::{self, Kept, Store};
 use super::tls::{Tls, TlsOptions};
@@ -40,6 +41,8 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
     // Listening comes first: a port that is taken is the likeliest failure, and nothing must be undone then.
     let Listeners { amqp: listeners, http, metrics, tls } = Listeners::bind(&options).await?;
     let (broker, broker_lanes, storage, is_new) = broker(&options).await?;
+    // After the data directory is this process's own.
+    let local = options.local_socket.as_deref().and_then(LocalSocket::bind);
     let mut lanes = JoinSet::new();
     for lane in broker_lanes {
         lanes.spawn(lane.run());
@@ -113,8 +116,13 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
             })
             .collect(),
     };
+    let management = Management::new(broker.clone(), management);
+    let mut http = super::http::serve(http, metrics, &management, &options, &stop);
+    if let Some(local) = local {
+        local.spawn(&mut http, &management, &stop);
+    }
     Ok(Server {
-        http: super::http::serve(http, metrics, &Management::new(broker.clone(), management), &options, &stop),
+        http,
         http_addrs,
         https_addrs,
         prometheus_addrs,

@@ -170,7 +170,7 @@ impl Client {
         if version != self.access_version {
             self.access_version = version;
             // Without an entry for the vhost nothing is allowed.
-            self.access = self.broker.auth().access(&self.user.name, self.vhost.name()).unwrap_or_default();
+            self.access = self.broker.auth().access_of(&self.user, self.vhost.name()).unwrap_or_default();
         }
     }
 

@@ -16,7 +16,7 @@ impl Client {
         let version = broker.auth().version();
         let access = broker
             .auth()
-            .access(&user.name, name)
+            .access_of(&user, name)
             .ok_or_else(|| Refusal::VhostAccess { vhost: name.into(), user: user.name.to_string() })?;
         let mailbox = Arc::new(Mailbox::new(broker.next_connection(), user.name.as_str().into()));
         Ok(Self::new(broker, user, vhost, mailbox, (access, version)))

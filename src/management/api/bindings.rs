@@ -38,14 +38,19 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
     let mut records = list(&vhost);
     records.retain(wanted);
     let [props] = props else { return Ok(Reply::List(records)) };
-    // The path was decoded, so the key in it was too.
-    let named = |record: &Json| record["properties_key"].as_str().map(crate::management::call::decoded);
-    let record = records.into_iter().find(|record| named(record).as_deref() == Some(*props));
+    let is_named = |record: &Json| record["properties_key"].as_str().is_some_and(|own| names(props, own));
+    let record = records.into_iter().find(is_named);
     let record = record.ok_or_else(Refused::no_object)?;
     if call.method == hyper::Method::GET {
         return Ok(Reply::Json(record));
     }
     unbind(call, management, &vhost, (source, to_queue, destination), props).await
+}
+
+/// Whether what stands in a path is this `properties_key`. That is encoded already, and the path was decoded: it is itself
+/// in the path of whoever encodes it again, as rabbitmqadmin does, and decoded in that of whoever does not.
+fn names(in_path: &str, own: &str) -> bool {
+    in_path == own || crate::management::call::decoded(own) == in_path
 }
 
 async fn bind(
@@ -90,7 +95,7 @@ async fn unbind(
             Destination::Queue(queue) => to_queue && *queue.name == *destination,
             Destination::Exchange(name) => !to_queue && **name == *destination,
         };
-        if is_it && crate::management::call::decoded(&properties_key(key, table)) == props {
+        if is_it && names(props, &properties_key(key, table)) {
             found = Some(Found { key: key.to_owned(), table: table.clone() });
         }
     });

@@ -119,8 +119,8 @@ fn put_vhost(call: &Call, management: &Management, name: &str, existed: bool) ->
     if let Some(tracing) = tracing {
         vhost.set_tracing(tracing);
     }
-    if !existed {
-        // RabbitMQ's API gives whoever makes a vhost all permissions there.
+    if !existed && !call.user.is_operator() {
+        // RabbitMQ's API gives whoever makes a vhost all permissions there, its command line nobody.
         management.broker().auth().set_permissions(name, &call.user.name, ".*", ".*", ".*")?;
     }
     Ok(Reply::put(existed))
