@@ -410,9 +410,14 @@ impl Broker {
         })
     }
 
+    /// How long a delivery may go unsettled where nothing closer to it says, in ms.
+    pub fn consumer_timeout_ms(&self) -> u64 {
+        u64::try_from(self.0.options.consumer_timeout.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// An empty queue, not yet in its lane.
     fn new_queue(&self, handle: Arc<QueueHandle>) -> Queue {
-        let timeout_ms = u64::try_from(self.0.options.consumer_timeout.as_millis()).unwrap_or(u64::MAX);
+        let timeout_ms = self.consumer_timeout_ms();
         let meter = self.lane(handle.key.lane).meter();
         Queue::new(handle, timeout_ms, self.clock_ms(Instant::now()), meter)
     }

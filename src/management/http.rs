@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -234,12 +234,46 @@ async fn called(
         user,
     };
     call.check_names()?;
-    let outcome = routes::serve(&call, management).await?;
-    match outcome {
+    if call.method != Method::GET {
+        let outcome = routes::serve(&call, management).await;
+        management.cache().clear();
+        return outcome;
+    }
+    // Rights are part of what was asked: the operator may have the name of a user.
+    let asked =
+        is_kept(&call, management).then(|| (call.user.clone(), format!("{} {}", call.user.tags.join(","), head.uri)));
+    let begun = Instant::now();
+    if let Some((user, asked)) = &asked
+        && let Some(answer) = management.cache().get(&user.name, asked, begun)
+    {
+        return Ok(Reply::Written(answer));
+    }
+    let mut reply = shaped(call, management).await?;
+    if let Some((user, asked)) = asked {
+        reply = reply.into_written();
+        if let Reply::Written(answer) = &reply {
+            management.cache().put(&user.name, &asked, answer, begun, Instant::now());
+        }
+    }
+    Ok(reply)
+}
+
+/// Queues and connections of a broker that is large.
+const LARGE: usize = 1_000;
+
+/// May the answer be some seconds old? Not where little is to be told, nor of what is kept elsewhere.
+fn is_kept(call: &Call, management: &Management) -> bool {
+    let broker = management.broker();
+    let queues: usize = broker.vhosts().iter().map(|vhost| vhost.queue_count()).sum();
+    queues + broker.connection_count() > LARGE && !["definitions", "all-configuration"].contains(&call.path[0].as_str())
+}
+
+async fn shaped(call: Call, management: &Management) -> Outcome {
+    match routes::serve(&call, management).await? {
         Reply::List(values) if values.len() > LONG_LIST => {
             let query = call.query;
             // Awaited here, so it is nobody's but this request's.
-            let written = tokio::task::spawn_blocking(move || list::shape(values, &query).map(Reply::into_text));
+            let written = tokio::task::spawn_blocking(move || list::shape(values, &query).map(Reply::into_written));
             written.await.unwrap_or_else(|_| Err(Refused::unavailable()))
         }
         Reply::List(values) => list::shape(values, &call.query),
@@ -312,8 +346,8 @@ pub(super) fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     response
 }
 
-pub(super) fn with_body(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+pub(super) fn with_body(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
@@ -328,6 +362,7 @@ fn written(outcome: Outcome) -> Response<Full<Bytes>> {
         Ok(Reply::Json(value) | Reply::Shaped(value)) => json_body(StatusCode::OK, &value),
         Ok(Reply::List(values)) => json_body(StatusCode::OK, &Json::Array(values)),
         Ok(Reply::Failed(value)) => json_body(StatusCode::SERVICE_UNAVAILABLE, &value),
+        Ok(Reply::Written(answer)) => with_body(StatusCode::OK, "application/json", answer),
         Ok(Reply::Text(kind, text)) => with_body(StatusCode::OK, kind, text),
         Ok(Reply::NoContent) => empty(StatusCode::NO_CONTENT),
         Ok(Reply::Created(location)) => located(empty(StatusCode::CREATED), location),

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use super::call::Query;
 use super::reply::{Outcome, Refused, Reply};
@@ -143,33 +143,32 @@ fn compare(a: Option<&Json>, b: Option<&Json>) -> Ordering {
     }
 }
 
-/// The columns that the query names, in objects and in lists of objects; all of them if it names none.
+/// The columns that the query names, in objects and in lists of objects, `a.b` being the `b` of each `a`; all of them if it
+/// names none.
 pub(super) fn columns(value: Json, query: &Query) -> Json {
     let Some(names) = query.get("columns").filter(|names| !names.is_empty()) else { return value };
+    let paths: Vec<&str> = names.split(',').filter(|path| !path.is_empty()).collect();
+    reduced(value, &paths)
+}
+
+fn reduced(value: Json, paths: &[&str]) -> Json {
     match value {
-        Json::Object(_) => {
-            let mut kept = Map::new();
-            for path in names.split(',') {
-                if let Some(found) = find(&value, path) {
-                    put(&mut kept, path, found.clone());
-                }
-            }
-            Json::Object(kept)
+        Json::Object(fields) => {
+            let kept = fields.into_iter().filter_map(|(name, inner)| {
+                let kept = reduced_field(&name, inner, paths)?;
+                Some((name, kept))
+            });
+            Json::Object(kept.collect())
         }
-        Json::Array(values) => values.into_iter().map(|value| columns(value, query)).collect(),
+        Json::Array(values) => values.into_iter().map(|value| reduced(value, paths)).collect(),
         other => other,
     }
 }
 
-fn put(into: &mut Map<String, Json>, path: &str, value: Json) {
-    match path.split_once('.') {
-        None => {
-            into.insert(path.to_owned(), value);
-        }
-        Some((head, rest)) => {
-            if let Json::Object(inner) = into.entry(head).or_insert_with(|| json!({})) {
-                put(inner, rest, value);
-            }
-        }
+fn reduced_field(name: &str, value: Json, paths: &[&str]) -> Option<Json> {
+    if paths.contains(&name) {
+        return Some(value);
     }
+    let inner: Vec<&str> = paths.iter().filter_map(|path| path.strip_prefix(name)?.strip_prefix('.')).collect();
+    (!inner.is_empty() && (value.is_object() || value.is_array())).then(|| reduced(value, &inner))
 }

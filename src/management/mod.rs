@@ -8,6 +8,7 @@
 mod access;
 mod api;
 mod assets;
+mod cache;
 mod call;
 mod histories;
 mod history;
@@ -135,6 +136,7 @@ struct Shared {
     options: Options,
     started: SystemTime,
     rates: rates::Rates,
+    cache: cache::Cache,
     /// Requests with credentials, and those of them that were refused.
     logins: AtomicU64,
     logins_refused: AtomicU64,
@@ -152,6 +154,7 @@ impl Management {
             options,
             started: SystemTime::now(),
             rates: rates::Rates::default(),
+            cache: cache::Cache::default(),
             logins: AtomicU64::new(0),
             logins_refused: AtomicU64::new(0),
             logins_before: Mutex::default(),
@@ -174,6 +177,10 @@ impl Management {
 
     fn node(&self) -> &str {
         &self.0.options.node
+    }
+
+    fn cache(&self) -> &cache::Cache {
+        &self.0.cache
     }
 
     /// Free disk space below which publishers are blocked, in bytes.

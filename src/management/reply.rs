@@ -1,6 +1,7 @@
 //! What a request comes to: an answer, or RabbitMQ's `{"error", "reason"}` with its status.
 
 use hyper::StatusCode;
+use hyper::body::Bytes;
 use serde_json::{Value as Json, json};
 
 use crate::auth::AuthError;
@@ -22,6 +23,8 @@ pub(super) enum Reply {
     NoContent,
     /// A health check that failed: 503.
     Failed(Json),
+    /// JSON that is written already.
+    Written(Bytes),
     /// Not JSON: its type, and the text.
     Text(&'static str, String),
     /// 301.
@@ -29,10 +32,10 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    /// What was shaped, as text.
-    pub(super) fn into_text(self) -> Self {
+    /// JSON with status 200, written.
+    pub(super) fn into_written(self) -> Self {
         match self {
-            Self::Shaped(value) => Self::Text("application/json", value.to_string()),
+            Self::Shaped(value) | Self::Json(value) => Self::Written(value.to_string().into()),
             other => other,
         }
     }

@@ -58,6 +58,79 @@ fn bad_pages_are_refused_in_rabbitmqs_words() {
 }
 
 #[test]
+fn pages_end_where_the_list_does() {
+    let values: Json = (0..1001).map(|n| json!({"name": format!("q{n:04}")})).collect();
+    let page = |query: &str| {
+        let page = shaped(&values, query).unwrap();
+        let first = page["items"][0]["name"].as_str().unwrap_or_default().to_owned();
+        let number = |name: &str| page[name].as_u64().unwrap_or_default();
+        (first, number("item_count"), number("page_count"), number("filtered_count"), number("total_count"))
+    };
+    assert_eq!(page("page=1"), ("q0000".to_owned(), 100, 11, 1001, 1001));
+    assert_eq!(page("page=11"), ("q1000".to_owned(), 1, 11, 1001, 1001));
+    assert_eq!(page("page=2&page_size=500"), ("q0500".to_owned(), 500, 3, 1001, 1001));
+    assert_eq!(page("page=3&page_size=500"), ("q1000".to_owned(), 1, 3, 1001, 1001));
+    assert_eq!(page("page=1001&page_size=1"), ("q1000".to_owned(), 1, 1001, 1001, 1001));
+    assert_eq!(page("page=1&name=Q00"), ("q0000".to_owned(), 100, 1, 100, 1001));
+    assert_eq!(page("page=2&page_size=6&name=q000[0-9]$&use_regex=true"), ("q0006".to_owned(), 4, 2, 10, 1001));
+    assert_eq!(page("page=1&name=none"), (String::new(), 0, 0, 0, 1001));
+    assert_eq!(page("page=1&name=(&use_regex=true"), (String::new(), 0, 0, 0, 1001));
+    assert_eq!(page("page=1&page_size=2&sort=name&sort_reverse=true"), ("q1000".to_owned(), 2, 501, 1001, 1001));
+    assert_eq!(shaped(&json!([]), "page=1").unwrap()["items"], json!([]));
+    for query in ["page=12", "page=4&page_size=500", "page=2&name=none", "page=9223372036854775807"] {
+        assert!(shaped(&values, query).is_err(), "{query}");
+    }
+    // Without a page there is no page, whatever else is said of one.
+    assert_eq!(shaped(&values, "page_size=5&name=none").unwrap().as_array().map(Vec::len), Some(1001));
+}
+
+#[test]
+fn every_kind_of_column_sorts() {
+    let values = json!([
+        {"name": "text", "v": "b"},
+        {"name": "list", "v": [1]},
+        {"name": "object", "v": {"a": 1}},
+        {"name": "yes", "v": true},
+        {"name": "ten", "v": 10},
+        {"name": "no", "v": false},
+        {"name": "half", "v": 0.5},
+        {"name": "Text", "v": "B"},
+        {"name": "none"},
+        {"name": "minus", "v": -3},
+    ]);
+    let order = |query: &str| -> String {
+        let sorted = shaped(&values, query).unwrap();
+        let names = sorted.as_array().into_iter().flatten().filter_map(|value| value["name"].as_str());
+        names.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(order("sort=v"), "none minus half ten no yes object list Text text");
+    assert_eq!(order("sort=v&sort_reverse=true"), "text Text list object yes no ten half minus none");
+    assert_eq!(order("sort=nothing"), order(""), "what is equal stays as it is");
+    assert_eq!(order("sort=v.a").split(' ').next_back(), Some("object"), "what is inside sorts, too");
+}
+
+#[test]
+fn columns_reach_into_objects_and_lists() {
+    let values = json!([{
+        "name": "q",
+        "a.b": 1,
+        "stats": {"publish": 5, "publish_details": {"rate": 0.5, "samples": [{"sample": 5, "timestamp": 1}]}},
+        "consumers": [{"tag": "x", "queue": {"name": "q", "vhost": "/"}}, {"tag": "y"}],
+    }]);
+    let reduced = |columns: &str| shaped(&values, &format!("columns={columns}")).unwrap()[0].clone();
+    assert_eq!(reduced("stats.publish_details.rate"), json!({"stats": {"publish_details": {"rate": 0.5}}}));
+    assert_eq!(
+        reduced("name,stats.publish,stats.publish_details.rate"),
+        json!({"name": "q", "stats": {"publish": 5, "publish_details": {"rate": 0.5}}})
+    );
+    assert_eq!(reduced("consumers.tag"), json!({"consumers": [{"tag": "x"}, {"tag": "y"}]}));
+    assert_eq!(reduced("consumers.queue.name"), json!({"consumers": [{"queue": {"name": "q"}}, {}]}));
+    assert_eq!(reduced("a.b"), json!({"a.b": 1}));
+    assert_eq!(reduced("name,,nothing,stats.nothing"), json!({"name": "q", "stats": {}}));
+    assert_eq!(reduced("stats,stats.publish")["stats"]["publish_details"]["rate"], 0.5);
+}
+
+#[test]
 fn every_path_has_its_methods() {
     assert_eq!(routes::methods(&["queues", "/", "q"]), Some("GET PUT DELETE"));
     assert_eq!(routes::methods(&["bindings", "/", "e", "x", "q", "q"]), Some("GET POST"));

@@ -357,7 +357,7 @@ fn consumer_record(
         "arguments": arguments(&consumer.arguments),
         "active": place.is_active,
         "activity_status": status,
-        "consumer_timeout": queue.settings().consumer_timeout_ms,
+        "consumer_timeout": queue.settings().consumer_timeout_ms.unwrap_or(management.broker().consumer_timeout_ms()),
         "channel_details": {
             "connection_name": connection.info.name,
             "name": channel_name(connection, place.channel.number),

@@ -81,8 +81,12 @@ fn of_node(call: &Call, management: &Management, rest: &[&str]) -> Outcome {
                 node["memory"] = memory(management);
             }
             if call.query.is_true("binary") {
-                node["binary"] =
-                    PARTS.iter().map(|name| ((*name).to_owned(), Json::from(0))).collect::<Map<_, _>>().into();
+                node["binary"] = PARTS
+                    .iter()
+                    .chain(&["other"])
+                    .map(|name| ((*name).to_owned(), Json::from(0)))
+                    .collect::<Map<_, _>>()
+                    .into();
             }
             node
         }

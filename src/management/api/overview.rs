@@ -38,7 +38,9 @@ pub(in crate::management) async fn overview(call: &Call, management: &Management
     });
     let mut churn_rates = Map::new();
     let node = node_sample(&Machine::default(), 0, &whole);
-    management.rates().of_node(|past| put(&mut churn_rates, &CHURN, &node, past, ranges.node_stats));
+    management
+        .rates()
+        .of_node(|past| put(&mut churn_rates, &CHURN, &node, past, ranges.node_stats.or(ranges.data_rates)));
     let mut overview = json!({
         "management_version": RABBITMQ_VERSION,
         "rates_mode": management.rates_mode(),

@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value as Json, json};
 
 use super::{bindings, connections};
-use crate::broker::{QueueDeclare, QueueHandle, QueueReport, QueueType, table_of_json};
+use crate::broker::{Policy, QueueDeclare, QueueHandle, QueueReport, QueueType, table_of_json};
 use crate::management::Management;
 use crate::management::access::Level;
 use crate::management::call::Call;
 use crate::management::list;
 use crate::management::names::{arguments, timestamp};
-use crate::management::ranges::{Ranges, put, put_message_stats};
+use crate::management::ranges::{Ranges, details, put, put_message_stats};
 use crate::management::rates::now_ms;
 use crate::management::reply::{Outcome, Refused, Reply};
 use crate::management::series::{DELIVERED, LENGTHS, PUBLISHED, queue_sample};
@@ -23,7 +23,7 @@ pub(in crate::management) const QUEUE_BYTES: u64 = 1024;
 pub(in crate::management) const MESSAGE_BYTES: u64 = 128;
 
 /// A queue that nobody used for less than this is not idle, in ms.
-const IDLE_MS_MIN: u64 = 10_000;
+const IDLE_MS_MIN: u64 = 5_000;
 
 pub(in crate::management) async fn serve(call: &Call, management: &Management, path: &[&str]) -> Outcome {
     match (call.method.as_str(), path) {
@@ -119,7 +119,12 @@ async fn all_counted(
                 put_counts(management, &mut record, queue, report, ranges, false);
                 records.push(record);
             } else {
-                records.push(counted(management, queue, report, ranges));
+                let mut record = counted(management, queue, report, ranges);
+                if let Some(fields) = record.as_object_mut() {
+                    // One queue says that it has no policy, a list leaves it out.
+                    fields.retain(|name, value| !(value.is_null() && name.ends_with("policy")));
+                }
+                records.push(record);
             }
         }
         tokio::task::yield_now().await;
@@ -154,7 +159,9 @@ fn declared(management: &Management, queue: &QueueHandle) -> Json {
     let options = &queue.options;
     let mut shown = arguments(&options.arguments);
     shown["x-queue-type"] = options.queue_type.as_str().into();
-    json!({
+    let in_force = queue.in_force();
+    let name_of = |policy: &Option<Arc<Policy>>| policy.as_ref().map(|policy| policy.name().to_string());
+    let mut record = json!({
         "name": *queue.name,
         "vhost": *queue.vhost,
         "type": options.queue_type.as_str(),
@@ -166,7 +173,16 @@ fn declared(management: &Management, queue: &QueueHandle) -> Json {
         "arguments": shown,
         "node": management.node(),
         "state": "running",
-    })
+        "effective_policy_definition": in_force.definition(),
+        "policy": name_of(&in_force.policy),
+        "operator_policy": name_of(&in_force.operator),
+    });
+    if options.queue_type == QueueType::Quorum {
+        let node = management.node();
+        let limit = queue.settings().delivery_limit;
+        merge(&mut record, json!({"leader": node, "members": [node], "online": [node], "delivery_limit": limit}));
+    }
+    record
 }
 
 /// Gives when its counts last changed, in ms, as far as that is known.
@@ -184,10 +200,20 @@ fn put_counts(
             put(fields, &LENGTHS, &now, past, ranges.lengths);
         }
         if with_stats {
+            record["reductions_details"] = details(past, |_| 0, ranges.msg_rates);
             put_message_stats(record, &[&PUBLISHED[..1], &DELIVERED], &now, past, ranges.msg_rates);
         }
         past.map(|past| past.changed_ms())
     })
+}
+
+/// How many of its messages, and how many of their bytes, outlive the broker. A durable classic queue does not count them.
+fn persistent(queue: &QueueHandle, messages: u64, bytes: u64) -> Option<(Json, Json)> {
+    match (queue.options.queue_type, queue.options.durable) {
+        (QueueType::Quorum, _) => Some((messages.into(), bytes.into())),
+        (QueueType::Classic, false) => Some((0.into(), 0.into())),
+        (QueueType::Classic, true) => None,
+    }
 }
 
 /// Since when something is idle, if it is.
@@ -200,7 +226,6 @@ pub(in crate::management) fn idle_since(idle_ms: u64) -> Option<String> {
 fn counted(management: &Management, queue: &QueueHandle, report: &QueueReport, ranges: Ranges) -> Json {
     let mut record = declared(management, queue);
     let changed_ms = put_counts(management, &mut record, queue, report, ranges, true);
-    let in_force = queue.in_force();
     let bytes = report.ready_bytes + report.unacked_bytes;
     let messages = report.ready + report.unacked;
     let can_take = report.consumers.iter().any(|consumer| consumer.is_active && consumer.has_credit);
@@ -208,7 +233,6 @@ fn counted(management: &Management, queue: &QueueHandle, report: &QueueReport, r
         "consumers": report.consumers.len(),
         "consumer_capacity": if can_take { 1.0 } else { 0.0 },
         "consumer_utilisation": if can_take { 1.0 } else { 0.0 },
-        "effective_policy_definition": in_force.definition(),
         "memory": QUEUE_BYTES + messages * MESSAGE_BYTES + bytes,
         "message_bytes": bytes,
         "message_bytes_ready": report.ready_bytes,
@@ -218,13 +242,10 @@ fn counted(management: &Management, queue: &QueueHandle, report: &QueueReport, r
         "messages_ready_ram": report.ready,
         "messages_unacknowledged_ram": report.unacked,
         "reductions": 0,
-        "reductions_details": {"rate": 0.0},
     });
     merge(&mut record, more);
-    for (kind, policy) in [("policy", &in_force.policy), ("operator_policy", &in_force.operator)] {
-        if let Some(policy) = policy {
-            record[kind] = (**policy.name()).into();
-        }
+    if let Some(persistent) = persistent(queue, messages, bytes) {
+        (record["messages_persistent"], record["message_bytes_persistent"]) = persistent;
     }
     // What clients did with the queue itself its lane knows; when messages went through it last the samples say.
     let idle_ms = changed_ms.map_or(u64::MAX, |changed_ms| now_ms().saturating_sub(changed_ms)).min(report.idle_ms);
@@ -236,11 +257,7 @@ fn counted(management: &Management, queue: &QueueHandle, report: &QueueReport, r
         QueueType::Quorum => {
             let node = management.node();
             let members = json!({
-                "leader": node,
-                "members": [node],
-                "online": [node],
                 "open_files": {node: 0},
-                "delivery_limit": queue.settings().delivery_limit,
                 "delayed_retry": "disabled",
                 "messages_delayed": 0,
                 // Dead letters leave at once.
@@ -268,12 +285,6 @@ async fn detailed(management: &Management, queue: &Arc<QueueHandle>, ranges: Ran
     if queue.options.queue_type == QueueType::Classic {
         record["exclusive_consumer_tag"] = exclusive;
         record["head_message_timestamp"] = Json::Null;
-    }
-    for kind in ["policy", "operator_policy"] {
-        // One queue says that it has none, a list leaves it out.
-        if record.get(kind).is_none() {
-            record[kind] = Json::Null;
-        }
     }
     record["garbage_collection"] = garbage_collection();
     record["consumer_details"] = consumers.into();
