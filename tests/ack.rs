@@ -74,7 +74,7 @@ async fn acking_nothing_is_fine() {
     raw.expect_alive(1).await;
 }
 
-/// FEATURES EH-13, traps 2 and 3: a tag that is not outstanding closes the channel.
+/// FEATURES EH-13, trap 2, trap 3: a tag that is not outstanding closes the channel.
 #[tokio::test]
 async fn unknown_tags_close_the_channel() {
     let server = start().await;

@@ -42,7 +42,7 @@ fn deaths(letter: &BasicGetMessage) -> Vec<FieldTable> {
     deaths.as_slice().iter().filter_map(entry).collect()
 }
 
-/// FEATURES DX-2, DX-3: without a key of the queue's, CC and BCC route again; only CC is told.
+/// FEATURES DX-2, DX-3, trap 18: without a key of the queue's, CC and BCC route again; only CC is told.
 #[tokio::test]
 async fn all_keys_of_the_publish_route_again() {
     let (_server, client) = start_client().await;
@@ -118,7 +118,8 @@ async fn odd_histories_of_publishers_do_no_harm() {
     }
 }
 
-/// FEATURES DX-6: a message that expires round a circle is dropped where it was before; one rejected in between is not.
+/// FEATURES DX-6, trap 19: a message that expires round a circle is dropped where it was before; one rejected in between
+/// is not.
 #[tokio::test]
 async fn circles_without_a_rejection_end() {
     let (_server, client) = start_client().await;
@@ -129,6 +130,9 @@ async fn circles_without_a_rejection_end() {
     client.confirms().await;
     client.publish_confirmed("", "a", b"m").await;
     eventually("all gone", async || (client.count("a").await.0 + client.count("b").await.0 == 0).then_some(())).await;
+    mortal(&client, "ring", "", [ttl()]).await;
+    client.publish_confirmed("", "ring", b"m").await;
+    eventually("it is gone", async || (client.count("ring").await.0 == 0).then_some(())).await;
     mortal(&client, "self", "", []).await;
     client.publish_confirmed("", "self", b"m").await;
     for count in 1..=3 {
@@ -194,6 +198,32 @@ async fn the_first_and_the_last_death_are_told() {
     }
 }
 
+/// FEATURES DX-3, DX-4, trap 18: deaths of one kind in one queue are one entry, which keeps the time of the first of them
+/// and moves to the front when another is counted.
+#[tokio::test]
+async fn deaths_of_one_kind_are_counted() {
+    let (_server, client) = start_client().await;
+    mortal(&client, "q", "", [("x-dead-letter-routing-key", string("wait"))]).await;
+    let ttl = ("x-message-ttl", AMQPValue::LongInt(1100));
+    mortal(&client, "wait", "", [("x-dead-letter-routing-key", string("q")), ttl]).await;
+    client.publish("", "q", b"m").await;
+    let mut first_time = None;
+    for round in 1..=2 {
+        reject_one(&client, "q").await;
+        let letter = eventually("it is back", async || client.get("q").await).await;
+        let deaths = deaths(&letter);
+        let told = |field: &str| -> Vec<AMQPValue> {
+            deaths.iter().map(|death| death.inner().get(field).cloned().expect("a field")).collect()
+        };
+        assert_eq!(told("queue"), [string("wait"), string("q")]);
+        assert_eq!(told("reason"), [string("expired"), string("rejected")]);
+        assert_eq!(told("count"), [AMQPValue::LongLongInt(round), AMQPValue::LongLongInt(round)]);
+        assert_eq!(*first_time.get_or_insert_with(|| told("time")), told("time"));
+        assert_eq!(headers(&letter).inner().get("x-first-death-reason"), Some(&string("rejected")));
+        client.nack(letter.delivery_tag, false, true).await;
+    }
+}
+
 /// FEATURES DX-9: with a key of the queue's own CC is kept and does not route, and BCC is gone, as in 4.3.
 #[tokio::test]
 async fn a_key_of_the_queue_replaces_all_keys() {
@@ -228,8 +258,8 @@ async fn a_refused_dead_letter_is_lost() {
     assert_eq!(client.count("full").await, (0, 0));
 }
 
-/// FEATURES DX-5: a history that a publisher sends counts on, unless the switch says that it does not; what the broker
-/// wrote itself does always.
+/// FEATURES DX-5, trap 18: a history that a publisher sends counts on, unless the switch says that it does not; what the
+/// broker wrote itself does always.
 #[tokio::test]
 async fn a_switch_says_whether_histories_of_publishers_count() {
     for honours in [true, false] {

@@ -67,7 +67,7 @@ async fn bytes_are_limited() {
     assert_eq!(client.drain("q").await, ["ten  bytes"]);
 }
 
-/// FEATURES TL-6: what comes back and is too much is dropped from the head, so itself.
+/// FEATURES TL-6, trap 25: what comes back and is too much is dropped from the head, so itself.
 #[tokio::test]
 async fn a_requeue_beyond_the_limit_drops() {
     let (_server, client) = start_client().await;
@@ -110,7 +110,7 @@ async fn publishes_are_refused() {
     }
 }
 
-/// FEATURES TL-8: of priorities, the highest goes first.
+/// FEATURES TL-8, trap 25: of priorities, the highest goes first.
 #[tokio::test]
 async fn the_highest_priority_is_dropped_first() {
     let (_server, client) = start_client().await;

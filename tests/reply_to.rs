@@ -30,8 +30,8 @@ fn passive() -> QueueDeclareOptions {
     QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() }
 }
 
-/// FEATURES DR-1, DR-2, DR-3, DR-4: a request carries a name made for its channel; what another connection publishes to
-/// it arrives there.
+/// FEATURES DR-1, DR-2, DR-3, DR-4, trap 22: a request carries a name made for its channel; what another connection
+/// publishes to it arrives there.
 #[tokio::test]
 async fn a_reply_reaches_its_requester() {
     let (server, client) = start_client().await;
@@ -47,7 +47,7 @@ async fn a_reply_reaches_its_requester() {
     }
 }
 
-/// FEATURES DR-1: one consumer for each channel, without acks, and before the request on the same channel.
+/// FEATURES DR-1, trap 22: one consumer for each channel, without acks, and before the request on the same channel.
 #[tokio::test]
 async fn requesters_that_do_it_wrong_are_refused() {
     let (_server, client) = start_client().await;
@@ -67,7 +67,7 @@ async fn requesters_that_do_it_wrong_are_refused() {
     refused(confirm, 406, "PRECONDITION_FAILED - fast reply consumer does not exist").await;
 }
 
-/// FEATURES DR-5, DR-9: a responder sees by queue.declare whether the requester is there; it is not once it cancels or
+/// FEATURES DR-5, DR-9, trap 22: a responder sees by queue.declare whether the requester is there; it is not once it cancels or
 /// its channel closes.
 #[tokio::test]
 async fn responders_may_probe() {
@@ -93,7 +93,7 @@ async fn responders_may_probe() {
     assert_eq!(client.count(NAME).await, (0, 1));
 }
 
-/// FEATURES DR-6, DR-7: a mandatory reply counts as routed, also to a requester that is gone; a name that is none of
+/// FEATURES DR-6, DR-7, trap 22: a mandatory reply counts as routed, also to a requester that is gone; a name that is none of
 /// the broker's does not.
 #[tokio::test]
 async fn replies_count_as_routed() {

@@ -46,7 +46,7 @@ async fn the_smaller_time_to_live_counts() {
     assert_eq!(client.count("dead").await.0, 0);
 }
 
-/// FEATURES TL-1: a time to live of 0 is delivered to a consumer that is ready, and else gone at once.
+/// FEATURES TL-1, trap 17: a time to live of 0 is delivered to a consumer that is ready, and else gone at once.
 #[tokio::test]
 async fn zero_reaches_only_a_ready_consumer() {
     let (server, client) = start_client().await;
@@ -70,7 +70,7 @@ async fn zero_reaches_only_a_ready_consumer() {
     }
 }
 
-/// FEATURES TL-2: a message behind one that lives longer stays and is counted, until it comes to the head.
+/// FEATURES TL-2, trap 17: a message behind one that lives longer stays and is counted, until it comes to the head.
 #[tokio::test]
 async fn messages_expire_at_the_head_only() {
     let (_server, client) = start_client().await;
@@ -89,8 +89,8 @@ async fn messages_expire_at_the_head_only() {
     assert_eq!(client.count("q").await.0, 0);
 }
 
-/// FEATURES TL-3, DX-1, DX-12: a dead letter lives on without its expiration, which its death tells; other properties
-/// stay. One that the queue's own time ended tells of none.
+/// FEATURES TL-3, DX-1, DX-12, trap 18: a dead letter lives on without its expiration, which its death tells; other
+/// properties stay. One that the queue's own time ended tells of none.
 #[tokio::test]
 async fn dead_letters_tell_their_expiration() {
     let (_server, client) = start_client().await;

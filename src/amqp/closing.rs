@@ -29,6 +29,8 @@ pub(super) struct Closing {
     client: Option<Box<Client>>,
     /// Not said yet.
     sin: Option<Sin>,
+    /// How often the client closed, too, and was not answered.
+    closes: u32,
     text: String,
     until: Instant,
     payload_max: u32,
@@ -111,8 +113,15 @@ impl Closing {
         out: &mut Outbound,
     ) -> Self {
         let text = sin.reply_text();
-        let mut closing =
-            Self { client: client.and_then(leave), sin: Some(sin), text, until, payload_max, is_deaf: false };
+        let mut closing = Self {
+            client: client.and_then(leave),
+            sin: Some(sin),
+            closes: 0,
+            text,
+            until,
+            payload_max,
+            is_deaf: false,
+        };
         closing.say(out);
         closing
     }
@@ -135,11 +144,13 @@ impl Closing {
         self.until = self.until.min(until);
     }
 
+    /// The close that the server began goes first: after close-ok nothing may come.
     fn say(&mut self, out: &mut Outbound) {
-        if self.client.is_none()
-            && let Some(sin) = self.sin.take()
-        {
-            out.frames(|out| sin.connection_close(out));
+        if self.client.is_none() {
+            if let Some(sin) = self.sin.take() {
+                out.frames(|out| sin.connection_close(out));
+            }
+            (0..std::mem::take(&mut self.closes)).for_each(|_| write_close_ok(out));
         }
     }
 
@@ -156,7 +167,8 @@ impl Closing {
             }
             Skimmed::Frame(Some(LastWord::CloseOk), taken) => (taken, true),
             Skimmed::Frame(Some(LastWord::Close), taken) => {
-                write_close_ok(out);
+                self.closes += 1;
+                self.say(out);
                 (taken, false)
             }
             Skimmed::Frame(None, taken) => (taken, false),

@@ -169,7 +169,7 @@ mod tests {
         unacked.take(tag, multiple, |tag, _| tags.push(tag)).then_some(tags)
     }
 
-    /// FEATURES EH-13, traps 2 and 3.
+    /// FEATURES EH-13, trap 2, trap 3.
     #[test]
     fn unknown_tags_are_found_out() {
         let mut unacked = Unacked::default();

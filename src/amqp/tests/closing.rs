@@ -114,6 +114,18 @@ fn connection_closes_cross() {
     world.expect(id, 0, &Method::ConnectionCloseOk {});
     assert_eq!(world.ended(id), None);
     world.close_ok(id);
+    // The server's was, and waits for an exclusive queue to go: it is said before the client's is answered.
+    let id = world.connect_channel();
+    world.ask(id, 1, &exclusive("mine"));
+    world.ignore(id);
+    world.broker.close_connections("maintenance");
+    world.take_events(id);
+    world.send(id, 0, &close_connection());
+    world.expect_nothing(id);
+    world.run();
+    world.expect_connection_close(id, 320, (0, 0), FORCED);
+    world.expect(id, 0, &Method::ConnectionCloseOk {});
+    world.close_ok(id);
     // The client's was.
     let id = world.connect_channel();
     world.ask(id, 1, &exclusive("mine"));

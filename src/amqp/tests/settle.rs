@@ -17,7 +17,7 @@ fn holding(world: &mut World, n: u8) -> Id {
     id
 }
 
-/// FEATURES EH-13, DL-2, traps 2 and 3.
+/// FEATURES EH-13, DL-2, trap 2, trap 3.
 #[test]
 fn unknown_tags_close_the_channel() {
     let cases: [(&[Method<'_>], (u16, u16), u64); 9] = [
