@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("store", 1),
     ("replicate", 2),
     ("auth", 2),
+    ("auth_backends", 3),
     ("cluster", 3),
     ("broker", 4),
     ("amqp", 5),
