@@ -449,7 +449,7 @@ fn origin(ip: &str) -> Origin {
 }
 
 async fn log_in(chain: &Chain, auth: &Auth, name: &str, password: &str) -> Result<Arc<User>, Refused> {
-    within(chain.log_in(auth, name, password.as_bytes(), origin("127.0.0.1")).wait()).await
+    within(chain.log_in(auth, name, Some(password.as_bytes()), origin("127.0.0.1")).wait()).await
 }
 
 /// FEATURES US-9: the next backend is asked if one refuses; authn and authz may be two.
@@ -494,6 +494,14 @@ async fn backends_are_asked_in_their_order() {
     assert!(user.authorizer().is_some(), "its permissions are the service's");
     assert!(log_in(&local_then_web, &auth, "local", "web").await.is_err());
 
+    // A name that a certificate has proved needs no password.
+    let proved = async |chain: &Chain, name: &str| within(chain.log_in(&auth, name, None, origin("::1")).wait()).await;
+    service.take_asked();
+    assert_eq!(tags(proved(&in_turn, "local").await), some(&["administrator"]));
+    service.say(|asked| if asked.get("username") == "cert" { "allow".into() } else { "deny".into() });
+    assert_eq!(tags(proved(&in_turn, "cert").await), some(&[]));
+    assert_eq!(pairs(&service.take_asked()[0]), [("username", "cert")]);
+
     let dummy = chain(&[(Dummy, Dummy)]);
     let refused = log_in(&dummy, &auth, "both", "local").await.unwrap_err();
     assert_eq!(refused.to_string(), "user 'both' - cannot log in conventionally as dummy user");
@@ -508,15 +516,15 @@ async fn loopback_users_come_from_this_machine_whoever_knows_them() {
     for (name, ip, is_in) in
         [("guest", "127.0.0.1", true), ("guest", "10.0.0.1", false), ("app", "10.0.0.1", true), ("guest", "::1", true)]
     {
-        let answer = within(chain.log_in(&auth, name, b"x", origin(ip)).wait()).await;
+        let answer = within(chain.log_in(&auth, name, Some(b"x"), origin(ip)).wait()).await;
         assert_eq!(answer.is_ok(), is_in, "{name} {ip}");
         if let Err(refused) = answer {
             assert_eq!(refused, Refused::Loopback { user: "guest".to_owned() });
         }
     }
     let long = "n".repeat(256);
-    assert!(within(chain.log_in(&auth, &long, b"x", origin("::1")).wait()).await.is_err());
-    assert!(within(chain.log_in(&auth, &long[..255], b"x", origin("::1")).wait()).await.is_ok());
+    assert!(within(chain.log_in(&auth, &long, Some(b"x"), origin("::1")).wait()).await.is_err());
+    assert!(within(chain.log_in(&auth, &long[..255], Some(b"x"), origin("::1")).wait()).await.is_ok());
 }
 
 /// FEATURES US-4, US-9: the management API asks the same backends.

@@ -37,7 +37,7 @@ fn of_keys_for(signers: &[&Signer], server: ResourceServer) -> Options {
 /// Logs in with a token, whatever user name comes with it.
 async fn log_in(chain: &Chain, token: &str) -> Result<Arc<User>, Refused> {
     let from = Origin { ip: [127, 0, 0, 1].into() };
-    within(chain.log_in(&Auth::new(), "whoever", token.as_bytes(), from).wait()).await
+    within(chain.log_in(&Auth::new(), "whoever", Some(token.as_bytes()), from).wait()).await
 }
 
 /// Why the token backend refuses.

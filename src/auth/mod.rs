@@ -317,7 +317,7 @@ impl Auth {
     /// Decides a login by name and password, or token, by whichever backends there are.
     pub fn log_in(&self, name: &str, password: &[u8], from: Origin) -> Asked<Result<Arc<User>, Refused>> {
         match self.shared.authority.get() {
-            Some(authority) => authority.log_in(self, name, password, from),
+            Some(authority) => authority.log_in(self, name, Some(password), from),
             None => Asked::Now(self.authenticate_password(name, password, from.is_loopback())),
         }
     }
