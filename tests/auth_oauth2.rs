@@ -628,6 +628,7 @@ async fn the_management_api_takes_tokens() {
         (whoami.status, &whoami.json["name"], &whoami.json["tags"]),
         (200, &json!("joe"), &json!(["management"]))
     );
+    assert_eq!(whoami.json["is_internal_user"], json!(false));
     let vhosts = get(&manager, "vhosts").await;
     let names: Vec<_> = vhosts.items().iter().map(|vhost| vhost["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["shop"]);
