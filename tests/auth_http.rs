@@ -166,8 +166,10 @@ async fn refusals_are_those_of_rabbitmq() {
     let text = "NOT_ALLOWED - access to vhost '/' refused for user 'app', backend rabbit_auth_backend_http returned an \
                 error: status 503";
     assert_eq!(Broken::of(&error), Broken { code: 530, text: text.to_owned() });
+    service.take_asked();
     let error = connect_as(&server, "app", "secret", "nowhere").await.err().expect("refused");
     assert_eq!(Broken::of(&error).text, "NOT_ALLOWED - vhost nowhere not found");
+    assert_eq!(service.asked_on("/vhost"), 0, "there is nothing to ask about");
 
     service.say(|asked| match (asked.path.as_str(), asked.get("name"), asked.get("routing_key")) {
         ("/topic", _, key) if key != "good" => "deny".into(),
@@ -491,7 +493,9 @@ async fn backends_are_asked_in_their_order() {
     let local_then_web = chain(&[(Internal, Http)]);
     let user = log_in(&local_then_web, &auth, "local", "local").await.unwrap();
     assert_eq!(user.tags, ["administrator"]);
-    assert!(user.authorizer().is_some(), "its permissions are the service's");
+    service.take_asked();
+    within(user.authorizer().expect("its permissions are the service's").admit("/", None).wait()).await.unwrap();
+    assert_eq!(service.take_asked()[0].get("tags"), "administrator");
     assert!(log_in(&local_then_web, &auth, "local", "web").await.is_err());
 
     // A name that a certificate has proved needs no password.

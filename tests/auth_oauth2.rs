@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lapin::ExchangeKind;
 use lepus::Server;
 use lepus::auth::{Auth, Authority as _, Origin, Refused, User};
@@ -63,9 +65,9 @@ async fn signatures_of_all_algorithms_are_checked() {
             let token = signer.token_with(&json!({"alg": algorithm, "kid": signer.id}), &claims(""));
             assert_eq!(reason(&options, &token).await, "signature_invalid", "{} as {algorithm}", signer.id);
             let token = signer.token_with(&json!({"alg": signer.id, "kid": algorithm}), &claims(""));
-            let is_same_key = signer.id[..1] == algorithm[..1] && "RP".contains(&signer.id[..1]);
+            // Those have one key.
             let of_rsa = |name: &str| name.starts_with(['R', 'P']);
-            if !is_same_key && !(of_rsa(&signer.id) && of_rsa(algorithm)) {
+            if !(of_rsa(&signer.id) && of_rsa(algorithm)) {
                 assert_eq!(reason(&options, &token).await, "signature_invalid", "{} by {algorithm}", signer.id);
             }
         }
@@ -84,16 +86,12 @@ async fn the_well_known_forgeries_are_refused() {
     let pem = include_str!("data/oauth2/rsa-for-tests.pub.pem");
     for secret in [pem.as_bytes(), pem.trim_end().as_bytes(), signer.jwk()["n"].as_str().unwrap().as_bytes()] {
         let message = |header: &Json| {
-            use base64::Engine as _;
-            let part = |json: &Json| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json.to_string());
+            let part = |json: &Json| URL_SAFE_NO_PAD.encode(json.to_string());
             format!("{}.{}", part(header), part(&claims("rabbitmq.tag:administrator")))
         };
         let signed = message(&json!({"alg": "HS256", "kid": "k"}));
         let signature = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret), signed.as_bytes());
-        let signature = {
-            use base64::Engine as _;
-            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(signature)
-        };
+        let signature = URL_SAFE_NO_PAD.encode(signature);
         assert_eq!(reason(&options, &format!("{signed}.{signature}")).await, "signature_invalid");
         for none in ["none", "None", "NONE", ""] {
             let unsigned = message(&json!({"alg": none, "kid": "k"}));
@@ -160,8 +158,7 @@ async fn what_is_no_token_is_refused() {
     assert_eq!(reason(&options, &too_long).await, "provided token is invalid");
     // Deep enough to end a careless reader.
     let deep = format!("{{\"aud\":\"rabbitmq\",\"x\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
-    use base64::Engine as _;
-    let deep = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(deep);
+    let deep = URL_SAFE_NO_PAD.encode(deep);
     assert_eq!(reason(&options, &format!("{header}.{deep}.{signature}")).await, "provided token is invalid");
 }
 

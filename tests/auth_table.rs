@@ -189,7 +189,7 @@ async fn http(needs: &[Need]) -> Backend {
     let service = Service::start(move |asked| {
         let (right, kind, key) = (asked.get("permission"), asked.get("resource"), asked.get("routing_key"));
         let name = if kind == "topic" { key } else { asked.get("name") };
-        let granted = needs.iter().any(|need| *need == (right, kind, name));
+        let granted = needs.contains(&(right, kind, name));
         if granted || ["/user", "/vhost"].contains(&&*asked.path) { Said::from("allow") } else { "deny".into() }
     })
     .await;

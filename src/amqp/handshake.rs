@@ -242,7 +242,11 @@ impl Handshake {
             (Step::Open(logged_in, tuned), Method::ConnectionOpen { virtual_host }) => {
                 let (logged_in, tuned) = (logged_in.clone(), *tuned);
                 let asked = match logged_in.user.authorizer() {
-                    Some(authorizer) => authorizer.admit(virtual_host, Some(server.peer.origin())),
+                    Some(authorizer) if server.broker.vhost(virtual_host).is_some() => {
+                        authorizer.admit(virtual_host, Some(server.peer.origin()))
+                    }
+                    // That it is not there is found out when it is opened.
+                    Some(_) => Asked::Now(Err(Denied::default())),
                     None => Asked::Now(Ok(())),
                 };
                 match asked {

@@ -139,11 +139,12 @@ async fn accept(listener: TcpListener, shared: Shared, tls: Option<TlsAcceptor>)
         connections.spawn(async move {
             match tls {
                 None => serve(stream, shared).await,
-                Some(tls) => match tls.accept(stream).await {
-                    Ok(stream) => serve(stream, shared).await,
-                    // The client does not trust it.
-                    Err(_) => {}
-                },
+                // A client that does not trust it goes.
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(stream, shared).await;
+                    }
+                }
             }
         });
     }

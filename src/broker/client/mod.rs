@@ -316,7 +316,6 @@ impl Client {
         if pending.passive {
             return self.queue_declare_passive(pending);
         }
-        Totals::count(&self.broker.0.totals.queues_declared);
         let server_named = pending.queue.is_empty();
         if !server_named {
             check_not_reserved("queue", &pending.queue)?;
@@ -328,6 +327,7 @@ impl Client {
             return Err(Refusal::Unanswered);
         }
         checked?;
+        Totals::count(&self.broker.0.totals.queues_declared);
         let exclusive = pending.exclusive.then(|| self.mailbox.id());
         // QU-2: an exclusive queue is never durable in effect.
         let durable = pending.durable && !pending.exclusive;
