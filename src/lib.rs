@@ -2,6 +2,7 @@
 
 pub mod amqp;
 pub mod auth;
+pub mod auth_backends;
 pub mod broker;
 #[doc(hidden)]
 pub mod cli;

@@ -3,6 +3,9 @@
 mod common;
 
 mod ack;
+mod auth_http;
+mod auth_oauth2;
+mod auth_table;
 mod bad_data_dir;
 mod blocked;
 mod bounded;

@@ -67,9 +67,13 @@ impl Confirms {
     }
 
     /// The number of the next publish.
-    pub(super) fn next(&mut self) -> u64 {
+    pub(super) fn upcoming(&self) -> u64 {
+        self.last + 1
+    }
+
+    /// It has come.
+    pub(super) fn count_one(&mut self) {
         self.last += 1;
-        self.last
     }
 
     /// The publish with this number, the last one, waits for so many lanes.
@@ -170,7 +174,8 @@ mod tests {
     }
 
     fn publish(confirms: &mut Confirms, lanes: u16) -> u64 {
-        let number = confirms.next();
+        confirms.count_one();
+        let number = confirms.last;
         if lanes == 0 {
             confirms.ack(number)
         } else {

@@ -77,7 +77,7 @@ pub(super) enum Part<'a> {
 }
 
 /// A publish that is all there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Complete<'a> {
     /// `exchange shortstr | routing-key shortstr`.
     pub(super) address: &'a [u8],

@@ -151,6 +151,7 @@ impl<S: Transport> Driver<S> {
             let was_full = self.out.is_full();
             if !was_full {
                 moved |= self.poll_events(cx, now);
+                moved |= self.session.poll_backends(cx, now, &mut self.out);
             }
             match self.poll_input(cx, now) {
                 Poll::Ready(Ok(())) => moved = true,

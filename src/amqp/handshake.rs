@@ -6,7 +6,10 @@
 //! step            | Header StartOk        TuneOk        Open          (opened)
 //! ```
 
+use std::mem;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tracing::info;
@@ -14,7 +17,7 @@ use tracing::info;
 use super::outbound::Outbound;
 use super::reply::{Fault, Ids, Sin};
 use super::{CLOSE_TIMEOUT_MAX, Options, Peer};
-use crate::auth::{Mechanism, Refused, User, loggable};
+use crate::auth::{Asked, Denied, Later, Mechanism, Refused, User, Verdict, loggable};
 use crate::broker::{self, Broker, Client, ConnectionInfo, RABBITMQ_VERSION};
 use crate::wire::{FRAME_OVERHEAD, Frame, FrameKind, Method, RawTable, ReplyCode, Table, TableError, Value};
 
@@ -77,19 +80,19 @@ fn offered(options: &Options, peer: &Peer) -> impl Iterator<Item = Mechanism> {
 }
 
 /// Who it is. A mechanism that was not offered is none (HS-10).
-fn authenticate(mechanism: &str, response: &[u8], server: Server<'_>) -> Result<Arc<User>, Refused> {
-    let (auth, from_loopback) = (server.broker.auth(), server.peer.is_loopback());
-    let mechanism = offered(server.options, server.peer).find(|offered| offered.as_str() == mechanism);
-    match mechanism.ok_or(Refused::Malformed)? {
-        Mechanism::External => match server.peer.tls.as_ref().and_then(|tls| tls.user.as_deref()) {
-            Some(name) => auth.authenticate_name(name, from_loopback),
-            None => Err(Refused::Nameless),
+fn authenticate(mechanism: &str, response: &[u8], server: Server<'_>) -> Asked<Result<Arc<User>, Refused>> {
+    let (auth, from) = (server.broker.auth(), server.peer.origin());
+    match offered(server.options, server.peer).find(|offered| offered.as_str() == mechanism) {
+        None => Asked::Now(Err(Refused::Malformed)),
+        Some(Mechanism::External) => match server.peer.tls.as_ref().and_then(|tls| tls.user.as_deref()) {
+            Some(name) => auth.log_in_proved(name, from),
+            None => Asked::Now(Err(Refused::Nameless)),
         },
-        Mechanism::Anonymous => {
+        Some(Mechanism::Anonymous) => {
             let (name, password) = &server.options.anonymous_login;
-            auth.authenticate_password(name, password.as_bytes(), from_loopback)
+            auth.log_in(name, password.as_bytes(), from)
         }
-        by_password => auth.authenticate(by_password, response, from_loopback),
+        Some(by_password) => auth.log_in_by(by_password, response, from),
     }
 }
 
@@ -109,8 +112,21 @@ pub(super) struct Handshake {
 enum Step {
     Header,
     StartOk,
+    /// Nothing is read before the backends have answered.
+    LoggingIn(Box<Applicant>, Later<Result<Arc<User>, Refused>>),
     TuneOk(LoggedIn),
     Open(LoggedIn, Tuned),
+    /// Nothing is read before the user's backend has answered.
+    Opening(LoggedIn, Tuned, String, Later<Verdict>),
+}
+
+/// Wants to log in.
+#[derive(Debug)]
+struct Applicant {
+    properties: ClientProperties,
+    mechanism: String,
+    /// All that the client said.
+    sent: Table,
 }
 
 /// Logged in.
@@ -167,16 +183,21 @@ impl Handshake {
         matches!(self.step, Step::Header)
     }
 
+    /// A backend is asked; what the client sends meanwhile waits.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.step, Step::LoggingIn(..) | Step::Opening(..))
+    }
+
     /// Whether the client is told what is wrong; before it has agreed on limits there is silence only. RabbitMQ is
     /// silent about a bad tune-ok, too, which helps nobody (section 8).
     pub(super) fn tells(&self, sin: &Sin) -> bool {
-        matches!(self.step, Step::Open(..)) || (sin.class_id, sin.method_id) == TUNE_IDS
+        matches!(self.step, Step::Open(..) | Step::Opening(..)) || (sin.class_id, sin.method_id) == TUNE_IDS
     }
 
     /// Largest payload accepted now.
     pub(super) fn payload_max(&self, options: &Options) -> u32 {
         match &self.step {
-            Step::Open(_, tuned) => tuned.payload_max(),
+            Step::Open(_, tuned) | Step::Opening(_, tuned, ..) => tuned.payload_max(),
             _ => options.initial_frame_max,
         }
     }
@@ -210,7 +231,8 @@ impl Handshake {
         match (&self.step, method) {
             (Step::StartOk, Method::ConnectionStartOk { client_properties, mechanism, response, .. }) => {
                 let (properties, sent) = ClientProperties::read(client_properties)?;
-                Ok(self.login((properties, sent), mechanism, response, server, out))
+                let applicant = Applicant { properties, mechanism: mechanism.to_owned(), sent };
+                Ok(self.login(applicant, response, server, out))
             }
             (Step::TuneOk(logged_in), Method::ConnectionTuneOk { channel_max, frame_max, heartbeat }) => {
                 let tuned = Tuned::agree(server.options, channel_max, frame_max, heartbeat)?;
@@ -218,13 +240,30 @@ impl Handshake {
                 Ok(Progress::Next)
             }
             (Step::Open(logged_in, tuned), Method::ConnectionOpen { virtual_host }) => {
-                open(logged_in, *tuned, virtual_host, server, out).map(Progress::Opened)
+                let (logged_in, tuned) = (logged_in.clone(), *tuned);
+                let asked = match logged_in.user.authorizer() {
+                    Some(authorizer) if server.broker.vhost(virtual_host).is_some() => {
+                        authorizer.admit(virtual_host, Some(server.peer.origin()))
+                    }
+                    // That it is not there is found out when it is opened.
+                    Some(_) => Asked::Now(Err(Denied::default())),
+                    None => Asked::Now(Ok(())),
+                };
+                match asked {
+                    Asked::Now(admitted) => {
+                        open(&logged_in, tuned, virtual_host, admitted, server, out).map(Progress::Opened)
+                    }
+                    Asked::Later(answer) => {
+                        self.step = Step::Opening(logged_in, tuned, virtual_host.to_owned(), answer);
+                        Ok(Progress::Next)
+                    }
+                }
             }
             (step, method) => {
                 let state = match step {
-                    Step::Header | Step::StartOk => "starting",
+                    Step::Header | Step::StartOk | Step::LoggingIn(..) => "starting",
                     Step::TuneOk(_) => "tuning",
-                    Step::Open(..) => "opening",
+                    Step::Open(..) | Step::Opening(..) => "opening",
                 };
                 let text = format!("unexpected method in connection state {state}");
                 Err(Fault::connection(ReplyCode::ChannelError, method.ids(), text))
@@ -232,29 +271,39 @@ impl Handshake {
         }
     }
 
-    fn login(
+    fn login(&mut self, applicant: Applicant, response: &[u8], server: Server<'_>, out: &mut Outbound) -> Progress {
+        let asked = authenticate(&applicant.mechanism, response, server);
+        match asked {
+            Asked::Now(answer) => self.logged_in(applicant, answer, server, out),
+            Asked::Later(answer) => {
+                self.step = Step::LoggingIn(Box::new(applicant), answer);
+                Progress::Next
+            }
+        }
+    }
+
+    fn logged_in(
         &mut self,
-        (properties, sent): (ClientProperties, Table),
-        mechanism: &str,
-        response: &[u8],
+        applicant: Applicant,
+        answer: Result<Arc<User>, Refused>,
         server: Server<'_>,
         out: &mut Outbound,
     ) -> Progress {
-        match authenticate(mechanism, response, server) {
+        let Applicant { properties, mechanism, sent } = applicant;
+        match answer {
             Ok(user) => {
-                server.broker.tell_login(true, &user.name, &server.peer.connection_name(), mechanism);
+                server.broker.tell_login(true, &user.name, &server.peer.connection_name(), &mechanism);
                 let Options { channel_max, frame_max, heartbeat_s, .. } = *server.options;
                 let tune = Method::ConnectionTune { channel_max, frame_max, heartbeat: heartbeat_s };
                 out.frames(|out| tune.encode_frame(0, out));
-                let mechanism = mechanism.to_owned();
                 self.step = Step::TuneOk(LoggedIn { user, properties, mechanism, sent });
                 Progress::Next
             }
             Err(refused) => {
-                server.broker.tell_login(false, refused.user(), &server.peer.connection_name(), mechanism);
+                server.broker.tell_login(false, refused.user(), &server.peer.connection_name(), &mechanism);
                 server.broker.log_refused_login(
                     "AMQP 0-9-1",
-                    &loggable(mechanism),
+                    &loggable(&mechanism),
                     Some(server.peer.peer_addr),
                     &refused,
                 );
@@ -270,12 +319,42 @@ impl Handshake {
             }
         }
     }
+
+    /// Goes on, if what a backend was asked has been answered.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: Server<'_>,
+        out: &mut Outbound,
+    ) -> Poll<Result<Progress, Fault>> {
+        match &mut self.step {
+            Step::LoggingIn(_, answer) => {
+                let answer = ready!(Pin::new(answer).poll(cx));
+                match mem::replace(&mut self.step, Step::StartOk) {
+                    Step::LoggingIn(applicant, _) => Poll::Ready(Ok(self.logged_in(*applicant, answer, server, out))),
+                    step => {
+                        self.step = step;
+                        Poll::Pending
+                    }
+                }
+            }
+            Step::Opening(logged_in, tuned, vhost, answer) => {
+                let admitted = ready!(Pin::new(answer).poll(cx));
+                let opened = open(logged_in, *tuned, vhost, admitted, server, out);
+                // A fault is told as of one that is opening.
+                self.step = Step::Open(logged_in.clone(), *tuned);
+                Poll::Ready(opened.map(Progress::Opened))
+            }
+            Step::Header | Step::StartOk | Step::TuneOk(_) | Step::Open(..) => Poll::Pending,
+        }
+    }
 }
 
 fn open(
     logged_in: &LoggedIn,
     tuned: Tuned,
     vhost: &str,
+    admitted: Verdict,
     server: Server<'_>,
     out: &mut Outbound,
 ) -> Result<Opened, Fault> {
@@ -296,8 +375,8 @@ fn open(
     };
     let (connection, info_name, user_name) =
         (info.name.clone(), properties.connection_name.as_deref().map(loggable), user.name.clone());
-    let client =
-        Client::open(server.broker, user, vhost, info).map_err(|refusal| Fault::refused(&refusal, OPEN_IDS))?;
+    let client = Client::open_admitted(server.broker, user, vhost, info, admitted)
+        .map_err(|refusal| Fault::refused(&refusal, OPEN_IDS))?;
     let client_name = info_name.as_deref();
     info!(
         target: "connection",

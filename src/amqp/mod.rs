@@ -6,6 +6,7 @@ mod channel;
 mod closing;
 mod confirm;
 mod content;
+mod credential;
 mod driver;
 mod handshake;
 mod heartbeat;
@@ -23,7 +24,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::Mechanism;
+use crate::auth::{Mechanism, Origin};
 use crate::broker::TlsReport;
 use crate::wire::Table;
 
@@ -121,9 +122,9 @@ impl Peer {
         self.tls.as_ref().is_some_and(|tls| tls.report.certificate.is_some())
     }
 
-    /// From this machine?
-    pub fn is_loopback(&self) -> bool {
-        self.peer_addr.ip().to_canonical().is_loopback()
+    /// Where its login comes from.
+    pub fn origin(&self) -> Origin {
+        Origin { ip: self.peer_addr.ip() }
     }
 
     /// `peer -> local`, as RabbitMQ names connections.

@@ -24,6 +24,8 @@ pub(super) struct Sin {
 pub(super) enum Fault {
     Channel(Sin),
     Connection(Sin),
+    /// Not a fault yet: the user's backend must be asked first. Never leaves the channel.
+    Unanswered,
 }
 
 impl Sin {
@@ -66,6 +68,9 @@ impl Fault {
 
     /// The broker's no to the method with these ids.
     pub(super) fn refused(refusal: &Refusal, ids: Ids) -> Self {
+        if matches!(refusal, Refusal::Unanswered) {
+            return Self::Unanswered;
+        }
         let sin = Sin::new(refusal.code(), ids, refusal.to_string());
         if refusal.is_connection_error() { Self::Connection(sin) } else { Self::Channel(sin) }
     }
@@ -97,8 +102,10 @@ impl Fault {
 
     /// What is said.
     pub(super) fn into_sin(self) -> Sin {
-        let (Self::Channel(sin) | Self::Connection(sin)) = self;
-        sin
+        match self {
+            Self::Channel(sin) | Self::Connection(sin) => sin,
+            Self::Unanswered => Sin::new(ReplyCode::InternalError, NO_METHOD, ""),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! An open connection: its channels, and what concerns them all. Start reading at [`Running::receive`].
 
 use std::collections::HashMap;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tracing::{Level, enabled, info};
@@ -8,10 +9,11 @@ use tracing::{Level, enabled, info};
 use super::Options;
 use super::channel::{Backlog, Channel, Handled, Surroundings};
 use super::content::{Complete, Content, PUBLISH_IDS, Part};
+use super::credential::Credential;
 use super::handshake::{ClientProperties, Opened, Tuned};
 use super::heartbeat::{Heartbeats, Traffic};
 use super::outbound::Outbound;
-use super::reply::{Fault, NO_METHOD, Sin, octets, second_open};
+use super::reply::{Fault, Ids, NO_METHOD, Sin, octets, second_open};
 use super::report::Counted;
 use crate::broker::{Alarms, ChannelKey, Client, ConnectionState, Event, Outcome, Refusal};
 use crate::hashing::Hashing;
@@ -41,6 +43,7 @@ pub(super) struct Running {
     /// The channel number that the client closed last.
     closed_last: Option<u16>,
     received: Counted,
+    credential: Credential,
 }
 
 /// A channel number in use. All count towards the limit (M-29, M-30).
@@ -51,6 +54,9 @@ enum Slot {
     /// The server closed it: everything but close and close-ok is dropped (M-7).
     Closing,
 }
+
+/// connection.update-secret, to blame.
+const UPDATE_SECRET_IDS: Ids = (10, 70);
 
 /// Why a connection is not running any more.
 #[derive(Debug)]
@@ -65,6 +71,7 @@ pub(super) enum Leave {
 impl Running {
     pub(super) fn new(opened: Opened, options: &Options, now: Instant) -> Self {
         let Opened { client, tuned, properties } = opened;
+        let credential = Credential::new(&client, now);
         Self {
             client,
             heartbeats: Heartbeats::new(tuned.heartbeat_s, now),
@@ -81,6 +88,7 @@ impl Running {
             confirming: Vec::new(),
             closed_last: None,
             received: Counted::default(),
+            credential,
         }
     }
 
@@ -115,7 +123,7 @@ impl Running {
     }
 
     pub(super) fn wants_input(&self) -> bool {
-        !self.is_blocked && self.backlogged == 0
+        !self.is_blocked && self.backlogged == 0 && !self.credential.is_renewing()
     }
 
     pub(super) fn state(&self) -> ConnectionState {
@@ -176,9 +184,12 @@ impl Running {
         }
         match decode(frame).map_err(Leave::Fault)? {
             Method::ConnectionClose { .. } => Err(Leave::ClientCloses),
-            Method::ConnectionUpdateSecret { .. } => {
-                // SA-7: passwords of the internal backend do not expire.
-                out.frames(|out| Method::ConnectionUpdateSecretOk {}.encode_frame(0, out));
+            Method::ConnectionUpdateSecret { new_secret, .. } => {
+                match self.client.renew(new_secret) {
+                    Some(renewal) => self.credential.renew(renewal),
+                    // SA-7: passwords of the internal backend do not expire.
+                    None => out.frames(|out| Method::ConnectionUpdateSecretOk {}.encode_frame(0, out)),
+                }
                 Ok(())
             }
             method => {
@@ -218,6 +229,7 @@ impl Running {
             Some((complete, more)) => (channel.publish(complete, &mut around), more),
             None => (channel.frame(frame, &mut around), 0),
         };
+        self.backlogged += usize::from(channel.is_stuck());
         let has_news = !had_confirms && channel.has_confirms();
         self.after(number, handled, has_news, out)?;
         if frame.kind == FrameKind::Header {
@@ -340,6 +352,7 @@ impl Running {
 
     fn leave_channel(&mut self, number: u16, out: &mut Outbound) {
         if let Some(Slot::Open(mut channel)) = self.channels.remove(&number) {
+            self.backlogged -= usize::from(channel.is_stuck());
             self.client.count_confirmed(channel.write_confirms(out));
             channel.tell_consumers_gone(&self.client);
             self.client.channel_closed(channel.key());
@@ -512,10 +525,45 @@ impl Running {
         self.client.put_sent(out.traffic().bytes);
     }
 
-    // --- heartbeats ---
+    // --- the user's credential ---
 
-    pub(super) fn next_heartbeat(&self) -> Option<Instant> {
-        self.heartbeats.as_ref().map(Heartbeats::next_tick)
+    /// Takes the answer to a new secret, if it has come (SA-7).
+    pub(super) fn poll_credential(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        out: &mut Outbound,
+    ) -> Poll<Result<(), Fault>> {
+        let user = ready!(self.credential.poll(cx)).map_err(|refusal| Fault::refused(&refusal, UPDATE_SECRET_IDS))?;
+        self.client.set_user(user);
+        self.credential = Credential::new(&self.client, now);
+        let takes_cancel = self.properties.consumer_cancel_notify;
+        let queues = self.client.queue_names();
+        for slot in self.channels.values_mut() {
+            if let Slot::Open(channel) = slot {
+                channel.recheck_consumers(&queues, takes_cancel, &mut self.client, out);
+            }
+        }
+        out.frames(|out| Method::ConnectionUpdateSecretOk {}.encode_frame(0, out));
+        Poll::Ready(Ok(()))
+    }
+
+    // --- time ---
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let heartbeat = self.heartbeats.as_ref().map(Heartbeats::next_tick);
+        heartbeat.into_iter().chain(self.credential.next_timeout()).min()
+    }
+
+    /// Does what is due. SA-8: the connection goes with the user's credential.
+    pub(super) fn expire(&mut self, now: Instant) -> Result<(), Fault> {
+        if self.credential.has_expired(now) {
+            return Err(Fault::refused(&Refusal::CredentialExpired, NO_METHOD));
+        }
+        if self.credential.forgets(now) {
+            self.client.forget_verdicts();
+        }
+        Ok(())
     }
 
     /// True: the peer is gone (HS-7).

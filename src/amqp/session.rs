@@ -9,6 +9,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use std::{fmt, mem};
 
@@ -142,6 +143,7 @@ impl Session {
     pub fn wants_input(&self) -> bool {
         match &self.phase {
             Phase::Running(running) => running.wants_input(),
+            Phase::Handshake(handshake) => !handshake.is_waiting(),
             Phase::Ended(_) => false,
             _ => true,
         }
@@ -329,13 +331,37 @@ impl Session {
         }
     }
 
+    // --- what backends answer ---
+
+    /// Takes what a backend was asked for the connection as a whole, if it is answered: a login, the way into a vhost, a
+    /// new secret. Has the task woken when it is. True: something has moved.
+    pub fn poll_backends(&mut self, cx: &mut Context<'_>, now: Instant, out: &mut Outbound) -> bool {
+        match &mut self.phase {
+            Phase::Handshake(handshake) => {
+                let server = Server { broker: &self.broker, options: &self.options, peer: &self.peer };
+                match handshake.poll(cx, server, out) {
+                    Poll::Pending => return false,
+                    Poll::Ready(Ok(progress)) => self.progress(now, progress),
+                    Poll::Ready(Err(fault)) => self.fail(now, fault, out),
+                }
+            }
+            Phase::Running(running) => match running.poll_credential(cx, now, out) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(())) => self.flush(out),
+                Poll::Ready(Err(fault)) => self.fail(now, fault, out),
+            },
+            _ => return false,
+        }
+        true
+    }
+
     // --- time ---
 
     /// When [`Self::timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Handshake(handshake) => Some(handshake.until()),
-            Phase::Running(running) => running.next_heartbeat(),
+            Phase::Running(running) => running.next_timeout(),
             Phase::Finishing(finishing) => Some(finishing.until()),
             Phase::Closing(closing) => Some(closing.until()),
             Phase::Silent { until, .. } => Some(*until),
@@ -345,6 +371,11 @@ impl Session {
 
     /// Does what is due. `traffic` is what went over the socket since the last call.
     pub fn timeout(&mut self, now: Instant, traffic: Traffic, out: &mut Outbound) {
+        if let Phase::Running(running) = &mut self.phase
+            && let Err(fault) = running.expire(now)
+        {
+            return self.fail(now, fault, out);
+        }
         let ended = match &mut self.phase {
             Phase::Running(running) => running.beat(now, traffic, out).then_some(Ended::HeartbeatTimeout),
             Phase::Handshake(handshake) => (handshake.until() <= now).then_some(Ended::HandshakeTimeout),

@@ -10,6 +10,7 @@
 //!
 //! Start reading at [`Auth::authenticate`] (connection start) and [`Access`] (every later decision).
 
+mod authority;
 mod change;
 mod definitions;
 mod error;
@@ -25,6 +26,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use authority::{
+    Asked, Authority, Authorizer, Denied, Later, Origin, Question, RenewError, Renewed, Resource, Verdict,
+};
 pub use change::{AuthChange, AuthObserver, OnAuthChange};
 pub use definitions::{PermissionRecord, TopicPermissionRecord, UserRecord};
 pub use error::AuthError;
@@ -55,6 +59,8 @@ struct Shared {
     decoy: PasswordHash,
     /// Changes only while `state` is locked for writing, so it is exact while `state` is locked for reading.
     version: AtomicU64,
+    /// Whom logins are put to instead; the internal backend may be one of those it asks.
+    authority: OnceLock<Arc<dyn Authority>>,
     observer: OnceLock<AuthObserver>,
     on_change: OnceLock<OnAuthChange>,
     passwords: OnceLock<Passwords>,
@@ -101,7 +107,8 @@ impl Auth {
         let decoy = PasswordHash::new("decoy", HashingAlgorithm::default());
         let version = AtomicU64::new(0);
         let (observer, on_change, passwords) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { shared: Arc::new(Shared { decoy, version, observer, on_change, passwords, state: RwLock::new(state) }) }
+        let (authority, state) = (OnceLock::new(), RwLock::new(state));
+        Self { shared: Arc::new(Shared { decoy, version, authority, observer, on_change, passwords, state }) }
     }
 
     /// A number that grows with every change. One atomic load: fit to be asked per message.
@@ -113,6 +120,11 @@ impl Auth {
     /// one ever set counts.
     pub fn set_observer(&self, observer: AuthObserver) {
         let _ = self.shared.observer.set(observer);
+    }
+
+    /// From now on logins are put to a chain of backends. Only the first one ever set counts.
+    pub fn set_authority(&self, authority: Arc<dyn Authority>) {
+        let _ = self.shared.authority.set(authority);
     }
 
     /// From now on `on_change` is called after every change, of whatever kind. Only the first one ever set counts.
@@ -288,7 +300,45 @@ impl Auth {
         });
     }
 
-    /// Decides a SASL login from the client's (only) response.
+    /// Decides a SASL login from the client's (only) response, by whichever backends there are.
+    pub fn log_in_by(&self, mechanism: Mechanism, response: &[u8], from: Origin) -> Asked<Result<Arc<User>, Refused>> {
+        if self.shared.authority.get().is_none() {
+            return Asked::Now(self.authenticate(mechanism, response, from.is_loopback()));
+        }
+        match Credentials::parse(mechanism, response) {
+            Err(refused) => Asked::Now(Err(refused)),
+            Ok(Credentials { user, password }) => match str::from_utf8(user) {
+                Ok(name) => self.log_in(name, password, from),
+                Err(_) => Asked::Now(Err(Refused::bad_credentials(&String::from_utf8_lossy(user)))),
+            },
+        }
+    }
+
+    /// Decides a login by name and password, or token, by whichever backends there are.
+    pub fn log_in(&self, name: &str, password: &[u8], from: Origin) -> Asked<Result<Arc<User>, Refused>> {
+        match self.shared.authority.get() {
+            Some(authority) => authority.log_in(self, name, Some(password), from),
+            None => Asked::Now(self.authenticate_password(name, password, from.is_loopback())),
+        }
+    }
+
+    /// Decides a login of whom something else has proved to be of this name, such as a certificate.
+    pub fn log_in_proved(&self, name: &str, from: Origin) -> Asked<Result<Arc<User>, Refused>> {
+        match self.shared.authority.get() {
+            Some(authority) => authority.log_in(self, name, None, from),
+            None => Asked::Now(self.authenticate_name(name, from.is_loopback())),
+        }
+    }
+
+    /// Refuses a user whom a backend has let in, but who may only come from the machine itself (SA-6).
+    pub fn check_loopback(&self, name: &str, from: Origin) -> Result<(), Refused> {
+        if from.is_loopback() || !self.read().loopback_users.contains(name) {
+            return Ok(());
+        }
+        Err(Refused::loopback(name))
+    }
+
+    /// Decides a SASL login from the client's (only) response, by the internal backend alone.
     pub fn authenticate(
         &self,
         mechanism: Mechanism,
@@ -302,7 +352,7 @@ impl Auth {
         }
     }
 
-    /// Decides a login by name and password, as HTTP basic authentication needs it.
+    /// Decides a login by name and password, by the internal backend alone.
     pub fn authenticate_password(
         &self,
         name: &str,
@@ -451,7 +501,7 @@ impl UserChange {
             Some(account) => limits.or(account.user.limits),
             None => limits,
         };
-        let user = Arc::new(User { name: name.clone(), tags, limits, password, operator: false });
+        let user = Arc::new(User { name: name.clone(), tags, limits, password, operator: false, authorizer: None });
         match state.accounts.get_mut(&name) {
             Some(account) => account.user = user,
             None => {

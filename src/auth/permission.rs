@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{AuthError, Pattern, PatternError};
 
 /// What is about to be done to a resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Right {
     /// Declare or delete.
     Configure,

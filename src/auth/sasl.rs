@@ -60,11 +60,23 @@ pub enum Refused {
     },
     /// The client's certificate has no name of the sort that is a user's here.
     Nameless,
+    /// A backend other than the internal one says no.
+    Backend {
+        /// As the client gave it.
+        user: String,
+        /// In the backend's words.
+        reason: String,
+    },
     /// The response does not have the form of its mechanism, or the mechanism was not offered.
     Malformed,
 }
 
 impl Refused {
+    /// A backend other than the internal one says no. `reason` must not hold a secret.
+    pub fn by_backend(user: &str, reason: &str) -> Self {
+        Self::Backend { user: loggable(user), reason: loggable(reason) }
+    }
+
     pub(super) fn bad_credentials(user: &str) -> Self {
         Self::BadCredentials { user: loggable(user) }
     }
@@ -78,7 +90,7 @@ impl Refused {
     /// Who it was, as far as the client said.
     pub fn user(&self) -> &str {
         match self {
-            Self::BadCredentials { user } | Self::Loopback { user } => user,
+            Self::BadCredentials { user } | Self::Loopback { user } | Self::Backend { user, .. } => user,
             Self::Nameless | Self::Malformed => "",
         }
     }
@@ -90,6 +102,7 @@ impl fmt::Display for Refused {
             Self::BadCredentials { user } => write!(f, "user '{user}' - invalid credentials"),
             Self::Loopback { user } => write!(f, "user '{user}' can only connect via localhost"),
             Self::Nameless => f.write_str("no user name in the client's certificate"),
+            Self::Backend { user, reason } => write!(f, "user '{user}' - {reason}"),
             Self::Malformed => f.write_str("malformed response"),
         }
     }

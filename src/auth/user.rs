@@ -1,10 +1,13 @@
 //! A user as the rest of the broker sees it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::PasswordHash;
+use super::{Authorizer, PasswordHash};
 
-/// One user: identity, tags and limits; its permissions are asked by [`Auth::access`](super::Auth::access).
+/// One user: identity, tags and limits; its permissions are asked by [`Auth::access`](super::Auth::access), or of its
+/// [`Authorizer`].
 #[derive(Debug, Clone)]
 pub struct User {
     /// Unique, case-sensitive.
@@ -16,24 +19,35 @@ pub struct User {
     pub(super) password: PasswordHash,
     /// See [`User::operator`].
     pub(super) operator: bool,
+    pub(super) authorizer: Option<Arc<dyn Authorizer>>,
 }
 
 impl User {
     /// Whoever runs the broker's machine: an administrator with all permissions in every virtual host. It is stored
     /// nowhere, no login gives it, and a stored user of the same name is another one. RabbitMQ's tools act as `rmq-cli`.
     pub fn operator() -> Self {
-        Self {
-            name: "rmq-cli".to_owned(),
-            tags: vec!["administrator".to_owned()],
-            limits: UserLimits::default(),
-            password: PasswordHash::none(),
-            operator: true,
-        }
+        let tags = vec!["administrator".to_owned()];
+        Self { operator: true, ..Self::of_backend("rmq-cli".to_owned(), tags, UserLimits::default(), None) }
     }
 
     /// Whether it is [`User::operator`].
     pub fn is_operator(&self) -> bool {
         self.operator
+    }
+
+    /// A user whom another backend has let in, and of whom `authorizer` knows what it may do.
+    pub fn of_backend(
+        name: String,
+        tags: Vec<String>,
+        limits: UserLimits,
+        authorizer: Option<Arc<dyn Authorizer>>,
+    ) -> Self {
+        Self { name, tags, limits, password: PasswordHash::none(), operator: false, authorizer }
+    }
+
+    /// Who says what it may do; `None`: the internal backend.
+    pub fn authorizer(&self) -> Option<&Arc<dyn Authorizer>> {
+        self.authorizer.as_ref()
     }
 
     /// Whether the user carries this tag.

@@ -139,6 +139,8 @@ pub enum Outcome {
     },
     /// The connection's exclusive queues are gone.
     Closed,
+    /// The user's backend has said what a request needed to know: it is to be made again.
+    Decided,
 }
 
 /// The answer to a request.

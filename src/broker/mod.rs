@@ -84,7 +84,7 @@ use crate::auth::Auth;
 use crate::hashing::Hashing;
 use crate::replicate::{InMemory, OnDurable, Replicator};
 
-pub use self::client::{Client, Onward};
+pub use self::client::{Client, Onward, VERDICTS_KEPT};
 pub use self::definitions::DefinitionsError;
 pub use self::event::{
     Alarm, Alarms, Answer, ChannelKey, Delivery, Event, Got, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::auth::Denied;
 use crate::wire::ReplyCode;
 
 /// `queue '<name>' in vhost '<vhost>'`, `exchange '<name>' in vhost '<vhost>'`: how reply texts name things.
@@ -38,12 +39,14 @@ pub enum Refusal {
     #[error("vhost {0} not found")]
     VhostNotFound(String),
     /// HS-11.
-    #[error("access to vhost '{vhost}' refused for user '{user}'")]
+    #[error("access to vhost '{vhost}' refused for user '{user}'{denied}")]
     VhostAccess {
         /// The vhost asked for.
         vhost: String,
         /// Who asked.
         user: String,
+        /// What its backend lets it know of the reason.
+        denied: Denied,
     },
     /// HS-11.
     #[error("access to vhost '{vhost}' refused for user '{user}': connection limit ({limit}) is reached")]
@@ -142,7 +145,7 @@ pub enum Refusal {
     )]
     SingleActiveGet(Named),
     /// EH-6, RabbitMQ 4's wording.
-    #[error("{right} access to {what} refused for user '{user}'")]
+    #[error("{right} access to {what} refused for user '{user}'{denied}")]
     Access {
         /// `configure`, `write` or `read`.
         right: &'static str,
@@ -150,9 +153,11 @@ pub enum Refusal {
         what: Named,
         /// Who asked.
         user: String,
+        /// What its backend lets it know of the reason.
+        denied: Denied,
     },
     /// EH-7, RabbitMQ 4's wording.
-    #[error("{right} access to topic '{key}' in {exchange} refused for user '{user}'")]
+    #[error("{right} access to topic '{key}' in {exchange} refused for user '{user}'{denied}")]
     TopicAccess {
         /// `write` or `read`.
         right: &'static str,
@@ -162,6 +167,8 @@ pub enum Refusal {
         exchange: Named,
         /// Who asked.
         user: String,
+        /// What its backend lets it know of the reason.
+        denied: Denied,
     },
     /// EH-8.
     #[error("{kind} name '{name}' contains reserved prefix 'amq.*'")]
@@ -285,6 +292,18 @@ pub enum Refusal {
     /// The headers that number a producer's messages.
     #[error("invalid message: {0}")]
     ProducerHeader(&'static str),
+    /// SA-7: the new secret is none, or not this user's.
+    #[error("New secret was refused by one of the backends")]
+    SecretRefused,
+    /// SA-7: nobody could say whether the new secret is one.
+    #[error("Secret update failed")]
+    SecretFailed,
+    /// SA-8.
+    #[error("credential expired")]
+    CredentialExpired,
+    /// The user's backend must be asked first ([`super::Client::await_verdicts`]). Never leaves the session.
+    #[error("the backend has not answered yet")]
+    Unanswered,
     /// The queue was deleted between the look-up and its lane's turn; the client looks anew. Never leaves the broker.
     #[error("queue is gone")]
     QueueGone,
@@ -303,12 +322,17 @@ impl Refusal {
             | Self::UserConnectionLimit { .. }
             | Self::NodeConnectionLimit(_)
             | Self::UserChannelLimit { .. }
+            | Self::SecretRefused
+            | Self::SecretFailed
             | Self::ConsumerLimit(_) => ReplyCode::NotAllowed,
-            Self::VhostDeleted(_) | Self::UserDeleted(_) | Self::Forced(_) => ReplyCode::ConnectionForced,
+            Self::CredentialExpired | Self::VhostDeleted(_) | Self::UserDeleted(_) | Self::Forced(_) => {
+                ReplyCode::ConnectionForced
+            }
             Self::StreamsUnsupported | Self::QuorumConditionalDelete { .. } => ReplyCode::NotImplemented,
             Self::NotFound(_) | Self::QueueGone => ReplyCode::NotFound,
             Self::Locked(_) | Self::SingleActiveGet(_) => ReplyCode::ResourceLocked,
             Self::Access { .. }
+            | Self::Unanswered
             | Self::TopicAccess { .. }
             | Self::ReservedPrefix { .. }
             | Self::DefaultExchange

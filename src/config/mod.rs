@@ -3,6 +3,7 @@
 //! Owns RabbitMQ's names of settings and how their values are written. It reads what it is given and touches nothing
 //! else: the caller hands in the environment, so that a test can hand in another. Start reading in [`keys`].
 
+mod auth_keys;
 pub mod conf;
 pub mod env;
 mod error;

@@ -1,11 +1,15 @@
 //! What a user may see and do, by its tags (US-4) and permissions.
 
+use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
+
+use futures_util::future::join_all;
 
 use super::Management;
 use super::call::Call;
 use super::reply::Refused;
-use crate::auth::User;
+use crate::auth::{Origin, User};
 use crate::broker::Vhost;
 
 /// A right that tags give. Each holder of one has [`Level::Management`] too.
@@ -48,6 +52,25 @@ impl Level {
     }
 }
 
+/// Vhosts that a user of another backend than the internal one may use, as they were when the request came; the others
+/// are looked up.
+#[derive(Debug, Default)]
+pub(super) struct Admitted(Option<HashSet<Arc<str>>>);
+
+impl Admitted {
+    /// Asks the user's backend about all of them.
+    pub(super) async fn ask(user: &User, peer: SocketAddr, management: &Management) -> Self {
+        let Some(authorizer) = user.authorizer() else { return Self(None) };
+        let from = Some(Origin { ip: peer.ip() });
+        let ask = |vhost: Arc<Vhost>| async move {
+            let admitted = authorizer.admit(vhost.name(), from).wait().await.is_ok();
+            admitted.then(|| vhost.name().clone())
+        };
+        let admitted = join_all(management.broker().vhosts().into_iter().map(ask)).await;
+        Self(Some(admitted.into_iter().flatten().collect()))
+    }
+}
+
 impl Call {
     /// Sees objects of others, and of vhosts it may not use.
     pub(super) fn is_monitor(&self) -> bool {
@@ -60,7 +83,10 @@ impl Call {
 
     /// May the user work in this vhost?
     pub(super) fn may_use(&self, management: &Management, vhost: &str) -> bool {
-        management.broker().auth().access_of(&self.user, vhost).is_some()
+        match &self.admitted.0 {
+            Some(vhosts) => vhosts.contains(vhost),
+            None => management.broker().auth().access_of(&self.user, vhost).is_some(),
+        }
     }
 
     /// Whoever may not use a vhost does not see what is in it, administrators aside.

@@ -6,6 +6,7 @@ use hyper::Method;
 use hyper::body::Bytes;
 use serde_json::{Map, Value as Json};
 
+use super::access::Admitted;
 use super::ranges::Ranges;
 use super::rates::now_ms;
 use super::reply::Refused;
@@ -27,6 +28,7 @@ pub(super) struct Call {
     /// `X-Reason`.
     pub(super) reason: Option<String>,
     pub(super) user: Arc<User>,
+    pub(super) admitted: Admitted,
 }
 
 /// The parameters behind the `?`, decoded.

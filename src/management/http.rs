@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::Management;
-use super::access::Level;
+use super::access::{Admitted, Level};
 use super::assets;
 use super::call::{Call, Query, name_of};
 use super::list;
@@ -209,7 +209,7 @@ async fn called(
     let needs_login = head.extensions.get::<Operator>().is_none() || head.headers.contains_key(header::AUTHORIZATION);
     let user = match needs_login {
         _ if routes::is_open(&path) => None,
-        true => Some(log_in(&head.headers, peer, management)?),
+        true => Some(log_in(&head.headers, peer, management).await?),
         false => Some(Arc::new(auth::User::operator())),
     };
     let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -221,9 +221,10 @@ async fn called(
         Err(_) => return Err(Refused::bad_request("the body cannot be read")),
     };
     let Some(user) = user else {
-        return routes::open(&path, &body, peer, management);
+        return routes::open(&path, &body, peer, management).await;
     };
     let query = Query::parse(head.uri.query().unwrap_or_default());
+    let admitted = Admitted::ask(&user, peer, management).await;
     let call = Call {
         method,
         path,
@@ -232,6 +233,7 @@ async fn called(
         content_type: text("content-type").unwrap_or_default(),
         reason: text("x-reason"),
         user,
+        admitted,
     };
     call.check_names()?;
     if call.method != Method::GET {
@@ -282,30 +284,33 @@ async fn shaped(call: Call, management: &Management) -> Outcome {
     }
 }
 
-/// Basic authentication; whoever has no tag of the API is refused, too.
-fn log_in(headers: &HeaderMap, peer: SocketAddr, management: &Management) -> Result<Arc<auth::User>, Refused> {
+/// Basic authentication, or a token; whoever has no tag of the API is refused, too.
+async fn log_in(headers: &HeaderMap, peer: SocketAddr, management: &Management) -> Result<Arc<auth::User>, Refused> {
     let missing = || Refused::not_authorized("");
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
     let failed = || Refused::not_authorized("Not_Authorized");
-    let (scheme, encoded) = value.split_once(' ').ok_or_else(failed)?;
+    let (scheme, credentials) = value.split_once(' ').ok_or_else(failed)?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return authenticate("", credentials.trim().as_bytes(), peer, management).await;
+    }
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(failed());
     }
-    let decoded = STANDARD.decode(encoded.trim()).map_err(|_| failed())?;
+    let decoded = STANDARD.decode(credentials.trim()).map_err(|_| failed())?;
     let colon = decoded.iter().position(|byte| *byte == b':').ok_or_else(failed)?;
     let name = str::from_utf8(&decoded[..colon]).map_err(|_| failed())?;
-    authenticate(name, &decoded[colon + 1..], peer, management)
+    authenticate(name, &decoded[colon + 1..], peer, management).await
 }
 
-/// The user of this name and password, if it may use the API from there.
-pub(super) fn authenticate(
+/// The user of this name and password, or token, if it may use the API from there.
+pub(super) async fn authenticate(
     name: &str,
     password: &[u8],
     peer: SocketAddr,
     management: &Management,
 ) -> Result<Arc<auth::User>, Refused> {
-    let from_loopback = peer.ip().to_canonical().is_loopback();
-    let authenticated = management.broker().auth().authenticate_password(name, password, from_loopback);
+    let from = auth::Origin { ip: peer.ip() };
+    let authenticated = management.broker().auth().log_in(name, password, from).wait().await;
     management.count_login(authenticated.is_ok());
     if let Err(refused) = &authenticated {
         management.broker().log_refused_login("HTTP", "basic", Some(peer), refused);

@@ -79,9 +79,9 @@ pub(super) fn is_open(path: &[String]) -> bool {
 }
 
 /// Serves what needs no login.
-pub(super) fn open(path: &[String], body: &[u8], peer: SocketAddr, management: &Management) -> Outcome {
+pub(super) async fn open(path: &[String], body: &[u8], peer: SocketAddr, management: &Management) -> Outcome {
     match path {
-        [only] if only == "login" => api::misc::login(body, peer, management),
+        [only] if only == "login" => api::misc::login(body, peer, management).await,
         [_, _, _] => api::health::ok(),
         [only] if only == "version" => Ok(Reply::Json(crate::broker::RABBITMQ_VERSION.into())),
         _ => Ok(Reply::Text("text/html", api::misc::INDEX.to_owned())),

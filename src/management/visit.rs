@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use super::Management;
 use super::call::Call;
 use super::reply::Refused;
+use crate::auth::Denied;
 use crate::broker::{Answer, ChannelKey, Client, Event, Outcome, Refusal, Reply};
 
 /// The one channel that a visit has.
@@ -22,7 +23,8 @@ impl Visit {
         if management.broker().vhost(vhost).is_some() && !call.sees(management, vhost) {
             return Err(Refused::not_found("Not Found"));
         }
-        let client = Client::visit(management.broker(), call.user.clone(), vhost)?;
+        let admitted = if call.may_use(management, vhost) { Ok(()) } else { Err(Denied::default()) };
+        let client = Client::visit(management.broker(), call.user.clone(), vhost, admitted)?;
         Ok(Self { client, tickets: 0 })
     }
 
@@ -33,7 +35,7 @@ impl Visit {
     /// Asks for something and waits until it is done.
     pub(super) async fn ask(
         &mut self,
-        request: impl FnOnce(&mut Client, Reply) -> Result<Answer, Refusal>,
+        request: impl FnMut(&mut Client, Reply) -> Result<Answer, Refusal>,
     ) -> Result<Outcome, Refused> {
         Ok(self.try_ask(request).await?)
     }
@@ -41,16 +43,29 @@ impl Visit {
     /// As [`Self::ask`], for whoever tells of a refusal in another way.
     pub(super) async fn try_ask(
         &mut self,
-        request: impl FnOnce(&mut Client, Reply) -> Result<Answer, Refusal>,
+        mut request: impl FnMut(&mut Client, Reply) -> Result<Answer, Refusal>,
     ) -> Result<Outcome, Refusal> {
-        self.tickets += 1;
-        let ticket = self.tickets;
-        let reply = Reply { channel: CHANNEL, ticket };
-        let answer = request(&mut self.client, reply)?;
-        self.client.flush();
-        match answer {
-            Answer::Now(outcome) => Ok(outcome),
-            Answer::Later => self.wait(ticket).await,
+        match self.decide(|client, reply| Ok((request(client, reply)?, reply.ticket))).await? {
+            (Answer::Now(outcome), _) => Ok(outcome),
+            (Answer::Later, ticket) => self.wait(ticket).await,
+        }
+    }
+
+    /// Does something as often as the user's backend must be asked for it, and once more.
+    pub(super) async fn decide<T>(
+        &mut self,
+        mut act: impl FnMut(&mut Client, Reply) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        loop {
+            self.tickets += 1;
+            let reply = Reply { channel: CHANNEL, ticket: self.tickets };
+            let decided = act(&mut self.client, reply);
+            self.client.flush();
+            if !matches!(decided, Err(Refusal::Unanswered)) {
+                return decided;
+            }
+            self.client.await_verdicts(reply);
+            self.wait(reply.ticket).await?;
         }
     }
 

@@ -8,6 +8,7 @@ use super::options::{Definitions, NewUser, Options, Storage, UserPermissions, Wa
 use super::tls::TlsOptions;
 use super::{Server, start};
 use crate::auth::Mechanism;
+use crate::auth_backends;
 use crate::store::SyncMode;
 
 /// Puts a [`Server`] together; made by [`Server::builder`].
@@ -175,6 +176,12 @@ impl ServerBuilder {
     /// Users who may only connect from the machine itself, instead of `guest`.
     pub fn loopback_users(mut self, names: &[&str]) -> Self {
         self.options.loopback_users = names.iter().map(|name| (*name).to_owned()).collect();
+        self
+    }
+
+    /// Who lets users in and says what they may do, instead of the users and permissions of the broker itself.
+    pub fn auth_backends(mut self, options: auth_backends::Options) -> Self {
+        self.options.auth_backends = options;
         self
     }
 

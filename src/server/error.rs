@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::auth::AuthError;
+use crate::auth_backends;
 use crate::broker::{DefinitionsError, NewVhostsError, RecoverError};
 use crate::store::{DataDirError, LogError};
 
@@ -76,6 +77,9 @@ pub enum Error {
         /// What is wrong with it.
         source: NewVhostsError,
     },
+    /// Backends of logins and permissions that cannot be used.
+    #[error(transparent)]
+    AuthBackends(#[from] auth_backends::Error),
     /// A user that cannot be created.
     #[error("cannot create user '{user}': {source}")]
     User {

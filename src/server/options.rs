@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::listener::SocketOptions;
 use super::tls::TlsOptions;
 use crate::auth::{HashingAlgorithm, Mechanism, PasswordRule};
+use crate::auth_backends;
 use crate::broker::{DefaultLimits, DefaultPolicy, MESSAGE_MEMORY_BYTES};
 use crate::store::SyncMode;
 
@@ -91,6 +92,9 @@ pub struct Options {
     pub default_policies: Vec<DefaultPolicy>,
     /// Users who may only connect from the machine itself. Default `guest` (`loopback_users`).
     pub loopback_users: Vec<String>,
+    /// Who lets users in and says what they may do. Default the users and permissions of the broker itself
+    /// (`auth_backends`).
+    pub auth_backends: auth_backends::Options,
     /// Heartbeat interval offered in connection.tune, in seconds; 0 offers none. Default 60 (`heartbeat`).
     pub heartbeat_s: u16,
     /// Largest frame offered in connection.tune, in bytes, its eight bytes of envelope included. Default 131072
@@ -188,6 +192,7 @@ impl Default for Options {
             default_limits: Vec::new(),
             default_policies: Vec::new(),
             loopback_users: vec!["guest".to_owned()],
+            auth_backends: auth_backends::Options::default(),
             heartbeat_s: 60,
             frame_size_max: 131_072,
             initial_frame_size_max: 65_536,

@@ -23,6 +23,7 @@ use super::tls::{Tls, TlsOptions};
 use super::{Server, Storage, disk, listener, memory, tls};
 use crate::amqp;
 use crate::auth::{Auth, AuthError, Pattern, Secret};
+use crate::auth_backends;
 use crate::broker::{self, Broker, NewVhosts};
 use crate::management::{self, Management};
 use crate::store::SyncMode;
@@ -271,6 +272,9 @@ async fn broker(options: &Options) -> Result<(Broker, Vec<broker::Lane>, Option<
     let auth = Auth::new();
     auth.set_loopback_users(&options.loopback_users);
     auth.set_password_rule(options.password_hashing, options.password_rule.clone());
+    if !options.auth_backends.is_internal_only() {
+        auth.set_authority(Arc::new(auth_backends::Chain::new(&options.auth_backends)?));
+    }
     let defaults = broker::Options::default();
     let lanes = options.lanes.and_then(|lanes| u16::try_from(lanes).ok()).unwrap_or(defaults.lanes);
     let broker_options = broker::Options {

@@ -46,6 +46,12 @@ impl Http {
         Self { address, user: Some(user.to_owned()), headers: Vec::new(), prefix: "" }
     }
 
+    /// As the bearer of a token.
+    pub(crate) fn bearer(address: SocketAddr, token: &str) -> Self {
+        let headers = vec![("Authorization", format!("Bearer {token}"))];
+        Self { address, user: None, headers, prefix: "" }
+    }
+
     /// The same as another user.
     pub(crate) fn like(&self, user: &str) -> Self {
         Self::new(self.address, user)

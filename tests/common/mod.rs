@@ -11,6 +11,8 @@ pub(crate) mod http;
 pub(crate) mod papers;
 pub(crate) mod place;
 pub(crate) mod raw;
+pub(crate) mod service;
+pub(crate) mod tokens;
 
 use std::future::Future;
 use std::time::Duration;

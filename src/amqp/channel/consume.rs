@@ -111,6 +111,11 @@ impl Consumers {
         Some((slot, self.slots.get(&slot)?.place?))
     }
 
+    /// Of those that were told consume-ok: slot, and place at the broker.
+    pub(super) fn places(&self) -> Vec<(u32, (QueueKey, OwnerKey))> {
+        self.slots.iter().filter_map(|(slot, consumer)| Some((*slot, consumer.place?))).collect()
+    }
+
     /// Those that were told consume-ok, in the order they came.
     pub(super) fn reports(&self) -> Vec<ConsumerReport> {
         let mut slots: Vec<_> = self.slots.iter().collect();

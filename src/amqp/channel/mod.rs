@@ -8,19 +8,25 @@ mod queue;
 mod report;
 mod settle;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::content::{Complete, Content, Part};
 use super::outbound::Outbound;
-use super::reply::{Fault, Ids, second_open};
+use super::reply::{Fault, Ids, NO_METHOD, second_open};
 use super::unacked::Unacked;
-use crate::broker::{Answer, ChannelKey, Client, Counters, Delivery, Limiter, Outcome, Refusal, Reply, Settlement};
+use crate::broker::{
+    Answer, ChannelKey, Client, Counters, Delivery, Limiter, Outcome, QueueKey, Refusal, Reply, Settlement,
+};
 use crate::wire::{Frame, Method, RawTable, ReplyCode, Table};
 
 use self::consume::Consumers;
 use self::publish::Mode;
 
 pub(super) use self::backlog::Backlog;
+
+/// The ticket of what nobody waits for.
+const NOBODY: u64 = 0;
 
 /// What a channel needs of its connection while it handles something.
 pub(super) struct Surroundings<'a> {
@@ -83,6 +89,8 @@ struct Waiting {
 /// What is needed for an answer.
 #[derive(Debug)]
 enum Request {
+    /// The one at the head of the backlog, which is made again when the user's backend has answered.
+    Again,
     /// One with no content in its answer: exchange.*, queue.bind and unbind. `None`: nowait.
     Simple {
         ok: Option<Method<'static>>,
@@ -135,7 +143,7 @@ impl Channel {
 
     /// Handles a publish whose frames were all there. Only when no other content is under way.
     pub(super) fn publish(&mut self, complete: Complete<'_>, around: &mut Surroundings<'_>) -> Result<Handled, Fault> {
-        self.state.publish(complete, around).map(|()| Handled::Done)
+        self.state.publish_or_wait(complete, around).map(|()| Handled::Done)
     }
 
     /// No content is under way.
@@ -146,10 +154,17 @@ impl Channel {
     /// Handles one frame.
     pub(super) fn frame(&mut self, frame: Frame<'_>, around: &mut Surroundings<'_>) -> Result<Handled, Fault> {
         match self.content.frame(frame, around.message_size_max)? {
-            Part::Method(method) => self.state.method(method, around),
+            Part::Method(method) => match self.state.method(method, around) {
+                Err(Fault::Unanswered) => {
+                    self.state.wait_for_verdicts(around);
+                    self.state.backlog.push(frame);
+                    Ok(Handled::Done)
+                }
+                handled => handled,
+            },
             Part::More => Ok(Handled::Done),
             Part::Publish(publish) => {
-                let published = self.state.publish(publish, around);
+                let published = self.state.publish_or_wait(publish, around);
                 self.content.trim();
                 published.map(|()| Handled::Done)
             }
@@ -162,6 +177,11 @@ impl Channel {
     /// An answer must come first; frames that come before it are to be deferred.
     pub(super) fn is_waiting(&self) -> bool {
         self.state.waiting.is_some()
+    }
+
+    /// So much waits for an answer that the socket should not be read.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.state.backlog.is_full()
     }
 
     /// Keeps a frame for when the answer has come. True: now so much waits that the socket should not be read.
@@ -177,10 +197,12 @@ impl Channel {
         (std::mem::take(&mut self.state.backlog), was_full)
     }
 
-    /// Puts back what must wait again. True: it is so much that the socket should not be read.
+    /// Puts back what must wait again, behind what waits already. True: now it is so much that the socket should not be
+    /// read.
     pub(super) fn restore_backlog(&mut self, backlog: Backlog) -> bool {
-        self.state.backlog = backlog;
-        self.state.backlog.is_full()
+        let was_full = self.state.backlog.is_full();
+        self.state.backlog.append(backlog);
+        !was_full && self.state.backlog.is_full()
     }
 
     /// The broker's answer to what the channel waits for.
@@ -216,6 +238,22 @@ impl Channel {
     /// The broker cancelled a consumer: its queue is deleted (DL-11). The client is told if it understands.
     pub(super) fn cancelled_by_broker(&mut self, slot: u32, takes_cancel: bool, client: &Client, out: &mut Outbound) {
         self.state.cancelled_by_broker(slot, takes_cancel, client, out);
+    }
+
+    /// SA-7: consumers of queues that the user may not read any more are cancelled.
+    pub(super) fn recheck_consumers(
+        &mut self,
+        queues: &HashMap<QueueKey, Arc<str>>,
+        takes_cancel: bool,
+        client: &mut Client,
+        out: &mut Outbound,
+    ) {
+        for (slot, (queue, owner)) in self.state.consumers.places() {
+            if queues.get(&queue).is_some_and(|name| !client.may_read(name)) {
+                client.cancel(Reply { channel: self.state.key, ticket: NOBODY }, queue, owner);
+                self.state.cancelled_by_broker(slot, takes_cancel, client, out);
+            }
+        }
     }
 
     /// A lane answered publishes.
@@ -313,6 +351,14 @@ impl State {
         }
     }
 
+    /// What the channel wants to do next waits until the user's backend has said whether it may.
+    fn wait_for_verdicts(&mut self, around: &mut Surroundings<'_>) {
+        *around.next_ticket += 1;
+        let ticket = *around.next_ticket;
+        around.client.await_verdicts(Reply { channel: self.key, ticket });
+        self.waiting = Some(Box::new(Waiting { ticket, request: Request::Again, ids: NO_METHOD }));
+    }
+
     fn refuse(&mut self, request: &Request, refusal: &Refusal, ids: Ids) -> Fault {
         if let Request::Consume { slot, .. } = request {
             self.consumers.remove(*slot);
@@ -322,6 +368,7 @@ impl State {
 
     fn answer(&mut self, request: Request, outcome: Outcome, around: &mut Surroundings<'_>) -> Result<(), Fault> {
         match (request, outcome) {
+            (Request::Again, Outcome::Decided) => Ok(()),
             (Request::Simple { ok }, Outcome::Done) => ok.map_or(Ok(()), |ok| self.write(around, &ok)),
             (Request::QueueDeclare { nowait }, Outcome::Declared { queue, messages, consumers }) => {
                 let ok = Method::QueueDeclareOk { queue: &queue, message_count: messages, consumer_count: consumers };

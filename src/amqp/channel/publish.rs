@@ -18,8 +18,25 @@ pub(super) enum Mode {
 }
 
 impl State {
+    /// A publish, or what waits until the user's backend has said whether it may be made.
+    pub(super) fn publish_or_wait(
+        &mut self,
+        complete: Complete<'_>,
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), Fault> {
+        let kept = around.client.may_have_to_ask().then(|| complete.clone());
+        match (self.publish(complete, around), kept) {
+            (Err(Fault::Unanswered), Some(publish)) => {
+                self.wait_for_verdicts(around);
+                self.backlog.push_publish(self.key.number, &publish);
+                Ok(())
+            }
+            (published, _) => published,
+        }
+    }
+
     /// M-20: a publish is never waited for.
-    pub(super) fn publish(&mut self, complete: Complete<'_>, around: &mut Surroundings<'_>) -> Result<(), Fault> {
+    fn publish(&mut self, complete: Complete<'_>, around: &mut Surroundings<'_>) -> Result<(), Fault> {
         if complete.immediate {
             return Err(Fault::not_implemented(PUBLISH_IDS, "immediate=true"));
         }
@@ -29,7 +46,7 @@ impl State {
             return Err(Fault::channel(ReplyCode::PreconditionFailed, PUBLISH_IDS, text));
         }
         let confirm = match &mut self.mode {
-            Mode::Confirm(confirms) => Some(confirms.next()),
+            Mode::Confirm(confirms) => Some(confirms.upcoming()),
             Mode::Plain | Mode::Tx(_) => None,
         };
         let Complete { address, exchange, routing_key, mandatory, properties, body, .. } = complete;
@@ -42,6 +59,9 @@ impl State {
             return Ok(());
         }
         let routed = around.client.publish(publish).map_err(refused)?;
+        if let Mode::Confirm(confirms) = &mut self.mode {
+            confirms.count_one();
+        }
         self.counters.publish += 1;
         if !routed.is_routed {
             self.unroutable.0 += u64::from(mandatory);

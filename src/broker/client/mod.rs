@@ -2,10 +2,14 @@
 //! RabbitMQ's order; what queues must do is gathered in a batch for each lane and handed over by [`Client::flush`].
 
 mod events;
+mod foreign;
 mod onward;
+mod permission;
 mod publish;
 mod reply_to;
 mod visit;
+
+pub use self::foreign::VERDICTS_KEPT;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +19,7 @@ use std::time::SystemTime;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use self::foreign::Foreign;
 use super::event::{Alarms, Answer, ChannelKey, Event, Outcome, OwnerKey, QueueKey, Reply, Settlement};
 use super::exchange::ExchangeType;
 use super::held::Countdown;
@@ -22,14 +27,14 @@ use super::inbox::Op;
 use super::inspect::Totals;
 use super::mailbox::{ConnectionId, Mailbox, lane_bit};
 use super::queue::{QueueOptions, QueueType, Subscription};
-use super::refusal::{Named, Refusal};
+use super::refusal::Refusal;
 use super::reply_to::{REPLY_TO, Requester, is_opaque_name, is_place};
 use super::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, QueueDeclare};
 use super::route::RouteCache;
 use super::traffic::{Octets, Published};
 use super::vhost::{ALTERNATE_EXCHANGE, Destination, Exchange, ExchangeDefinition, QueueHandle, Vhost};
 use super::{Broker, Connected};
-use crate::auth::{Access, Right, User};
+use crate::auth::{Access, Denied, Resource, Right, User, Verdict};
 use crate::hashing::Hashing;
 use crate::wire::{Table, Value};
 
@@ -67,6 +72,8 @@ pub struct Client {
     mailbox: Arc<Mailbox>,
     access: Access,
     access_version: u64,
+    /// Who knows what the user may do, if that is not the internal backend.
+    foreign: Option<Box<Foreign>>,
     batches: Box<[PendingBatch]>,
     routes: RouteCache,
     declares: HashMap<u64, Box<PendingDeclare>, Hashing>,
@@ -80,8 +87,20 @@ pub struct Client {
 }
 
 impl Client {
-    /// All checks of connection.open in RabbitMQ's order (HS-12), then the connection is known to the broker.
+    /// As [`Self::open_admitted`], for a user of the internal backend.
     pub fn open(broker: &Broker, user: Arc<User>, vhost: &str, info: ConnectionInfo) -> Result<Self, Refusal> {
+        Self::open_admitted(broker, user, vhost, info, Err(Denied::default()))
+    }
+
+    /// All checks of connection.open in RabbitMQ's order (HS-12), then the connection is known to the broker. `admitted`
+    /// is what the user's authorizer, if it has one, says to the vhost.
+    pub fn open_admitted(
+        broker: &Broker,
+        user: Arc<User>,
+        vhost: &str,
+        info: ConnectionInfo,
+        admitted: Verdict,
+    ) -> Result<Self, Refusal> {
         if let Some(limit) = broker.0.options.connection_max
             && broker.connection_count() as u64 >= limit
         {
@@ -91,11 +110,7 @@ impl Client {
         let vhost = broker.vhost(name).ok_or_else(|| Refusal::VhostNotFound(name.into()))?;
         check_vhost_connections(broker, &user, &vhost)?;
         check_user_connections(broker, &user)?;
-        let access_version = broker.auth().version();
-        let access = broker
-            .auth()
-            .access(&user.name, name)
-            .ok_or_else(|| Refusal::VhostAccess { vhost: name.into(), user: user.name.to_string() })?;
+        let access = permission::access(broker, &user, name, admitted)?;
         let mailbox = Arc::new(Mailbox::new(broker.next_connection(), user.name.as_str().into()));
         let connected = Connected {
             mailbox: mailbox.clone(),
@@ -108,7 +123,7 @@ impl Client {
         let octets = connected.octets.clone();
         broker.tell_connection_created(&connected);
         broker.0.connections.insert(mailbox.id(), connected);
-        let mut client = Self::new(broker, user, vhost, mailbox, (access, access_version));
+        let mut client = Self::new(broker, user, vhost, mailbox, access);
         client.octets = octets;
         Ok(client)
     }
@@ -120,6 +135,7 @@ impl Client {
         mailbox: Arc<Mailbox>,
         (access, access_version): (Access, u64),
     ) -> Self {
+        let foreign = user.authorizer().map(|authorizer| Box::new(Foreign::new(authorizer.clone())));
         Self {
             batches: broker.lanes().iter().map(|_| PendingBatch::default()).collect(),
             broker: broker.clone(),
@@ -128,6 +144,7 @@ impl Client {
             mailbox,
             access,
             access_version,
+            foreign,
             routes: RouteCache::default(),
             declares: HashMap::default(),
             requesters: HashMap::default(),
@@ -163,56 +180,6 @@ impl Client {
         self.broker.alarms()
     }
 
-    // --- permissions ---
-
-    fn refresh_access(&mut self) {
-        let version = self.broker.auth().version();
-        if version != self.access_version {
-            self.access_version = version;
-            // Without an entry for the vhost nothing is allowed.
-            self.access = self.broker.auth().access_of(&self.user, self.vhost.name()).unwrap_or_default();
-        }
-    }
-
-    fn check(&mut self, right: Right, name: &str, what: impl FnOnce(&Vhost) -> Named) -> Result<(), Refusal> {
-        self.refresh_access();
-        if self.access.allows(right, name) {
-            return Ok(());
-        }
-        let what = what(&self.vhost);
-        Err(Refusal::Access { right: right.as_str(), what, user: self.user.name.to_string() })
-    }
-
-    /// QU-10: a passive declare needs any of the three permissions; the refusal names configure.
-    fn check_any_right(&mut self, name: &str, what: impl FnOnce(&Vhost) -> Named) -> Result<(), Refusal> {
-        self.refresh_access();
-        if self.access.allows(Right::Read, name) || self.access.allows(Right::Write, name) {
-            return Ok(());
-        }
-        self.check(Right::Configure, name, what)
-    }
-
-    fn check_queue(&mut self, right: Right, queue: &str) -> Result<(), Refusal> {
-        self.check(right, queue, |vhost| vhost.queue_named(queue))
-    }
-
-    fn check_exchange(&mut self, right: Right, exchange: &str) -> Result<(), Refusal> {
-        let name = if exchange.is_empty() { "amq.default" } else { exchange };
-        self.check(right, name, |vhost| vhost.exchange_named(name))
-    }
-
-    fn check_topic(&mut self, right: Right, exchange: &Exchange, key: &str) -> Result<(), Refusal> {
-        if exchange.kind != ExchangeType::Topic || self.access.allows_topic(right, &exchange.name, key) {
-            return Ok(());
-        }
-        Err(Refusal::TopicAccess {
-            right: right.as_str(),
-            key: key.into(),
-            exchange: self.vhost.exchange_named(&exchange.name),
-            user: self.user.name.to_string(),
-        })
-    }
-
     fn unlocked(&self, queue: Arc<QueueHandle>) -> Result<Arc<QueueHandle>, Refusal> {
         if queue.is_locked_for(self.mailbox.id()) { Err(Refusal::Locked(queue.named())) } else { Ok(queue) }
     }
@@ -224,7 +191,7 @@ impl Client {
         let name = declare.exchange;
         if declare.passive {
             check_not_default(name)?;
-            self.check_any_right(name, |vhost| vhost.exchange_named(name))?;
+            self.check_any_right(Resource::Exchange, name)?;
             self.vhost.require_exchange(name)?;
             return Ok(Answer::Now(Outcome::Done));
         }
@@ -325,7 +292,7 @@ impl Client {
         self.check_exchange(Right::Read, source)?;
         let source = self.vhost.require_exchange(source);
         if let Ok(source) = &source {
-            self.check_topic(Right::Read, source, key)?;
+            self.check_topics(Right::Read, source, &[key])?;
         }
         Ok(source)
     }
@@ -349,13 +316,18 @@ impl Client {
         if pending.passive {
             return self.queue_declare_passive(pending);
         }
-        Totals::count(&self.broker.0.totals.queues_declared);
         let server_named = pending.queue.is_empty();
         if !server_named {
             check_not_reserved("queue", &pending.queue)?;
         }
-        let name = if server_named { server_name("amq.gen-") } else { pending.queue.clone() };
-        self.check_queue(Right::Configure, &name)?;
+        let name = if server_named { self.take_server_name(reply.channel) } else { pending.queue.clone() };
+        let checked = self.check_queue(Right::Configure, &name);
+        if server_named && checked == Err(Refusal::Unanswered) {
+            self.keep_server_name(reply.channel, name);
+            return Err(Refusal::Unanswered);
+        }
+        checked?;
+        Totals::count(&self.broker.0.totals.queues_declared);
         let exclusive = pending.exclusive.then(|| self.mailbox.id());
         // QU-2: an exclusive queue is never durable in effect.
         let durable = pending.durable && !pending.exclusive;
@@ -403,7 +375,7 @@ impl Client {
     }
 
     fn queue_declare_passive(&mut self, pending: PendingDeclare) -> Result<Answer, Refusal> {
-        self.check_any_right(&pending.queue, |vhost| vhost.queue_named(&pending.queue))?;
+        self.check_any_right(Resource::Queue, &pending.queue)?;
         let queue = self.vhost.require_queue(&pending.queue)?;
         let queue = self.unlocked(queue)?;
         self.ask_counts(pending, queue)
@@ -573,6 +545,7 @@ impl Client {
     /// Requeues all unacked of the channel and drops its consumers.
     pub fn channel_closed(&mut self, channel: ChannelKey) {
         self.forget_requester(channel);
+        self.forget_server_name(channel);
         self.push_to_touched(|| Op::ChannelClosed { channel });
         self.tell_channel(false, channel);
     }
@@ -616,6 +589,13 @@ impl Client {
 
     /// Hands each lane its batch.
     pub fn flush(&mut self) {
+        if let Some(foreign) = &mut self.foreign {
+            foreign.forget_refused();
+        }
+        self.flush_batches();
+    }
+
+    fn flush_batches(&mut self) {
         if self.published.all > 0 || self.published.confirmed > 0 {
             self.vhost.traffic.published(std::mem::take(&mut self.published));
             self.routes.tell_passed();
@@ -633,7 +613,8 @@ impl Client {
     /// Takes events out of the mailbox, or has the task woken when there are some. To be called only while there is
     /// room to write deliveries to: what is not taken makes lanes hold back.
     pub fn poll_events(&mut self, cx: &mut Context<'_>, into: &mut Vec<Event>) -> Poll<()> {
-        if !self.mailbox.take(into, cx.waker()) {
+        let answered = self.foreign.as_mut().is_some_and(|foreign| foreign.poll(cx, into));
+        if !self.mailbox.take(into, cx.waker()) && !answered {
             return Poll::Pending;
         }
         let stalled = self.mailbox.take_stalled();
@@ -651,12 +632,12 @@ impl Client {
             self.trace_deliveries(into);
         }
         if stalled != 0 || self.batches.iter().any(|batch| !batch.operations.is_empty()) {
-            self.flush();
+            self.flush_batches();
         }
         Poll::Ready(())
     }
 
-    /// A declare whose queue was deleted before its lane's turn starts anew. False: the event is not for the session.
+    /// A declare whose queue was deleted before its lane's turn starts anew, as does one for which that meant to ask. False: the event is not for the session.
     fn finish_declare(&mut self, event: &mut Event) -> bool {
         let Event::Done { ticket, result, .. } = event else {
             return true;
@@ -664,13 +645,20 @@ impl Client {
         let Some(pending) = self.declares.remove(ticket) else {
             return true;
         };
-        if !matches!(result, Err(Refusal::QueueGone)) {
+        if !matches!(result, Err(Refusal::QueueGone) | Ok(Outcome::Decided)) {
             return true;
         }
-        let PendingDeclare { reply, queue, passive, durable, exclusive, auto_delete, arguments } = *pending;
-        let declare = QueueDeclare { queue: &queue, passive, durable, exclusive, auto_delete, arguments };
-        match self.queue_declare(reply, declare) {
+        let PendingDeclare { reply, queue, passive, durable, exclusive, auto_delete, arguments } = &*pending;
+        let (passive, durable, exclusive, auto_delete) = (*passive, *durable, *exclusive, *auto_delete);
+        let arguments = arguments.clone();
+        let reply = *reply;
+        match self.queue_declare(reply, QueueDeclare { queue, passive, durable, exclusive, auto_delete, arguments }) {
             Ok(Answer::Later) => false,
+            Err(Refusal::Unanswered) => {
+                self.await_verdicts(reply);
+                self.declares.insert(reply.ticket, pending);
+                false
+            }
             Ok(Answer::Now(outcome)) => {
                 *result = Ok(outcome);
                 true

@@ -87,7 +87,7 @@ impl Client {
         {
             return self.prepare_reply(&publish, reply);
         }
-        let versions = Versions { vhost: self.vhost.version(), auth: self.broker.auth().version() };
+        let versions = self.versions();
         if !self.vhost.is_tracing()
             && let Some(targets) = self.routes.get(publish.address, versions)
         {
@@ -119,9 +119,7 @@ impl Client {
         if let Some(more) = &read.more_keys {
             keys.extend(more.keys.iter().map(String::as_str));
         }
-        for key in &keys {
-            self.check_topic(Right::Write, &exchange, key)?;
-        }
+        self.check_topics(Right::Write, &exchange, &keys)?;
         read.check_user_id(&self.user)?;
         let message = Routable { keys: &keys, properties: &read.properties };
         let found = self.vhost.route(&exchange, &message, &|| self.broker.clock_ms(Instant::now()));

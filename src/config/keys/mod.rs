@@ -10,6 +10,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use super::auth_keys;
 use super::conf::Setting;
 use super::error::Error;
 use super::known::{self, Known};
@@ -34,13 +35,17 @@ pub struct Applied {
 /// # Errors
 /// A key that is not RabbitMQ's, or a value that is not the key's.
 pub fn apply(options: &mut Options, settings: &[Setting]) -> Result<Applied, Error> {
-    let mut warnings = Vec::new();
+    let (mut warnings, mut of_auth) = (Vec::new(), Vec::new());
     let mut latest: BTreeMap<&str, &Setting> = BTreeMap::new();
     for setting in settings {
         let Setting { key, value, place } = setting;
         let refused = |reason: &str| Error::Refused { place: place.clone(), key: key.clone(), reason: reason.into() };
         if value.starts_with(ENCRYPTED) {
             return Err(refused("encrypted values are not read: give the value itself, or $(VARIABLE)"));
+        }
+        if auth_keys::is_one(key) {
+            of_auth.push(setting);
+            continue;
         }
         match known::find(key) {
             Some(Known::Used(_)) => drop(latest.insert(key, setting)),
@@ -54,6 +59,7 @@ pub fn apply(options: &mut Options, settings: &[Setting]) -> Result<Applied, Err
             }
         }
     }
+    warnings.extend(auth_keys::apply(options, &of_auth)?);
     let settings = Settings(latest);
     listeners::apply(options, &settings, &mut warnings)?;
     broker::apply(options, &settings)?;

@@ -72,9 +72,9 @@ async fn bind(
     visit
         .ask(|client, reply| {
             if to_queue {
-                client.queue_bind(reply, destination, source, &key, table)
+                client.queue_bind(reply, destination, source, &key, table.clone())
             } else {
-                client.exchange_bind(reply, destination, source, &key, table)
+                client.exchange_bind(reply, destination, source, &key, table.clone())
             }
         })
         .await?;
@@ -104,9 +104,9 @@ async fn unbind(
     visit
         .ask(|client, reply| {
             if to_queue {
-                client.queue_unbind(reply, destination, source, &key, table)
+                client.queue_unbind(reply, destination, source, &key, table.clone())
             } else {
-                client.exchange_unbind(reply, destination, source, &key, table)
+                client.exchange_unbind(reply, destination, source, &key, table.clone())
             }
         })
         .await?;

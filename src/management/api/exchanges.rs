@@ -103,6 +103,6 @@ async fn put(call: &Call, management: &Management, vhost: &str, name: &str) -> O
         arguments,
     };
     let mut visit = Visit::new(call, management, vhost)?;
-    visit.ask(|client, reply| client.exchange_declare(reply, declare)).await?;
+    visit.ask(|client, reply| client.exchange_declare(reply, declare.clone())).await?;
     Ok(Reply::put(existed))
 }

@@ -53,8 +53,8 @@ pub(in crate::management) async fn publish(
         confirm: None,
     };
     let mut visit = Visit::new(call, management, vhost)?;
-    let routed = visit.client().publish(publish).map_err(|refusal| Refused::of_messages(&refusal))?;
-    visit.client().flush();
+    let routed = visit.decide(|client, _| client.publish(publish.clone())).await;
+    let routed = routed.map_err(|refusal| Refused::of_messages(&refusal))?;
     Ok(Reply::Json(json!({"routed": routed.is_routed})))
 }
 

@@ -147,10 +147,10 @@ fn feature_flag(name: &str, desc: &str) -> Json {
 }
 
 /// `/api/login`: a form with name and password; gives what stands in the header of later requests.
-pub(in crate::management) fn login(body: &[u8], peer: SocketAddr, management: &Management) -> Outcome {
+pub(in crate::management) async fn login(body: &[u8], peer: SocketAddr, management: &Management) -> Outcome {
     let form = Query::parse(&String::from_utf8_lossy(body));
     let (name, password) = (form.get("username").unwrap_or_default(), form.get("password").unwrap_or_default());
-    let user = authenticate(name, password.as_bytes(), peer, management)?;
+    let user = authenticate(name, password.as_bytes(), peer, management).await?;
     let token = STANDARD.encode(format!("{name}:{password}"));
     Ok(Reply::Json(json!({"user": whoami(&user), "token": {"type": "basic", "value": token}})))
 }

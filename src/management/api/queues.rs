@@ -150,7 +150,7 @@ async fn declare(call: &Call, management: &Management, vhost: &str, name: &str) 
         arguments,
     };
     let mut visit = Visit::new(call, management, vhost)?;
-    visit.ask(|client, reply| client.queue_declare(reply, declare)).await?;
+    visit.ask(|client, reply| client.queue_declare(reply, declare.clone())).await?;
     Ok(Reply::put(existed))
 }
 

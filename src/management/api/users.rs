@@ -13,7 +13,7 @@ use crate::management::reply::{Outcome, Refused, Reply};
 
 /// Who asks.
 pub(in crate::management) fn whoami(user: &User) -> Json {
-    json!({"name": user.name, "tags": user.tags, "is_internal_user": true})
+    json!({"name": user.name, "tags": user.tags, "is_internal_user": user.authorizer().is_none()})
 }
 
 pub(in crate::management) fn serve(call: &Call, management: &Management, path: &[&str]) -> Outcome {
