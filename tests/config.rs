@@ -7,6 +7,7 @@ use lepus::server::{DefaultLimits, DefaultPolicy, HashingAlgorithm, PasswordRule
 use lepus::{Server, ServerBuilder};
 use serde_json::{Value as Json, json};
 
+use crate::common::args;
 use crate::common::child::{Lepus, command};
 use crate::common::http::{Http, fetch};
 use crate::common::raw::{Args, Raw, id};
@@ -246,7 +247,41 @@ async fn passwords_that_may_be_set() {
     assert_eq!(error.to_string(), "cannot create user 'guest': minimum required password length is 6");
 }
 
-/// FEATURES 4.6: `channel_max_per_node`, just below and just above.
+/// FEATURES QU-9: with the switch a client that declares a classic queue may go on with a quorum queue of that name; what
+/// both types know must still agree.
+#[tokio::test]
+async fn a_quorum_queue_may_be_declared_as_a_classic_one() {
+    for relaxed in [false, true] {
+        let server = with(|options| options.relaxed_redeclares = relaxed).start().await.unwrap();
+        let mut raw = Raw::open_channel(server.amqp_addr()).await;
+        let arguments = |kind: &str, length: u8| {
+            let kind = [&(kind.len() as u32).to_be_bytes(), kind.as_bytes()].concat();
+            Args::new().field("x-queue-type", b'S', &kind).field("x-max-length", b'b', &[length])
+        };
+        let quorum = args::queue_declare_with("q", 2, arguments("quorum", 10));
+        raw.call(1, id::QUEUE_DECLARE, quorum, id::QUEUE_DECLARE_OK).await;
+        let own = arguments("classic", 10).field("x-max-priority", b'b', &[5]);
+        // Durable or not, exclusive, and auto-delete.
+        for (flags, arguments) in [(2, arguments("classic", 10)), (0, arguments("classic", 10)), (4 | 8, own)] {
+            raw.method(1, id::QUEUE_DECLARE, args::queue_declare_with("q", flags, arguments)).await;
+            if relaxed {
+                raw.expect(1, id::QUEUE_DECLARE_OK).await;
+            } else {
+                let code = if flags & 4 == 4 { 405 } else { 406 };
+                assert_eq!(raw.expect_channel_close(1).await.code, code);
+                raw.channel(1).await;
+            }
+        }
+        for (flags, arguments) in [(2, arguments("classic", 11)), (0, arguments("quorum", 10))] {
+            raw.method(1, id::QUEUE_DECLARE, args::queue_declare_with("q", flags, arguments)).await;
+            assert_eq!(raw.expect_channel_close(1).await.code, 406);
+            raw.channel(1).await;
+        }
+        server.shutdown().await;
+    }
+}
+
+/// FEATURES EC-12, section 4.6: `channel_max_per_node`, just below and just above.
 #[tokio::test]
 async fn channels_of_the_node_are_counted() {
     let server = with(|options| options.channel_max_per_node = Some(2)).start().await.unwrap();
@@ -254,7 +289,7 @@ async fn channels_of_the_node_are_counted() {
     let mut second = Raw::open_channel(server.amqp_addr()).await;
     second.method(2, id::CHANNEL_OPEN, Args::new().shortstr(b"")).await;
     let close = second.expect_close().await;
-    assert!(close.code == 530 && close.text.ends_with("has reached the maximum allowed limit of (2)"), "{close:?}");
+    assert!(close.code == 530 && close.text.ends_with("has reached the maximum allowed limit of 2"), "{close:?}");
     first.method(0, id::CLOSE, Args::new().short(200).shortstr(b"").short(0).short(0)).await;
     first.expect(0, id::CLOSE_OK).await;
     Raw::open_channel(server.amqp_addr()).await;

@@ -78,8 +78,8 @@ const SLEEPERS: &[&str] = &["tests/common/mod.rs", "tests/oracle/answer.rs", "te
 /// Lists of rows of the specification, and how many of each may be named by no test: lower it when it can be.
 const FEATURES: &[(&str, usize)] = &[
     ("tests/features_p0.txt", 0),
-    ("tests/features_p1.txt", 5),
-    ("tests/features_p2.txt", 11),
+    ("tests/features_p1.txt", 4),
+    ("tests/features_p2.txt", 9),
     ("tests/features_traps.txt", 1),
 ];
 

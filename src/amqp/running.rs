@@ -300,9 +300,8 @@ impl Running {
         }
         if let Some(limit) = self.channel_max_per_node.as_ref().filter(|limit| self.client.node_channels() >= limit.0) {
             let (limit, node) = (limit.0, &limit.1);
-            let text = format!(
-                "number of channels opened on node '{node}' has reached the maximum allowed limit of ({limit})"
-            );
+            let text =
+                format!("number of channels opened on node '{node}' has reached the maximum allowed limit of {limit}");
             return Err(Fault::connection(ReplyCode::NotAllowed, NO_METHOD, text));
         }
         let user = self.client.user();

@@ -132,6 +132,8 @@ pub struct Options {
     pub consumer_timeout: Duration,
     /// A dead letter goes on with the `x-death` that its publisher sent (DX-5).
     pub honours_client_deaths: bool,
+    /// A quorum queue may be declared again as a classic one (QU-9).
+    pub relaxed_redeclares: bool,
     /// What vhosts begin with.
     pub new_vhosts: NewVhosts,
 }
@@ -145,6 +147,7 @@ impl Default for Options {
             message_memory_bytes: MESSAGE_MEMORY_BYTES,
             consumer_timeout: Duration::from_secs(30 * 60),
             honours_client_deaths: true,
+            relaxed_redeclares: false,
             new_vhosts: NewVhosts::default(),
         }
     }

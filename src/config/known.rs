@@ -100,6 +100,11 @@ pub const KEYS: &[Key] = &[
     key("max_channels_per_connection", "a number up to 65535", "the same"),
     key("channel_max_per_node", COUNT, "channels of all connections"),
     key("consumer_max_per_channel", COUNT, "consumers of a channel"),
+    key(
+        "quorum_queue.property_equivalence.relaxed_checks_on_redeclaration",
+        FLAG,
+        "a quorum queue may be declared again as a classic one",
+    ),
     key("connection_max", COUNT, "open connections"),
     key("max_connections", COUNT, "the same"),
     key("max_message_size", BYTES, "the largest body"),

@@ -126,6 +126,7 @@ fn limits(lines: &mut Lines, options: &Options) {
     lines.add("handshakes_max", options.handshakes_max);
     lines.add("handshakes_per_address_max", options.handshakes_per_address_max);
     lines.add("consumer_timeout", options.consumer_timeout.as_millis());
+    lines.add("quorum_queue.property_equivalence.relaxed_checks_on_redeclaration", options.relaxed_redeclares);
     lines.add("shutdown_timeout", options.shutdown_timeout.as_millis());
     for (key, limit) in
         [("vm_memory_high_watermark", options.memory_high_watermark), ("disk_free_limit", options.disk_free_limit)]

@@ -142,6 +142,9 @@ pub struct Options {
     /// A dead letter goes on with the `x-death` that its publisher sent, as in RabbitMQ 3. Default true; RabbitMQ 4 begins
     /// a new one.
     pub honours_client_deaths: bool,
+    /// A declare of a classic queue finds a quorum queue of that name, whatever its flags. Default false
+    /// (`quorum_queue.property_equivalence.relaxed_checks_on_redeclaration`).
+    pub relaxed_redeclares: bool,
     /// Lanes that queues are spread over. Default: one for each core.
     pub lanes: Option<usize>,
     /// What stands for the node in the management API. Default `rabbit@<hostname>`; without an `@` the host's name is added.
@@ -212,6 +215,7 @@ impl Default for Options {
             connection_max: None,
             consumer_timeout: Duration::from_secs(30 * 60),
             honours_client_deaths: true,
+            relaxed_redeclares: false,
             lanes: None,
             node_name: None,
             cluster_name: None,

@@ -283,6 +283,7 @@ async fn broker(options: &Options) -> Result<(Broker, Vec<broker::Lane>, Option<
         message_memory_bytes: options.message_memory_bytes,
         consumer_timeout: options.consumer_timeout,
         honours_client_deaths: options.honours_client_deaths,
+        relaxed_redeclares: options.relaxed_redeclares,
         new_vhosts: new_vhosts(options)?,
     };
     match &options.storage {

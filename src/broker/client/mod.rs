@@ -389,6 +389,10 @@ impl Client {
         durable: bool,
     ) -> Result<Answer, Refusal> {
         let named = existing.named();
+        if self.broker.0.options.relaxed_redeclares && existing.options.is_quorum_for_classic(&pending.arguments) {
+            existing.options.check_shared_arguments(&named, &pending.arguments)?;
+            return self.ask_counts(pending, existing);
+        }
         let wanted = pending.exclusive.then(|| self.mailbox.id());
         if existing.options.exclusive != wanted {
             return Err(Refusal::Locked(named));

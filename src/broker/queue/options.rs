@@ -229,6 +229,21 @@ impl QueueOptions {
         }
         Ok(())
     }
+
+    /// QU-9: a declare of a classic queue has come to a quorum queue.
+    pub(in crate::broker) fn is_quorum_for_classic(&self, arguments: &Table) -> bool {
+        let is_classic = |queue_type: &Value| queue_type.as_str() == Some("classic");
+        self.queue_type == QueueType::Quorum && arguments.get("x-queue-type").is_none_or(is_classic)
+    }
+
+    /// QU-9: arguments that only one of the types knows, and flags, are not compared.
+    pub(in crate::broker) fn check_shared_arguments(&self, name: &Named, arguments: &Table) -> Result<(), Refusal> {
+        let shared = COMMON_ARGUMENTS.into_iter().filter(|key| *key != "x-queue-type");
+        for key in shared {
+            check_same_argument(name, key, self.arguments.get(key), arguments.get(key))?;
+        }
+        Ok(())
+    }
 }
 
 /// Compares a property of an existing queue or exchange with that of a new declare.

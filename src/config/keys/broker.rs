@@ -34,6 +34,8 @@ fn limits(options: &mut Options, settings: &Settings<'_>) -> Result<(), Error> {
     }
     set(&mut options.message_size_max, settings.bytes("max_message_size")?);
     set(&mut options.consumer_timeout, milliseconds(settings, "consumer_timeout")?);
+    let relaxed = "quorum_queue.property_equivalence.relaxed_checks_on_redeclaration";
+    set(&mut options.relaxed_redeclares, settings.flag(relaxed)?);
     options.cluster_name = settings.text("cluster_name").or(options.cluster_name.take());
     Ok(())
 }

@@ -196,6 +196,17 @@ fn versions_ciphers_and_further_certificates() {
     assert!(apply_text("ssl_options.depth = 255").is_ok());
 }
 
+/// FEATURES QU-9.
+#[test]
+fn redeclares_may_be_relaxed() {
+    let key = "quorum_queue.property_equivalence.relaxed_checks_on_redeclaration";
+    for yes in [true, false] {
+        let (options, _) = apply_text(&format!("{key} = {yes}")).unwrap();
+        assert_eq!(options.relaxed_redeclares, yes);
+    }
+    assert!(apply_text(&format!("{key} = perhaps")).is_err());
+}
+
 /// FEATURES 4.6.
 #[test]
 fn sockets_and_limits() {
