@@ -23,6 +23,12 @@ BUDGETS = [
         None,
         None,
     ),
+    (
+        "1 KiB persistent, 100 queues of a publisher each, 1,000 unconfirmed each",
+        "-s 1024 -f persistent -c 1000 -q 1000 -A 100 -x 100 -y 100 -qp perf-%d -qpt 100",
+        200_000,
+        None,
+    ),
     ("1 KiB persistent, one unconfirmed", "-s 1024 -f persistent -c 1 -q 100", 3_500, None),
     ("16 B at 5,000/s, auto-ack", "-s 16 -a -r 5000", None, None),
     ("16 B, 8 to 8 over 8 queues, auto-ack", "-s 16 -a -x 8 -y 8 -qp perf-%d -qpt 8", 2_000_000, None),
@@ -135,7 +141,9 @@ def flat(bench):
         for count in (1, 1_000, 50_000):
             flags = f"-s 16 -a -e perf-{kind} -t {kind} {more} --ballast-bindings {count}"
             loads.append((f"{kind} bindings: {count:,}", flags, small(bench, count)))
-    for count in (0, 1_000, 20_000):
+    # As many as the system lets one process have.
+    most = brokers.resource.getrlimit(brokers.resource.RLIMIT_NOFILE)[0] - 1_000
+    for count in (0, 1_000, min(most, 20_000)):
         loads.append((f"connections: {count:,} others", f"-s 16 -a --ballast-connections {count}", small(bench, count)))
     rows = bench.turns(loads, rounds)
     bench.lepus.stop()
