@@ -49,6 +49,14 @@ def wait_for(port, seconds):
     raise SystemExit(f"nobody listens on port {port} after {seconds} s")
 
 
+def wait_for_amqp(port, seconds):
+    """Until it says connection.start: a socket that listens may have nobody behind it yet."""
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as client:
+        client.sendall(b"AMQP\0\0\x09\x01")
+        if not client.recv(7):
+            raise SystemExit(f"what listens on port {port} does not speak AMQP")
+
+
 def perf(*flags, timeout=600):
     """Runs `lepus perf`; its report, or None if it failed."""
     command = [str(BINARY), "perf", *map(str, flags), "--json"]
@@ -115,6 +123,7 @@ class Lepus:
         log = open(self.directory / "log", "a", encoding="utf-8")
         self.process = subprocess.Popen(list(map(str, command)), stderr=log, stdout=log)
         wait_for(port, START_SECONDS_MAX)
+        wait_for_amqp(port, START_SECONDS_MAX)
         self.url = f"amqp://guest:guest@127.0.0.1:{port}"
         self.tls_url = f"amqps://guest:guest@localhost:{tls_port}"
         self.http_port = http_port
