@@ -47,6 +47,7 @@ mod receipts;
 mod recent_history;
 mod recover;
 mod refusal;
+mod relief;
 mod replay;
 mod reply_to;
 mod reports;
