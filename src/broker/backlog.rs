@@ -15,7 +15,7 @@ use super::message::{Body, Facts, Message};
 use super::queue::TTL_MS_MAX;
 use super::receipts::Origin;
 use super::stored::{CHUNK_BYTES, Stored};
-use super::timers::Wheel;
+use super::timers::Timers;
 use super::vhost::{Exchange, Vhost};
 use crate::hashing::Hashing;
 use crate::replicate::{
@@ -99,7 +99,7 @@ pub(super) struct FormerBacklog {
 pub(super) struct Backlog {
     pub(super) vhost: Arc<Vhost>,
     pub(super) exchange: Arc<Exchange>,
-    waiting: Wheel<Waiting>,
+    waiting: Timers<Waiting>,
     /// A resend is told when it comes: later, the order is that of the delays.
     producers: Producers,
     /// The earliest timer asked for and not yet rung.
@@ -117,7 +117,7 @@ impl Backlog {
         Self {
             vhost,
             exchange,
-            waiting: Wheel::default(),
+            waiting: Timers::default(),
             producers: Producers::default(),
             timer_ms: NEVER,
             next_seq: 0,

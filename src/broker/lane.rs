@@ -23,7 +23,7 @@ use super::message::Message;
 use super::queue::{Queue, Subscription};
 use super::refusal::Refusal;
 use super::shortage::{Next, Shortage};
-use super::timers::Wheel;
+use super::timers::Timers;
 use super::vhost::QueueHandle;
 use super::{Broker, Options};
 use crate::hashing::Hashing;
@@ -67,7 +67,7 @@ pub struct Lane {
     broker: Broker,
     pub(super) queues: HashMap<QueueId, Queue, Hashing>,
     conns: HashMap<ConnectionId, Conn, Hashing>,
-    pub(super) timers: Wheel<Timer>,
+    pub(super) timers: Timers<Timer>,
     /// Delayed messages.
     pub(super) backlogs: Backlogs,
     /// What this turn sends to other lanes, with its bytes.
@@ -116,7 +116,7 @@ impl Lane {
             broker,
             queues: HashMap::default(),
             conns: HashMap::default(),
-            timers: Wheel::default(),
+            timers: Timers::default(),
             backlogs: Backlogs::default(),
             passing: Vec::new(),
             fx,
