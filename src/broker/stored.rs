@@ -13,8 +13,6 @@ pub(super) const CHUNK_BYTES: u32 = 256 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Stored {
     chunks: Chunks,
-    /// No message with this number or a higher one is in a chunk.
-    end: u64,
     /// All kept messages with lower numbers are in chunks.
     below: u64,
     /// Where the next checkpoint puts [`Self::below`]: what is older then has stayed for long.
@@ -25,7 +23,7 @@ impl Stored {
     /// Forgets a message. Gives the chunk that nobody wants any more.
     #[inline]
     pub(super) fn remove(&mut self, level: u8, seq: u64) -> Option<ChunkPlace> {
-        if seq >= self.end || self.chunks.is_empty() { None } else { self.chunks.remove(level, seq) }
+        self.chunks.remove(level, seq)
     }
 
     /// The kept messages of a page, of which the first and the last are known.
@@ -37,16 +35,14 @@ impl Stored {
 
     /// Adds a chunk.
     pub(super) fn add(&mut self, chunk: Chunk) {
-        self.end = self.end.max(chunk.members.last().map_or(0, |last| last + 1));
         self.chunks.add(chunk);
     }
 
     /// Takes up what the log has kept: chunks, and the messages from number `in_log` on that are in none; `next_seq` is
     /// the number of the next message.
     pub(super) fn recover(&mut self, chunks: Chunks, in_log: Option<u64>, next_seq: u64) {
-        self.end = chunks.iter().filter_map(|chunk| chunk.members.last()).max().map_or(0, |last| last + 1);
         // What is paged out goes to chunks before what is older and stays in memory.
-        self.below = in_log.map_or(self.end, |first| first.min(self.end));
+        self.below = in_log.map_or(chunks.end(), |first| first.min(chunks.end()));
         self.mark = next_seq;
         self.chunks = chunks;
     }

@@ -1,13 +1,16 @@
 //! What a vhost tells of its exchanges, queues and bindings (EV-1).
 
 use super::event_log;
-use super::events::pid;
+use super::events::{INTERNAL, pid};
 use super::vhost::{Destination, Exchange, QueueHandle, Vhost};
 use crate::wire::{Table, Value};
 
 impl Vhost {
     pub(super) fn tell_queue_created(&self, queue: &QueueHandle, by: &str) {
-        event_log::queue("queue.created", queue, self.name(), by);
+        // One that was there before, and is taken up again, is no news.
+        if by != INTERNAL {
+            event_log::queue("queue.created", queue, self.name(), by);
+        }
         self.events().tell("queue.created", by, || {
             let owner = queue.options.exclusive.map(pid).unwrap_or_default();
             [

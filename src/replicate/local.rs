@@ -156,16 +156,16 @@ impl LocalLog {
         &self.segments
     }
 
-    /// Calls `grown` whenever the log is `files` longer than the last time: a checkpoint would make it shorter.
-    pub fn on_growth(&self, files: u32, grown: impl Fn() + Send + Sync + 'static) {
+    /// Calls `grown` with the number of files whenever the log has become longer: a checkpoint would make it shorter.
+    pub fn on_growth(&self, grown: impl Fn(u32) + Send + Sync + 'static) {
         let writer = self.writer.clone();
         // What the last life left behind counts too.
         let last = AtomicU32::new(self.checkpoints().first_file);
         self.writer.listen(Box::new(move || {
             let file = writer.synced().file();
-            if file >= last.load(Ordering::Relaxed).saturating_add(files) {
-                last.store(file, Ordering::Relaxed);
-                grown();
+            let before = last.fetch_max(file, Ordering::Relaxed);
+            if file > before {
+                grown(file - before);
             }
         }));
     }

@@ -93,13 +93,14 @@ impl<M> RecoveredQueue<M> {
         std::mem::take(&mut self.returned)
     }
 
+    /// It may lie in a chunk already, or have been read before.
+    fn is_new(&self, seq: u64) -> bool {
+        self.messages.back().is_none_or(|(last, _)| *last < seq) && !self.chunks.contains(seq)
+    }
+
     fn add(&mut self, message: RecoveredMessage<M>) {
-        // It may lie in a chunk already, or have been read before.
-        let is_new = self.messages.back().is_none_or(|(last, _)| *last < message.seq);
-        if is_new && !self.chunks.contains(message.seq) {
-            self.next_seq = self.next_seq.max(message.seq + 1);
-            self.messages.push_back((message.seq, Some(message)));
-        }
+        self.next_seq = self.next_seq.max(message.seq + 1);
+        self.messages.push_back((message.seq, Some(message)));
     }
 
     fn remove(&mut self, first: u64, last: u64) {
@@ -162,11 +163,13 @@ impl<M: Clone> Recovered<M> {
         match record {
             Record::Enqueue { places, message } => {
                 self.transactions.placed(source, places);
-                let message = make(message);
+                let mut made = None;
                 for &Place { queue, seq, expires_ms } in places {
-                    let (deliveries, failures, message) = (0, 0, message.clone());
-                    let message = RecoveredMessage { seq, expires_ms, deliveries, failures, message };
-                    self.queues.entry(queue).or_default().add(message);
+                    let queue = self.queues.entry(queue).or_default();
+                    if queue.is_new(seq) {
+                        let message = made.get_or_insert_with(|| make(message)).clone();
+                        queue.add(RecoveredMessage { seq, expires_ms, deliveries: 0, failures: 0, message });
+                    }
                 }
             }
             Record::Remove { queue, first, last } => {

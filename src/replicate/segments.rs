@@ -54,14 +54,23 @@ pub struct Chunk {
 pub struct Chunks {
     /// By priority, and the number of the first message that was put in.
     by_first: BTreeMap<(u8, u64), Chunk>,
+    /// No message with this number or a higher one was ever in.
+    end: u64,
 }
 
 impl Chunks {
     /// Adds a chunk; one without messages is nothing.
     pub fn add(&mut self, chunk: Chunk) {
-        if let Some(first) = chunk.members.first() {
+        if let (Some(first), Some(last)) = (chunk.members.first(), chunk.members.last()) {
+            self.end = self.end.max(last + 1);
             self.by_first.insert((chunk.level, first), chunk);
         }
+    }
+
+    /// No message with this number or a higher one is in.
+    #[inline]
+    pub fn end(&self) -> u64 {
+        self.end
     }
 
     /// There are none.
@@ -101,7 +110,12 @@ impl Chunks {
     }
 
     /// Takes a message out. Gives the chunk's place if it was the last one in it.
+    #[inline]
     pub fn remove(&mut self, level: u8, seq: u64) -> Option<ChunkPlace> {
+        if seq >= self.end || self.by_first.is_empty() { None } else { self.remove_known(level, seq) }
+    }
+
+    fn remove_known(&mut self, level: u8, seq: u64) -> Option<ChunkPlace> {
         let (key, chunk) = self.by_first.range_mut((level, 0)..=(level, seq)).next_back()?;
         if !chunk.members.remove(seq) || !chunk.members.is_empty() {
             return None;
@@ -113,6 +127,9 @@ impl Chunks {
 
     /// Takes messages of all priorities out.
     pub(super) fn remove_run(&mut self, first: u64, last: u64) {
+        if first >= self.end {
+            return;
+        }
         let mut emptied = Vec::new();
         for level in self.levels() {
             let before = self.by_first.range((level, 0)..=(level, first)).next_back().map_or(first, |((_, at), _)| *at);
@@ -130,18 +147,14 @@ impl Chunks {
 
     /// Whether a message of whatever priority is in.
     pub(super) fn contains(&self, seq: u64) -> bool {
-        self.levels().into_iter().any(|level| self.find(level, seq).is_some())
+        seq < self.end && self.levels().any(|level| self.find(level, seq).is_some())
     }
 
-    fn levels(&self) -> Vec<u8> {
-        let mut levels = Vec::new();
-        while let Some(((level, _), _)) = match levels.last() {
-            None => self.by_first.first_key_value(),
-            Some(last) => self.by_first.range((*last, u64::MAX)..).next(),
-        } {
-            levels.push(*level);
-        }
-        levels
+    /// From the lowest priority to the highest. Most queues know one.
+    fn levels(&self) -> impl Iterator<Item = u8> + use<> {
+        let level = |((level, _), _): (&(u8, u64), &Chunk)| *level;
+        let ends = self.by_first.first_key_value().map(level).zip(self.by_first.last_key_value().map(level));
+        ends.into_iter().flat_map(|(lowest, highest)| lowest..=highest)
     }
 }
 
@@ -402,7 +415,7 @@ mod tests {
         for (level, numbers, at) in [(0, 0..10, 1), (0, 20..30, 2), (4, 5..25, 3)] {
             chunks.add(chunk(level, numbers, at));
         }
-        assert_eq!(chunks.levels(), [0, 4]);
+        assert_eq!(chunks.levels().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         let offset = |chunk: Option<&Chunk>| chunk.map(|chunk| chunk.place.position.offset());
         assert_eq!(
             [(0, 9), (0, 10), (0, 20), (4, 20), (1, 9)].map(|(l, n)| offset(chunks.find(l, n))),

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinSet, spawn_blocking};
@@ -16,8 +17,11 @@ use crate::broker::{self, Broker, Lane, Message, message_of};
 use crate::replicate::{LocalLog, LocalOptions, Recovered};
 use crate::store::DataDir;
 
-/// A checkpoint is made when so many files of the log came since the last one.
+/// A checkpoint is made when so many files of the log came since the last one, ...
 const CHECKPOINT_FILES: u32 = 2;
+
+/// ... or one and so much time went by: what came since the last checkpoint but one is read after a crash.
+const CHECKPOINT_PAUSE: Duration = Duration::from_secs(1);
 
 /// So often it is looked whether the disk is short.
 const SHORT_LOOK: Duration = Duration::from_millis(500);
@@ -72,11 +76,11 @@ pub(super) async fn open(path: &Path, server: &Options, options: broker::Options
             keeper.keep_system();
         }
     });
-    let grown = Arc::new(Notify::new());
-    let growing = grown.clone();
-    log.on_growth(CHECKPOINT_FILES, move || growing.notify_one());
+    let growth = Arc::new(Growth::default());
+    let growing = growth.clone();
+    log.on_growth(move |files| growing.add(files));
     let (checkpointer, checkpointed) = (broker.clone(), Arc::downgrade(&log));
-    keeping.spawn(async move { make_checkpoints(checkpointer, checkpointed, grown).await });
+    keeping.spawn(async move { make_checkpoints(checkpointer, checkpointed, growth).await });
     Ok(Kept { store: Store { log, failed, keeping }, broker, lanes, is_new })
 }
 
@@ -86,16 +90,36 @@ pub(super) fn reserve_bytes(options: &Options) -> u64 {
     u64::from(CHECKPOINT_FILES) * u64::from(options.log_file_bytes) + options.message_memory_bytes as u64
 }
 
+/// Files by which the log has grown since the last checkpoint began.
+#[derive(Default)]
+struct Growth {
+    files: AtomicU32,
+    changed: Notify,
+}
+
+impl Growth {
+    fn add(&self, files: u32) {
+        self.files.fetch_add(files, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+}
+
 /// Makes a checkpoint whenever the log has grown enough; where the disk is short, whenever it frees something.
-async fn make_checkpoints(broker: Broker, log: Weak<LocalLog>, grown: Arc<Notify>) {
+async fn make_checkpoints(broker: Broker, log: Weak<LocalLog>, growth: Arc<Growth>) {
+    let mut last = Instant::now();
     loop {
-        let has_grown = tokio::time::timeout(SHORT_LOOK, grown.notified()).await.is_ok();
+        // Looked at again when the time is up, changed or not.
+        let _ = tokio::time::timeout(SHORT_LOOK, growth.changed.notified()).await;
         let Some(log) = log.upgrade() else { return };
         let is_short = broker.alarms().disk();
         log.be_sparing(is_short);
-        if !(has_grown || is_short && log.can_shrink()) {
+        let files = growth.files.load(Ordering::Relaxed);
+        let is_due = files >= CHECKPOINT_FILES || files > 0 && last.elapsed() >= CHECKPOINT_PAUSE;
+        if !(is_due || is_short && log.can_shrink()) {
             continue;
         }
+        last = Instant::now();
+        growth.files.fetch_sub(files, Ordering::Relaxed);
         let broker = broker.clone();
         match spawn_blocking(move || broker.checkpoint(&log)).await {
             Ok(Ok(())) => {}

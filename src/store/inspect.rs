@@ -153,10 +153,10 @@ impl Inspection {
         name: &str,
         found: &mut impl FnMut(Record<'_>),
     ) -> Result<Contents, LogError> {
-        let bytes = self.read(name)?;
+        let mut bytes = self.read(name)?;
         let length = bytes.len() as u64;
         let mut damages = Vec::new();
-        let used = match log::contents(bytes, self.node, number, name.into())? {
+        let used = match log::contents(&mut bytes, self.node, number, name.into())? {
             log::Contents::Begun(begun) => {
                 let end = self.end_of(log, &begun)?;
                 emit(&begun, end, self.logs[log], found, &mut damages).into()
@@ -188,7 +188,8 @@ impl Inspection {
             _ => None,
         });
         Ok(files.filter_map(|(number, name)| {
-            let contents = self.read(name).and_then(|bytes| log::contents(bytes, self.node, number, name.clone()));
+            let contents =
+                self.read(name).and_then(|mut bytes| log::contents(&mut bytes, self.node, number, name.clone()));
             match contents {
                 Ok(log::Contents::Begun(begun)) => Some(Ok(begun)),
                 Ok(_) => None,

@@ -203,6 +203,8 @@ impl<D: Disk> Log<D> {
         let mut number = replay_from.file().max(1);
         let mut unbegun = None;
         let mut current: Option<Begun> = None;
+        // Used for one file behind the other: fresh memory costs more than to read.
+        let mut room = Vec::new();
         for found_number in numbers {
             if found_number < replay_from.file() {
                 let name = file_name(options.name, found_number);
@@ -212,7 +214,7 @@ impl<D: Disk> Log<D> {
                 continue;
             }
             number = found_number + 1;
-            let begun = match read_file(&*disk, &options, found_number)? {
+            let begun = match read_file(&*disk, &options, found_number, &mut room)? {
                 Contents::Begun(begun) => begun,
                 Contents::Nothing => {
                     unbegun = Some(found_number);
@@ -235,6 +237,7 @@ impl<D: Disk> Log<D> {
                 let known = next.map(|next| next.previous_end).filter(|end| end.file() == before.number);
                 let end = known.unwrap_or(Position::new(before.number, u32::MAX));
                 emit(&before, end, options.name, &mut found, &mut damages);
+                room = before.bytes;
             }
         }
         if let Some(last) = current {
@@ -606,17 +609,17 @@ pub(super) fn missing_before(begun: &Begun, before: Option<u32>, replay_from: Po
 }
 
 /// Reads a file whole.
-fn read_file<D: Disk>(disk: &D, options: &LogOptions, number: u32) -> Result<Contents, LogError> {
+fn read_file<D: Disk>(disk: &D, options: &LogOptions, number: u32, room: &mut Vec<u8>) -> Result<Contents, LogError> {
     let name = file_name(options.name, number);
     let file = disk.open(&name).map_err(at(&name))?;
     let length = usize::try_from(file.length().map_err(at(&name))?).unwrap_or(usize::MAX);
-    let mut bytes = vec![0; length];
-    file.read_at(0, &mut bytes).map_err(at(&name))?;
-    contents(bytes, options.node, number, name)
+    room.resize(length, 0);
+    file.read_at(0, room).map_err(at(&name))?;
+    contents(room, options.node, number, name)
 }
 
-/// What the bytes of a file are.
-pub(super) fn contents(bytes: Vec<u8>, node: [u8; 16], number: u32, name: String) -> Result<Contents, LogError> {
+/// What the bytes of a file are. Takes them if they are a part of the log.
+pub(super) fn contents(bytes: &mut Vec<u8>, node: [u8; 16], number: u32, name: String) -> Result<Contents, LogError> {
     let Some(header) = bytes.first_chunk::<FILE_HEADER>() else {
         return Ok(Contents::Nothing);
     };
@@ -624,7 +627,7 @@ pub(super) fn contents(bytes: Vec<u8>, node: [u8; 16], number: u32, name: String
     let is_whole = check_header(header, node, &name)?;
     let header_is_whole = is_whole && field(16) == u64::from(number);
     if !header_is_whole {
-        let mut scan = Scan::new(&bytes, number, FILE_HEADER);
+        let mut scan = Scan::new(bytes, number, FILE_HEADER);
         let remains = scan.by_ref().count();
         // The header was synced with the first write.
         if scan.synced < Position::new(number, FILE_HEADER as u32 + 1) {
@@ -636,7 +639,8 @@ pub(super) fn contents(bytes: Vec<u8>, node: [u8; 16], number: u32, name: String
             });
         }
     }
-    Ok(Contents::Begun(Begun { number, previous_end: Position(field(40)), header_is_whole, bytes }))
+    let previous_end = Position(field(40));
+    Ok(Contents::Begun(Begun { number, previous_end, header_is_whole, bytes: std::mem::take(bytes) }))
 }
 
 /// Where the log ends in its newest file. Every write was begun when the one before was synced, so what any block
