@@ -140,6 +140,11 @@ impl Lane {
                 Turn::Ended => return,
                 Turn::Idle(next) => next,
             };
+            if next.is_some_and(|next| next <= Instant::now()) {
+                // A timer would ring at the end of the millisecond.
+                tokio::task::yield_now().await;
+                continue;
+            }
             // Far enough to be never, near enough for the timer wheel.
             let at = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             let mut rings = pin!(tokio::time::sleep_until(at.into()));

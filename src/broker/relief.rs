@@ -134,7 +134,7 @@ impl Lane {
         (self.memory_max / 2 / self.queues.len().max(1)).clamp(PAGED_BYTES_MIN, KEPT_BYTES_MAX)
     }
 
-    /// Pages out a part of the largest queue.
+    /// Pages out a part of the largest queue, or of many small ones.
     fn page_out(&mut self, now_ms: u64) -> Next {
         let kept_bytes = self.kept_bytes();
         let (State::Paging(queues), Some(segments)) = (&mut self.shortage.state, self.replicator.segments()) else {
@@ -143,15 +143,21 @@ impl Lane {
         if segments.is_behind() {
             return Next::AtMs(now_ms + BEHIND_MS);
         }
-        let Some(id) = queues.last().copied() else {
+        if queues.is_empty() {
             self.shortage.state = State::Hopeless { until_ms: now_ms + HOPELESS_MS };
             return Next::Whenever;
-        };
-        let queue = self.queues.get_mut(&id);
-        let has_more =
-            queue.is_some_and(|queue| queue.page_out(segments, kept_bytes, PAGED_BYTES_A_TURN, &mut self.fx));
-        if !has_more {
-            queues.pop();
+        }
+        let mut left = PAGED_BYTES_A_TURN;
+        while left > 0
+            && let Some(id) = queues.last()
+        {
+            let queue = self.queues.get_mut(id);
+            let freed = queue.map_or(0, |queue| queue.page_out(segments, kept_bytes, left, &mut self.fx));
+            if freed < left {
+                queues.pop();
+            }
+            // One that gives nothing was looked at.
+            left = left.saturating_sub(freed.max(PAGED_BYTES_MIN));
         }
         self.write_changes();
         Next::Now

@@ -56,19 +56,20 @@ impl Queue {
     }
 
     /// Moves waiting messages to disk, all but the first `keep_bytes` of each priority and not many more than
-    /// `bytes_max` at a time. False: there is nothing more to move.
+    /// `bytes_max` at a time. Gives the memory that is free now, in bytes; less than `bytes_max`: there is nothing more
+    /// to move.
     pub(in crate::broker) fn page_out(
         &mut self,
         segments: &Segments,
         keep_bytes: usize,
         bytes_max: usize,
         fx: &mut Effects,
-    ) -> bool {
+    ) -> usize {
         // Their ids are in the messages.
         if self.duplicates.by_id() {
-            return false;
+            return 0;
         }
-        let mut left = bytes_max;
+        let mut freed = 0;
         for index in 0..self.ready.levels.len() {
             let level = &mut self.ready.levels[index];
             if level.paged.is_empty() {
@@ -81,8 +82,8 @@ impl Queue {
                 level.tail = level.head.split_off(keep);
                 level.head.shrink_to_fit();
             }
-            while left > 0 && !self.ready.levels[index].tail.is_empty() {
-                left = left.saturating_sub(self.page_chunk(index, segments, fx));
+            while freed < bytes_max && !self.ready.levels[index].tail.is_empty() {
+                freed += self.page_chunk(index, segments, fx);
             }
             let level = &mut self.ready.levels[index];
             if level.paged.is_empty() {
@@ -91,11 +92,11 @@ impl Queue {
             if level.tail.is_empty() {
                 level.tail = VecDeque::new();
             }
-            if left == 0 {
-                return true;
+            if freed >= bytes_max {
+                break;
             }
         }
-        false
+        freed
     }
 
     /// Moves the first of the tail. Gives the memory that is free now, in bytes.
