@@ -82,7 +82,7 @@ async fn a_full_disk_blocks_publishers() {
     raw.send(&raw::publish(1, "amq.fanout", "", b"x")).await;
     let blocked = raw.expect(0, id::BLOCKED).await;
     assert_eq!(blocked.args().shortstr(), "low on disk");
-    server.set_disk_free_limit(Watermark::Bytes(0));
+    server.set_disk_free_limit(Watermark::Bytes(0)).expect("set");
     raw.expect(0, id::UNBLOCKED).await;
     raw.expect_alive(1).await;
     server.shutdown().await;

@@ -1,9 +1,8 @@
 //! `lepus ctl` and the names of RabbitMQ's tools: what they print, how they end, and how they reach the broker.
 
-use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
@@ -13,83 +12,6 @@ use serde_json::{Value as Json, json};
 use crate::common::child::Lepus;
 use crate::common::place::Place;
 use crate::common::{builder, connect, eventually, within};
-
-/// A broker with a local socket, and commands that find it there.
-struct Ctl {
-    server: Server,
-    place: Place,
-}
-
-/// How a command ended, and what it said.
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ctl {
-    async fn start(builder: ServerBuilder) -> Self {
-        let place = Place::new();
-        std::fs::create_dir(&place.0).expect("a folder can be made");
-        let server = builder.local_socket(place.0.join("lepus.sock")).start().await.expect("the broker starts");
-        Self { server, place }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.place.0.join("lepus.sock")
-    }
-
-    /// Runs `lepus ctl` to its end.
-    async fn run(&self, words: &[&str]) -> Ended {
-        self.run_with(words, "").await
-    }
-
-    async fn run_with(&self, words: &[&str], stdin: &str) -> Ended {
-        let words: Vec<&str> = ["ctl"].iter().chain(words).copied().collect();
-        self.tool(Path::new(env!("CARGO_BIN_EXE_lepus")), &words, stdin).await
-    }
-
-    async fn tool(&self, program: &Path, words: &[&str], stdin: &str) -> Ended {
-        let mut command = Command::new(program);
-        command.args(words).env_clear().env("LEPUS_SOCKET", self.socket());
-        end(command, stdin).await
-    }
-
-    /// What it prints if all is well.
-    async fn said(&self, words: &[&str]) -> String {
-        let ended = self.run(words).await;
-        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{words:?}: {}", ended.stdout);
-        ended.stdout
-    }
-
-    async fn json(&self, words: &[&str]) -> Json {
-        let words: Vec<&str> = words.iter().copied().chain(["--formatter", "json"]).collect();
-        let said = self.said(&words).await;
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
-    }
-
-    /// Exit code and complaint of a command that fails.
-    async fn failed(&self, words: &[&str]) -> (i32, String) {
-        let ended = self.run(words).await;
-        (ended.code.expect("it was not killed"), ended.stderr.trim_end().to_owned())
-    }
-}
-
-/// The broker is in this process: whoever waits for a command must let it work.
-async fn end(mut command: Command, stdin: &str) -> Ended {
-    let stdin = stdin.to_owned();
-    let run = move || {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary starts");
-        // One that reads nothing has gone before it can be told.
-        let _ = child.stdin.take().expect("stdin is piped").write_all(stdin.as_bytes());
-        child.wait_with_output().expect("it can be waited for")
-    };
-    let output = within(tokio::task::spawn_blocking(run)).await.expect("it does not panic");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-}
 
 #[tokio::test]
 async fn users_and_what_they_may_do() {
@@ -348,8 +270,16 @@ async fn failures_have_rabbitmqs_exit_codes() {
         (&["join_cluster", "rabbit@other"], 69, "Error:\njoin_cluster has no meaning here: Lepus runs as one node"),
         (&["eval", "1 + 1."], 69, "Error:\neval has no meaning here: there is no Erlang"),
         (&["stop_app"], 69, "Error:\nstop_app has no meaning here"),
-        (&["set_log_level", "debug"], 69, "Error:\nset_log_level is not possible while the broker runs"),
-        (&["set_vm_memory_high_watermark", "0.5"], 69, "Error:\nset_vm_memory_high_watermark is not possible"),
+        (&["set_log_level", "loud"], 69, "Error:\nlevel loud is not supported. Try one of debug, info, warning,"),
+        (&["set_log_level", "debug"], 69, "Error:\nthe log is not the broker's own"),
+        (&["set_disk_free_limit", "1GB"], 69, "Error:\nnothing is kept on disk"),
+        (
+            &["set_vm_memory_high_watermark", "1.1"],
+            65,
+            "Error (argument validation): Bad argument: The threshold should be a fraction between 0.0 and 1.0\n\
+             Arguments given:\n\tset_vm_memory_high_watermark 1.1\n\nUsage\n\n\
+             lepus ctl [--node <node>] [--longnames] [--quiet] set_vm_memory_high_watermark <fraction> | absolute <value>",
+        ),
     ];
     for (words, code, text) in cases {
         let ended = ctl.run(words).await;
@@ -462,11 +392,11 @@ async fn over_http_a_login_is_needed() {
 #[tokio::test]
 async fn the_local_socket_is_for_one_user() {
     let ctl = Ctl::start(builder()).await;
-    let socket = ctl.socket();
+    let socket = ctl.socket().to_owned();
     let mode = std::fs::metadata(&socket).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(ctl.json(&["list_users"]).await, json!([{"user": "guest", "tags": ["administrator"]}]));
-    let Ctl { server, place } = ctl;
+    let Ctl { server, place, .. } = ctl;
     within(server.shutdown()).await;
     assert!(!socket.exists());
     let mut command = Command::new(env!("CARGO_BIN_EXE_lepus"));

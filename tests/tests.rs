@@ -57,6 +57,7 @@ mod queue;
 mod queue_expiry;
 mod quorum;
 mod reply_to;
+mod settings;
 mod shutdown;
 mod single_active;
 mod store_tools;

@@ -6,6 +6,15 @@ use super::Broker;
 use super::event::{Alarm, Alarms, Event};
 use super::events::INTERNAL;
 
+/// A bound on resident memory, or on free disk space.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Watermark {
+    /// Of the machine's memory, or of the control group's limit if that is less.
+    Fraction(f64),
+    /// In bytes.
+    Bytes(u64),
+}
+
 impl Broker {
     /// Raises or clears an alarm. Connections that publish are blocked while any is on (FL-1).
     pub fn set_alarm(&self, alarm: Alarm, on: bool) {

@@ -85,6 +85,7 @@ use crate::auth::Auth;
 use crate::hashing::Hashing;
 use crate::replicate::{InMemory, OnDurable, Replicator};
 
+pub use self::alarm::Watermark;
 pub use self::client::{Client, Onward, VERDICTS_KEPT};
 pub use self::definitions::DefinitionsError;
 pub use self::event::{

@@ -5,14 +5,14 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use tracing::{Level, Metadata, warn};
+use tracing::{Level, Metadata, info, warn};
 use tracing_subscriber::fmt::{MakeWriter, layer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::log_file::LogWriter;
-use crate::config::logging::{Format, Logging, Output};
+use crate::config::logging::{Format, Logging, Output, level};
 
 /// Lines waiting for the log exchange; beyond that they are dropped, so that logging never waits for the broker.
 const LINES_MAX: usize = 1024;
@@ -89,6 +89,20 @@ impl Log {
         {
             warn!(%error, "the log goes to the same file as before");
         }
+    }
+
+    /// Logs from this level on, which has RabbitMQ's name, everywhere and of all categories, until [`Self::reload`].
+    /// Whether there is such a level.
+    pub(super) fn set_level(&self, name: &str) -> bool {
+        let Some(level) = level(name) else { return false };
+        let file = self.file.as_ref().map(|(filter, _)| filter);
+        for filter in [self.console.as_ref(), file, self.exchange.as_ref()].into_iter().flatten() {
+            if let Err(error) = filter.reload(EnvFilter::new(level)) {
+                warn!(%error, "what is logged stays as it was");
+            }
+        }
+        info!(level = name, "log level set");
+        true
     }
 
     /// What an output gets: of a category what both that and the output want.

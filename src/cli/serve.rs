@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::{limits, log};
 use crate::config::keys::Applied;
 use crate::config::logging::{Format, LogFile, Logging};
 use crate::config::{self, quantity};
-use crate::server::{Definitions, Options, Server, Storage, SyncMode, TlsVersion, Watermark};
+use crate::server::{Definitions, LogLevels, Options, Server, Storage, SyncMode, TlsVersion, Watermark};
 
 /// Where things are kept if nobody says otherwise.
 pub(super) const DATA_DIR: &str = "lepus-data";
@@ -190,6 +191,9 @@ pub(super) fn run(args: Args) -> ExitCode {
         warn!("{warning}");
     }
     limits::raise_open_files();
+    let log = Arc::new(log);
+    let levels = log.clone();
+    let options = Options { log_levels: Some(LogLevels::new(move |level| levels.set_level(level))), ..options };
     match serve(options, &args, &log, lines) {
         Ok(code) => code,
         Err(error) => fail(1, &error),

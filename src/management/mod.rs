@@ -22,6 +22,7 @@ mod rates;
 mod reply;
 mod routes;
 mod series;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod visit;
@@ -41,6 +42,7 @@ pub(crate) use self::call::decoded as percent_decoded;
 pub use self::http::{serve, serve_operator};
 pub(crate) use self::names::percent_encoded;
 pub use self::prometheus::serve as serve_metrics;
+pub use self::settings::{NoSettings, SettingError, Settings};
 
 /// How the API behaves.
 #[derive(Clone, Debug)]
@@ -63,10 +65,8 @@ pub struct Options {
     pub cors_origins: Vec<String>,
     /// How often numbers are sampled (`collect_statistics_interval`).
     pub statistics_interval: Duration,
-    /// Resident memory above which publishers are blocked, in bytes; 0: unknown.
-    pub memory_limit_bytes: u64,
-    /// Free disk space below which publishers are blocked, in bytes; 0: they are not.
-    pub disk_free_limit_bytes: Arc<AtomicU64>,
+    /// What operators may change while the broker runs.
+    pub settings: Arc<dyn Settings>,
     /// Where messages are kept; `None`: in memory only.
     pub data_dir: Option<PathBuf>,
     /// When a message is confirmed: `always`, `interval:MS`, `never`, or `in-memory` (`--sync`).
@@ -97,8 +97,7 @@ impl Default for Options {
             cors_max_age_s: 1800,
             cors_origins: Vec::new(),
             statistics_interval: Duration::from_secs(5),
-            memory_limit_bytes: 0,
-            disk_free_limit_bytes: Arc::default(),
+            settings: Arc::new(NoSettings),
             data_dir: None,
             sync: "in-memory".to_owned(),
             rates: true,
@@ -183,9 +182,18 @@ impl Management {
         &self.0.cache
     }
 
-    /// Free disk space below which publishers are blocked, in bytes.
+    fn settings(&self) -> &dyn Settings {
+        &*self.options().settings
+    }
+
+    /// Resident memory above which publishers are blocked, in bytes; 0: unknown.
+    fn memory_limit(&self) -> u64 {
+        self.settings().memory_limit_bytes().unwrap_or_default()
+    }
+
+    /// Free disk space below which publishers are blocked, in bytes; 0: they are not.
     fn disk_free_limit(&self) -> u64 {
-        self.options().disk_free_limit_bytes.load(Ordering::Relaxed)
+        self.settings().disk_free_limit_bytes().unwrap_or_default()
     }
 
     fn machine(&self) -> machine::Machine {

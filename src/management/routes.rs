@@ -40,6 +40,9 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static str> {
         | ["healthchecks", "node"]
         | ["healthchecks", "node", _]
         | ["health", "checks", ..] => "GET",
+        ["nodes", _, "vm_memory_high_watermark" | "disk_free_limit" | "log_level"] => {
+            "PUT"
+        }
         ["cluster-name"] => "GET PUT",
         ["definitions" | "all-configuration"] | ["definitions", _] => "GET POST",
         ["users", "bulk-delete"] | ["login"] | ["rebalance", "queues"] => "POST",

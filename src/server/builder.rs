@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::Error;
-use super::options::{Definitions, NewUser, Options, Storage, UserPermissions, Watermark};
+use super::options::{Definitions, NewUser, Options, Storage, UserPermissions};
 use super::tls::TlsOptions;
 use super::{Server, start};
 use crate::auth::Mechanism;
 use crate::auth_backends;
+use crate::broker::Watermark;
 use crate::store::SyncMode;
 
 /// Puts a [`Server`] together; made by [`Server::builder`].

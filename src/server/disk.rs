@@ -6,15 +6,15 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::statvfs;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::memory;
-use super::options::Watermark;
-use crate::broker::{Alarm, Broker};
+use crate::broker::{Alarm, Broker, Watermark};
 
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 const INTERVAL_MAX: Duration = Duration::from_secs(10);
@@ -24,36 +24,79 @@ const INTERVAL_ALARMED: Duration = Duration::from_millis(500);
 /// No disk is filled faster than this.
 const FILLED_BYTES_PER_MS: u64 = 2_000_000;
 
-/// The limit in bytes: a fraction is one of memory, as RabbitMQ's `disk_free_limit.relative`. `None` where the memory
-/// cannot be known.
-pub(super) fn limit_bytes(limit: Watermark, memory_bytes: Option<u64>) -> Option<u64> {
-    memory::watermark_bytes(limit, memory_bytes)
-}
-
-/// Watches until aborted, or until nobody can set another limit any more. `reserve_bytes` are to be free in any case.
-pub(super) async fn watch(
+/// The alarm, and the limit that it is about.
+#[derive(Debug)]
+pub(super) struct DiskAlarm {
     broker: Broker,
     path: PathBuf,
-    mut limits: watch::Receiver<Watermark>,
+    /// What fractions are of, if not of the machine's memory.
     memory_bytes: Option<u64>,
+    /// What is to be free in any case.
     reserve_bytes: u64,
-) {
-    let mut disk = Disk::default();
-    loop {
-        let limit = *limits.borrow_and_update();
-        let Some(limit_bytes) = limit_bytes(limit, memory_bytes) else {
+    state: Mutex<State>,
+    /// The limit is another: when to look again is, too.
+    moved: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// As it was set, and as it is shown; `None`: a part of nobody knows how much, and the reserve is all there is.
+    limit_bytes: Option<u64>,
+    disk: Disk,
+}
+
+impl DiskAlarm {
+    /// `limit` may be a fraction of memory, as RabbitMQ's `disk_free_limit.relative`.
+    pub(super) fn new(
+        broker: Broker,
+        path: PathBuf,
+        limit: Watermark,
+        memory_bytes: Option<u64>,
+        reserve_bytes: u64,
+    ) -> Self {
+        let limit_bytes = memory::watermark_bytes(limit, memory_bytes);
+        if limit_bytes.is_none() {
             warn!("the memory of this machine is unknown, and the limit of free disk space a part of it: it is off");
-            if limits.changed().await.is_err() {
-                return;
-            }
-            continue;
-        };
-        let limit_bytes = limit_bytes.max(reserve_bytes);
-        let interval = disk.look(free_bytes(&path), limit_bytes, |is_on| broker.set_alarm(Alarm::Disk, is_on));
-        tokio::select! {
-            () = tokio::time::sleep(interval) => {}
-            changed = limits.changed() => if changed.is_err() { return },
         }
+        let state = Mutex::new(State { limit_bytes, disk: Disk::default() });
+        Self { broker, path, memory_bytes, reserve_bytes, state, moved: Notify::new() }
+    }
+
+    pub(super) fn limit_bytes(&self) -> Option<u64> {
+        self.state().limit_bytes
+    }
+
+    /// Another limit is in force when this returns: the alarm is what it has to be. `None`: it is a part of a total that is
+    /// unknown, and nothing has changed.
+    pub(super) fn set_limit(&self, limit: Watermark) -> Option<()> {
+        let limit_bytes = memory::watermark_bytes(limit, self.memory_bytes)?;
+        self.state().limit_bytes = Some(limit_bytes);
+        info!(limit_bytes, "limit of free disk space set");
+        self.look();
+        self.moved.notify_one();
+        Some(())
+    }
+
+    /// Watches until aborted. Events: the time to look again, another limit.
+    pub(super) async fn watch(self: Arc<Self>) {
+        loop {
+            let interval = self.look();
+            tokio::select! {
+                () = tokio::time::sleep(interval) => {}
+                () = self.moved.notified() => {}
+            }
+        }
+    }
+
+    /// Measures, and gives the time until that is to be done again.
+    fn look(&self) -> Duration {
+        let mut state = self.state();
+        let limit_bytes = state.limit_bytes.unwrap_or_default().max(self.reserve_bytes);
+        state.disk.look(free_bytes(&self.path), limit_bytes, |is_on| self.broker.set_alarm(Alarm::Disk, is_on))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,12 +6,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::options::Watermark;
-use crate::broker::{Alarm, Broker};
+use crate::broker::{Alarm, Broker, Watermark};
 
 /// How often resident memory is looked at. At 2 GB/s of publishes this much time is worth 200 MB.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -39,32 +39,95 @@ pub(super) fn watermark_bytes(watermark: Watermark, total_bytes: Option<u64>) ->
     }
 }
 
-/// Watches until aborted. Its only event is the tick of a clock.
-pub(super) async fn watch(broker: Broker, watermark_bytes: u64) {
-    let mut ticks = tokio::time::interval(INTERVAL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut alarmed, mut quiet_ticks) = (false, 0);
-    loop {
-        ticks.tick().await;
-        let Some(resident_bytes) = resident_bytes() else {
-            warn!("resident memory cannot be read here: the memory alarm is off");
-            return;
-        };
-        quiet_ticks += 1;
-        if alarmed || quiet_ticks == NUDGE_TICKS {
-            quiet_ticks = 0;
-            nudge_allocator();
+/// The alarm, and the watermark that it is about.
+#[derive(Debug)]
+pub(super) struct MemoryAlarm {
+    broker: Broker,
+    /// What fractions are of, if not of the machine's memory.
+    total_bytes: Option<u64>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// `None`: it is a part of nobody knows how much, and there is no alarm.
+    watermark_bytes: Option<u64>,
+    is_alarmed: bool,
+}
+
+impl MemoryAlarm {
+    pub(super) fn new(broker: Broker, watermark: Watermark, total_bytes: Option<u64>) -> Self {
+        let watermark_bytes = watermark_bytes(watermark, total_bytes);
+        if watermark_bytes.is_none() {
+            warn!("the memory of this machine is unknown: the memory alarm is off");
         }
-        let now_alarmed = is_alarmed(alarmed, resident_bytes, watermark_bytes);
-        if now_alarmed != alarmed {
-            alarmed = now_alarmed;
-            broker.set_alarm(Alarm::Memory, alarmed);
-            if alarmed {
-                warn!(resident_bytes, watermark_bytes, "memory alarm set: publishers are blocked");
-            } else {
-                info!(resident_bytes, watermark_bytes, "memory alarm cleared");
+        Self { broker, total_bytes, state: Mutex::new(State { watermark_bytes, is_alarmed: false }) }
+    }
+
+    pub(super) fn watermark_bytes(&self) -> Option<u64> {
+        self.state().watermark_bytes
+    }
+
+    /// Another watermark is in force when this returns: the alarm is what it has to be. `None`: it is a part of a total
+    /// that is unknown, and nothing has changed.
+    pub(super) fn set_watermark(&self, watermark: Watermark) -> Option<()> {
+        let watermark_bytes = watermark_bytes(watermark, self.total_bytes)?;
+        let mut state = self.state();
+        state.watermark_bytes = Some(watermark_bytes);
+        info!(watermark_bytes, "memory high watermark set");
+        if let Some(resident_bytes) = resident_bytes() {
+            // What holds a cleared alarm back is for changes of memory, not for those of the watermark.
+            self.set(&mut state, is_alarmed(false, resident_bytes, watermark_bytes), resident_bytes);
+        }
+        Some(())
+    }
+
+    /// Watches until aborted. Its only event is the tick of a clock.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut quiet_ticks = 0;
+        loop {
+            ticks.tick().await;
+            let Some(resident_bytes) = resident_bytes() else {
+                warn!("resident memory cannot be read here: the memory alarm is off");
+                return;
+            };
+            let is_alarmed = self.look(resident_bytes);
+            quiet_ticks += 1;
+            if is_alarmed || quiet_ticks == NUDGE_TICKS {
+                quiet_ticks = 0;
+                nudge_allocator();
             }
         }
+    }
+
+    /// Whether the alarm is on with so much memory.
+    fn look(&self, resident_bytes: u64) -> bool {
+        let mut state = self.state();
+        if let Some(watermark_bytes) = state.watermark_bytes {
+            let is_alarmed = is_alarmed(state.is_alarmed, resident_bytes, watermark_bytes);
+            self.set(&mut state, is_alarmed, resident_bytes);
+        }
+        state.is_alarmed
+    }
+
+    fn set(&self, state: &mut State, is_alarmed: bool, resident_bytes: u64) {
+        if is_alarmed == state.is_alarmed {
+            return;
+        }
+        state.is_alarmed = is_alarmed;
+        self.broker.set_alarm(Alarm::Memory, is_alarmed);
+        let watermark_bytes = state.watermark_bytes;
+        if is_alarmed {
+            warn!(resident_bytes, watermark_bytes, "memory alarm set: publishers are blocked");
+        } else {
+            info!(resident_bytes, watermark_bytes, "memory alarm cleared");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

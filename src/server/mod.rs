@@ -15,13 +15,13 @@ mod local;
 mod memory;
 mod options;
 mod proxy;
+mod settings;
 mod start;
 mod storage;
 mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -30,14 +30,17 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::broker::Broker;
+use crate::management::Settings as _;
 
 pub use self::builder::ServerBuilder;
 pub use self::error::Error;
 pub use self::listener::SocketOptions;
-pub use self::options::{Definitions, NewUser, Options, Storage, UserPermissions, Watermark};
+pub use self::options::{Definitions, NewUser, Options, Storage, UserPermissions};
+pub use self::settings::LogLevels;
 pub use self::tls::{LoginFrom, NameKind, TlsOptions, TlsVersion, is_known_cipher};
 pub use crate::auth::{HashingAlgorithm, Mechanism, PasswordRule};
-pub use crate::broker::{DefaultLimits, DefaultPolicy};
+pub use crate::broker::{DefaultLimits, DefaultPolicy, Watermark};
+pub use crate::management::SettingError;
 pub use crate::store::SyncMode;
 
 /// The text every client is told at a shutdown (EC-28).
@@ -81,10 +84,7 @@ pub struct Server {
     lanes: JoinSet<()>,
     /// What looks at memory and disk.
     watchers: JoinSet<()>,
-    disk_free_limit: watch::Sender<Watermark>,
-    /// The same, for the management API to show; 0 without a data directory.
-    disk_free_limit_bytes: Arc<AtomicU64>,
-    memory_total_bytes: Option<u64>,
+    settings: Arc<settings::Live>,
     storage: Option<storage::Store>,
     /// Listeners of the management API and of metrics, and the sampling.
     http: JoinSet<()>,
@@ -172,13 +172,15 @@ impl Server {
         &self.broker
     }
 
-    /// Blocks publishers from now on while less than this is free where the data directory lies.
-    pub fn set_disk_free_limit(&self, limit: Watermark) {
-        self.disk_free_limit.send_replace(limit);
-        if self.storage.is_some() {
-            self.disk_free_limit_bytes
-                .store(disk::limit_bytes(limit, self.memory_total_bytes).unwrap_or_default(), Ordering::Relaxed);
-        }
+    /// Blocks publishers from now on while resident memory is above this. Until the server stops; an error changes nothing.
+    pub fn set_memory_high_watermark(&self, watermark: Watermark) -> Result<(), SettingError> {
+        self.settings.set_memory_high_watermark(watermark)
+    }
+
+    /// Blocks publishers from now on while less than this is free where the data directory lies. Until the server stops; an
+    /// error changes nothing.
+    pub fn set_disk_free_limit(&self, limit: Watermark) -> Result<(), SettingError> {
+        self.settings.set_disk_free_limit(limit)
     }
 
     /// Waits for a failure that makes the server useless: the end of a lane, or a disk that does not write. Never

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::listener::SocketOptions;
+use super::settings::LogLevels;
 use super::tls::TlsOptions;
 use crate::auth::{HashingAlgorithm, Mechanism, PasswordRule};
 use crate::auth_backends;
-use crate::broker::{DefaultLimits, DefaultPolicy, MESSAGE_MEMORY_BYTES};
+use crate::broker::{DefaultLimits, DefaultPolicy, MESSAGE_MEMORY_BYTES, Watermark};
 use crate::store::SyncMode;
 
 /// Settings of a [`crate::Server`]. [`crate::ServerBuilder`] has a method for most; `config` fills it from the
@@ -151,6 +152,8 @@ pub struct Options {
     pub node_name: Option<String>,
     /// Shown to clients as `cluster_name`. Default `rabbit@<hostname>`.
     pub cluster_name: Option<String>,
+    /// Lets operators change what is logged. Default none: the log is another's.
+    pub log_levels: Option<LogLevels>,
     /// How long a shutdown waits for clients to answer connection.close. Default 5 s.
     pub shutdown_timeout: Duration,
 }
@@ -219,6 +222,7 @@ impl Default for Options {
             lanes: None,
             node_name: None,
             cluster_name: None,
+            log_levels: None,
             shutdown_timeout: Duration::from_secs(5),
         }
     }
@@ -282,13 +286,4 @@ pub enum Definitions {
     File(PathBuf),
     /// The JSON itself.
     Json(String),
-}
-
-/// A bound on resident memory, or on free disk space.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Watermark {
-    /// Of the machine's memory, or of the control group's limit if that is less.
-    Fraction(f64),
-    /// In bytes.
-    Bytes(u64),
 }

@@ -4,23 +4,25 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::connections::{Acceptor, Preamble};
+use super::disk::DiskAlarm;
 use super::error::Error;
 use super::handshakes::Handshakes;
 use super::http::Listener;
 use super::local::LocalSocket;
+use super::memory::MemoryAlarm;
 use super::options::{Definitions, NewUser, Options, UserPermissions};
+use super::settings::Live;
 use super::storage::{self, Kept, Store};
 use super::tls::{Tls, TlsOptions};
-use super::{Server, Storage, disk, listener, memory, tls};
+use super::{Server, Storage, listener, tls};
 use crate::amqp;
 use crate::auth::{Auth, AuthError, Pattern, Secret};
 use crate::auth_backends;
@@ -55,16 +57,10 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
     import(&options, &broker).await?;
 
     let mut watchers = JoinSet::new();
-    match memory::watermark_bytes(options.memory_high_watermark, options.memory_total_bytes) {
-        Some(watermark_bytes) => {
-            watchers.spawn(memory::watch(broker.clone(), watermark_bytes));
-        }
-        None => warn!("the memory of this machine is unknown: the memory alarm is off"),
-    }
-    let (disk_free_limit, limits) = watch::channel(options.disk_free_limit);
-    if let Some(Storage::Directory(path)) = &options.storage {
-        let reserve_bytes = storage::reserve_bytes(&options);
-        watchers.spawn(disk::watch(broker.clone(), path.clone(), limits, options.memory_total_bytes, reserve_bytes));
+    let settings = Arc::new(settings(&options, &broker));
+    watchers.spawn(settings.memory.clone().watch());
+    if let Some(disk) = &settings.disk {
+        watchers.spawn(disk.clone().watch());
     }
     if !tls.is_empty() {
         watchers.spawn(tls::watch(tls.clone()));
@@ -85,11 +81,6 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         Some(Storage::Directory(path)) => Some(path.clone()),
         _ => None,
     };
-    let disk_free_limit_bytes = Arc::new(AtomicU64::new(0));
-    if data_dir.is_some() {
-        let limit_bytes = disk::limit_bytes(options.disk_free_limit, options.memory_total_bytes);
-        disk_free_limit_bytes.store(limit_bytes.unwrap_or_default(), Ordering::Relaxed);
-    }
     let management = management::Options {
         node: node_name(&options),
         cluster_name: options.cluster_name.clone().unwrap_or_else(|| node_name(&options)),
@@ -102,9 +93,7 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         cors_max_age_s: options.http_cors_max_age_s,
         rates: options.http_rates,
         disable_stats: options.http_disable_stats,
-        memory_limit_bytes: memory::watermark_bytes(options.memory_high_watermark, options.memory_total_bytes)
-            .unwrap_or_default(),
-        disk_free_limit_bytes: disk_free_limit_bytes.clone(),
+        settings: settings.clone(),
         sync: sync_name(data_dir.is_some().then_some(options.sync)),
         data_dir,
         metrics_path: options.prometheus_path.clone(),
@@ -129,7 +118,6 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         prometheus_addrs,
         prometheus_https_addrs,
         tls,
-        disk_free_limit_bytes,
         listeners: accept(listeners, &options, &broker, &stop),
         broker,
         amqp_addrs,
@@ -138,11 +126,25 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         stop,
         lanes,
         watchers,
-        disk_free_limit,
-        memory_total_bytes: options.memory_total_bytes,
+        settings,
         storage,
         shutdown_timeout: options.shutdown_timeout,
     })
+}
+
+/// What operators may change from then on, as the options have it.
+fn settings(options: &Options, broker: &Broker) -> Live {
+    let memory_bytes = options.memory_total_bytes;
+    let disk = match &options.storage {
+        Some(Storage::Directory(path)) => {
+            let (path, reserve_bytes) = (path.clone(), storage::reserve_bytes(options));
+            let alarm = DiskAlarm::new(broker.clone(), path, options.disk_free_limit, memory_bytes, reserve_bytes);
+            Some(Arc::new(alarm))
+        }
+        _ => None,
+    };
+    let memory = Arc::new(MemoryAlarm::new(broker.clone(), options.memory_high_watermark, memory_bytes));
+    Live { memory, disk, log: options.log_levels.clone() }
 }
 
 /// What can be known without starting anything.

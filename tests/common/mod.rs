@@ -7,6 +7,7 @@ pub(crate) mod args;
 pub(crate) mod checker;
 pub(crate) mod child;
 pub(crate) mod client;
+pub(crate) mod ctl;
 pub(crate) mod http;
 pub(crate) mod papers;
 pub(crate) mod place;

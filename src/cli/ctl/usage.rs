@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `<name>` | an argument that must be given |
 //! | `[<name>]` | one that may be |
+//! | `<name> \| word <other>` | one argument, or that word and another one |
 //! | `[<name> ...]` | any number of them, at the end |
 //! | `[--name <value>]`, `[--name\|-n <value>]` | an option with a value |
 //! | `[--name]`, `[--name\|-n]` | an option without |
@@ -58,6 +59,7 @@ impl Usage {
     pub(super) fn read(text: &'static str) -> Self {
         let mut usage = Self::default();
         let mut rest = text.trim();
+        let mut is_either = false;
         while !rest.is_empty() {
             // A group in brackets, or a word.
             let end = match rest.starts_with('[') {
@@ -65,7 +67,11 @@ impl Usage {
                 false => rest.find(char::is_whitespace).unwrap_or(rest.len()),
             };
             let (part, after) = rest.split_at(end);
-            usage.add(part);
+            match part {
+                "|" => is_either = true,
+                other if is_either => usage.optional.extend(name_in(other)),
+                other => usage.add(other),
+            }
             rest = after.trim_start();
         }
         usage
@@ -111,6 +117,8 @@ mod tests {
         assert_eq!(usage.optional, ["pidfile"]);
         assert_eq!(usage.rest, Some("tag"));
         assert_eq!(usage.switches, [value("vhost", None), flag("if-empty", Some('e')), value("pid", Some('P'))]);
+        let usage = Usage::read("<fraction> | absolute <value>");
+        assert_eq!((usage.required, usage.optional), (vec!["fraction"], vec!["value"]));
         assert_eq!(Usage::read(""), Usage::default());
     }
 }

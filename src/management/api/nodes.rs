@@ -4,11 +4,11 @@ use serde_json::{Map, Value as Json, json};
 
 use super::queues::merge;
 use crate::auth::Mechanism;
-use crate::broker::RABBITMQ_VERSION;
 use crate::broker::exchange::ExchangeType;
+use crate::broker::{RABBITMQ_VERSION, Watermark};
 use crate::management::Management;
 use crate::management::access::Level;
-use crate::management::call::Call;
+use crate::management::call::{Call, Fields};
 use crate::management::ranges::{Ranges, details, put};
 use crate::management::reply::{Outcome, Refused, Reply};
 use crate::management::series::{CHURN, MACHINE, Series, node_sample};
@@ -58,6 +58,14 @@ pub(in crate::management) fn serve(call: &Call, management: &Management, path: &
             Ok(Reply::Text("text/plain", effective_config(management)))
         }
         (_, ["extensions"]) => Ok(Reply::List(vec![json!({"javascript": "dispatcher.js"})])),
+        ("PUT", ["nodes", name, setting]) => {
+            Level::Administrator.require(&call.user)?;
+            if *name != management.node() {
+                return Err(Refused::no_object());
+            }
+            set(call, management, setting)?;
+            Ok(Reply::NoContent)
+        }
         _ => {
             Level::Monitoring.require(&call.user)?;
             match path {
@@ -66,6 +74,32 @@ pub(in crate::management) fn serve(call: &Call, management: &Management, path: &
                 _ => Err(Refused::no_object()),
             }
         }
+    }
+}
+
+/// Changes a setting of the running broker, in the words of `rabbitmq.conf`.
+fn set(call: &Call, management: &Management, setting: &str) -> Result<(), Refused> {
+    let (fields, settings) = (call.object()?, management.settings());
+    let set = match setting {
+        "vm_memory_high_watermark" => settings.set_memory_high_watermark(watermark(&fields, 1.0)?),
+        "disk_free_limit" => settings.set_disk_free_limit(watermark(&fields, f64::MAX)?),
+        _ => settings.set_log_level(fields.required("level")?),
+    };
+    set.map_err(|error| Refused::bad_request(error.to_string()))
+}
+
+/// `{"relative": 0.4}`, of memory, or `{"absolute": 1073741824}`, in bytes.
+fn watermark(fields: &Fields, relative_max: f64) -> Result<Watermark, Refused> {
+    match (fields.get("relative"), fields.get("absolute")) {
+        (Some(relative), None) => {
+            let fraction = relative.as_f64().filter(|fraction| (0.0..=relative_max).contains(fraction));
+            fraction.map(Watermark::Fraction).ok_or_else(|| Refused::bad_value("not_a_fraction", relative.clone()))
+        }
+        (None, Some(absolute)) => {
+            let bytes = absolute.as_u64().map(Watermark::Bytes);
+            bytes.ok_or_else(|| Refused::bad_value("not_a_number_of_bytes", absolute.clone()))
+        }
+        _ => Err(Refused::bad_request("either relative or absolute must be given")),
     }
 }
 
@@ -107,7 +141,7 @@ fn effective_config(management: &Management) -> String {
     }
     lines.extend([
         format!("cluster_name = {}", cluster_name(management)),
-        format!("vm_memory_high_watermark.absolute = {}", options.memory_limit_bytes),
+        format!("vm_memory_high_watermark.absolute = {}", management.memory_limit()),
         format!("disk_free_limit.absolute = {}", management.disk_free_limit()),
         format!("management.http.max_body_size = {}", options.body_size_max),
         format!("collect_statistics_interval = {}", options.statistics_interval.as_millis()),
@@ -195,7 +229,7 @@ fn node(management: &Management, ranges: Ranges) -> Json {
     });
     let more = json!({
         "mem_calculation_strategy": "rss",
-        "mem_limit": management.options().memory_limit_bytes,
+        "mem_limit": management.memory_limit(),
         "mem_alarm": alarms.memory(),
         "disk_free_limit": management.disk_free_limit(),
         "disk_free_alarm": alarms.disk(),

@@ -59,7 +59,7 @@ pub(super) fn node(page: &mut Page, scrape: &Scrape, snapshot: &Snapshot, manage
         (node, "process_max_fds", Gauge, "Limit of file descriptors", machine.descriptors_max as f64),
         (node, "process_max_tcp_sockets", Gauge, "The same: each is one", machine.descriptors_max as f64),
         (node, "resident_memory_limit_bytes", Gauge, "Memory above which publishers are blocked", {
-            management.options().memory_limit_bytes as f64
+            management.memory_limit() as f64
         }),
         (node, "disk_space_available_limit_bytes", Gauge, "Free disk space below which publishers are blocked", {
             management.disk_free_limit() as f64
