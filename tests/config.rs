@@ -142,6 +142,19 @@ async fn the_management_api_below_a_prefix() {
     assert_eq!(fetch(address, "GET", "/api/overview").await.status, 404);
     let overview = Http::new(address, "guest:guest").below("/rabbit").get("overview").await.json;
     assert_eq!((&overview["rates_mode"], &overview["disable_stats"]), (&"none".into(), &true.into()));
+    // Whatever leads somewhere leads below it.
+    for (from, to) in
+        [("/rabbit", "/rabbit/"), ("/rabbit/api", "/rabbit/api/index.html"), ("/rabbit/api/", "/rabbit/api/index.html")]
+    {
+        let moved = fetch(address, "GET", from).await;
+        assert_eq!((moved.status, moved.header("location").as_deref()), (301, Some(to)), "{from}");
+        assert_eq!(fetch(address, "GET", to).await.status, 200, "{to}");
+    }
+    for page in ["/rabbit/", "/rabbit/api/index.html"] {
+        let text = fetch(address, "GET", page).await.text;
+        let links = text.split(['\'', '"']).skip(1).step_by(2);
+        assert_eq!(links.filter(|link| link.starts_with('/')).collect::<Vec<_>>(), [""; 0], "{page}");
+    }
     server.shutdown().await;
 }
 

@@ -95,7 +95,7 @@ where
 }
 
 async fn respond(request: Request<Incoming>, peer: SocketAddr, management: &Management) -> Response<Full<Bytes>> {
-    let prefix = management.options().path_prefix.as_str();
+    let prefix = prefix(&request, management);
     if let Some(path) = request.uri().path().strip_prefix(prefix).filter(|path| !is_of_api(path)) {
         return match path {
             // What the page names lies below it.
@@ -126,6 +126,11 @@ async fn respond(request: Request<Incoming>, peer: SocketAddr, management: &Mana
     response
 }
 
+/// What stands before all paths. Nothing does on the local socket: nobody is in front of it.
+fn prefix<'a>(request: &Request<Incoming>, management: &'a Management) -> &'a str {
+    if request.extensions().get::<Operator>().is_some() { "" } else { &management.options().path_prefix }
+}
+
 fn is_of_api(path: &str) -> bool {
     path == "/api" || path.starts_with("/api/")
 }
@@ -138,11 +143,12 @@ fn allowed_origin(headers: &HeaderMap, allowed: &[String]) -> Option<HeaderValue
 }
 
 async fn answer(request: Request<Incoming>, peer: SocketAddr, management: &Management) -> Response<Full<Bytes>> {
-    let Some(path) = request.uri().path().strip_prefix(management.options().path_prefix.as_str()) else {
+    let prefix = prefix(&request, management);
+    let Some(path) = request.uri().path().strip_prefix(prefix) else {
         return written(Err(Refused::no_object()));
     };
     if path == "/api" || path == "/api/" {
-        return written(Ok(Reply::Moved("/api/index.html")));
+        return located(empty(StatusCode::MOVED_PERMANENTLY), Some(format!("{prefix}/api/index.html")));
     }
     let Some(below) = path.strip_prefix("/api/") else {
         return written(Err(Refused::no_object()));
@@ -371,7 +377,6 @@ fn written(outcome: Outcome) -> Response<Full<Bytes>> {
         Ok(Reply::Text(kind, text)) => with_body(StatusCode::OK, kind, text),
         Ok(Reply::NoContent) => empty(StatusCode::NO_CONTENT),
         Ok(Reply::Created(location)) => located(empty(StatusCode::CREATED), location),
-        Ok(Reply::Moved(to)) => located(empty(StatusCode::MOVED_PERMANENTLY), Some(to.to_owned())),
         Err(refused) => refusal(&refused),
     }
 }

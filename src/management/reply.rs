@@ -27,8 +27,6 @@ pub(super) enum Reply {
     Written(Bytes),
     /// Not JSON: its type, and the text.
     Text(&'static str, String),
-    /// 301.
-    Moved(&'static str),
 }
 
 impl Reply {
