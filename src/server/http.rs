@@ -8,9 +8,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tracing::error;
 
-use super::listener::{ACCEPT_PAUSE, SocketOptions, is_transient};
+use super::accept::accept_all;
+use super::listener::SocketOptions;
 use super::options::Options;
 use super::tls::Tls;
 use crate::management::{self, Management};
@@ -65,40 +65,14 @@ pub(super) fn serve(
             tls_timeout: options.tls_handshake_timeout,
         };
         for (listener, tls) in listeners {
-            tasks.spawn(accept(listener, tls, served.clone(), room.clone()));
+            let served = served.clone();
+            tasks.spawn(accept_all(listener, room.clone(), move |(stream, peer)| {
+                served.socket.prepare(&stream).ok()?;
+                Some(served.clone().serve(tls.clone(), stream, peer))
+            }));
         }
     }
     tasks
-}
-
-/// Accepts until it is aborted, and its connections with it. Events: a new connection, the end of one.
-async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, served: Served, room: Arc<Semaphore>) {
-    let mut connections: JoinSet<()> = JoinSet::new();
-    loop {
-        let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let accepted = loop {
-            tokio::select! {
-                Some(ended) = connections.join_next() => {
-                    if let Err(error) = ended {
-                        error!(%error, "a task of the management API failed");
-                    }
-                }
-                accepted = listener.accept() => break accepted,
-            }
-        };
-        match accepted {
-            Ok((stream, peer)) if served.socket.prepare(&stream).is_ok() => {
-                let (tls, served) = (tls.clone(), served.clone());
-                connections.spawn(async move {
-                    served.serve(tls, stream, peer).await;
-                    drop(permit);
-                });
-            }
-            Err(error) if !is_transient(&error) => tokio::time::sleep(ACCEPT_PAUSE).await,
-            // It has gone already.
-            _ => {}
-        }
-    }
 }
 
 impl Served {

@@ -14,9 +14,9 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tracing::{error, warn};
+use tracing::warn;
 
-use super::listener::ACCEPT_PAUSE;
+use super::accept::accept_all;
 use crate::management::{self, Management};
 
 /// Connections at once; commands have one each.
@@ -61,35 +61,17 @@ impl LocalSocket {
         tasks.spawn(self.accept(management.clone(), stop.subscribe()));
     }
 
-    /// Events: a new connection, the end of one.
     async fn accept(self, management: Management, stop: watch::Receiver<bool>) {
         let Self { listener, file: _file } = self;
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut connections: JoinSet<()> = JoinSet::new();
-        loop {
-            let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
-            let accepted = loop {
-                tokio::select! {
-                    Some(ended) = connections.join_next() => {
-                        if let Err(error) = ended {
-                            error!(%error, "a task of the local socket failed");
-                        }
-                    }
-                    accepted = listener.accept() => break accepted,
-                }
-            };
-            match accepted {
-                Ok((stream, _)) if is_trusted(&stream) => {
-                    let (management, stop) = (management.clone(), stop.clone());
-                    connections.spawn(async move {
-                        management::serve_operator(stream, management, stop).await;
-                        drop(permit);
-                    });
-                }
-                Ok(_) => warn!("another user's process was turned away from the local socket"),
-                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        accept_all(listener, room, |stream| {
+            if !is_trusted(&stream) {
+                warn!("another user's process was turned away from the local socket");
+                return None;
             }
-        }
+            Some(management::serve_operator(stream, management.clone(), stop.clone()))
+        })
+        .await;
     }
 }
 

@@ -4,6 +4,7 @@
 //! servers live in one process. It reads no configuration file and no environment variable. Start reading at
 //! [`Server`].
 
+mod accept;
 mod builder;
 mod connections;
 mod disk;
