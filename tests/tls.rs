@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use lepus::server::{TlsOptions, TlsVersion};
+use lepus::{Server, ServerBuilder, config};
+use rcgen::{CertificateParams, KeyPair};
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -55,6 +57,57 @@ async fn clients_without_a_certificate_are_refused_if_one_is_asked_for() {
         assert_eq!(within(first_octet(&strangers.client_named("hare"), address)).await, None);
         server.shutdown().await;
     }
+}
+
+/// FEATURES 5.9: by `rabbitmq.conf`, too, `verify_peer` alone lets clients without a certificate in, as in RabbitMQ.
+#[tokio::test]
+async fn verify_peer_alone_asks_and_does_not_insist() {
+    let papers = Papers::new();
+    let paths = [&papers.options.certificates, &papers.options.key, papers.options.authorities.as_ref().unwrap()];
+    let [certificate, key, authorities] = paths.map(|path| path.display().to_string());
+    let files = format!(
+        "ssl_options.certfile = {certificate}\nssl_options.keyfile = {key}\nssl_options.cacertfile = {authorities}\n"
+    );
+    let strangers = Papers::new();
+    for (settings, without, of_a_stranger) in [
+        ("", Some(1), Some(1)),
+        ("ssl_options.verify = verify_none\n", Some(1), Some(1)),
+        ("ssl_options.verify = verify_peer\n", Some(1), None),
+        ("ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = false\n", Some(1), None),
+        ("ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n", None, None),
+    ] {
+        let server = configured(&(files.clone() + settings)).start().await.unwrap();
+        let address = server.amqps_addrs()[0];
+        assert_eq!(within(first_octet(&papers.client(), address)).await, without, "{settings}");
+        assert_eq!(within(first_octet(&papers.client_named("hare"), address)).await, Some(1), "{settings}");
+        let stranger = within(first_octet(&strangers_with_our_trust(&papers, &strangers), address)).await;
+        assert_eq!(stranger, of_a_stranger, "{settings}");
+        server.shutdown().await;
+    }
+    // Nobody is asked, and everybody without is refused: that cannot be meant.
+    let contradiction = files + "ssl_options.fail_if_no_peer_cert = true\n";
+    let error = configured(&contradiction).start().await.unwrap_err().to_string();
+    assert!(error.contains("fail_if_no_peer_cert needs verify_peer"), "{error}");
+}
+
+/// A listener in TLS as this `rabbitmq.conf` has it.
+fn configured(text: &str) -> ServerBuilder {
+    let path = std::env::temp_dir().join(format!("lepus-{:x}.conf", rand::random::<u64>()));
+    std::fs::write(&path, text).unwrap();
+    let settings = config::conf::read(&path, |_| None);
+    std::fs::remove_file(path).unwrap();
+    let mut options = lepus::server::Options::default();
+    config::keys::apply(&mut options, &settings.unwrap()).unwrap();
+    options.storage = Some(lepus::server::Storage::Memory);
+    options.amqps = vec!["127.0.0.1:0".into()];
+    Server::with_options(options)
+}
+
+/// A client that shows a certificate of strangers to a server that it trusts.
+fn strangers_with_our_trust(papers: &Papers, strangers: &Papers) -> TlsConnector {
+    let key = KeyPair::generate().unwrap();
+    let signed = CertificateParams::new([]).unwrap().signed_by(&key, &strangers.authority).unwrap();
+    papers.client_with(Some((vec![signed.der().clone()], &key)), rustls::ALL_VERSIONS)
 }
 
 /// `ssl_options.depth`: FEATURES 4.6.

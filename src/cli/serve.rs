@@ -70,6 +70,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     tls_client_ca: Option<PathBuf>,
 
+    /// Whether clients need that certificate, or may come without one as by RabbitMQ's verify_peer alone
+    /// [default: required]
+    #[arg(long, value_name = "MODE", requires = "tls_client_ca")]
+    tls_client_cert: Option<ClientCert>,
+
     /// Offer only this version of TLS, 1.2 or 1.3; may be repeated [default: both]
     #[arg(long, value_name = "VERSION", value_parser = tls_version)]
     tls_version: Vec<TlsVersion>,
@@ -170,6 +175,16 @@ pub(super) struct Args {
     /// The log goes to this file instead of standard error; SIGHUP opens it anew
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
+}
+
+/// What is asked of clients in TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum ClientCert {
+    /// Who has none is refused.
+    #[default]
+    Required,
+    /// Who shows one must have it from the authorities.
+    Optional,
 }
 
 /// Runs the broker until it is told to stop.
@@ -377,7 +392,8 @@ impl Args {
             tls.more_certificates.extend(pairs);
             if self.tls_client_ca.is_some() {
                 tls.authorities = self.tls_client_ca;
-                (tls.verify_peer, tls.fail_if_no_peer_cert) = (true, true);
+                tls.verify_peer = true;
+                tls.fail_if_no_peer_cert = self.tls_client_cert.unwrap_or_default() == ClientCert::Required;
             }
             if !self.tls_version.is_empty() {
                 tls.versions = self.tls_version;
@@ -474,6 +490,13 @@ mod tests {
         assert_eq!(options.amqp, ["127.0.0.1:1", "127.0.0.1:2"]);
         assert_eq!(options.frame_size_max, 131_072);
         assert_eq!(options.heartbeat_s, 60);
+        for (more, insists) in [(&[][..], true), (&["required"], true), (&["optional"], false)] {
+            let mut line = vec!["--tls-client-ca", "/ca.pem"];
+            line.extend(more.iter().flat_map(|mode| ["--tls-client-cert", mode]));
+            let tls = args(&line).options(|_| None).unwrap().0.tls.unwrap();
+            assert_eq!((tls.verify_peer, tls.fail_if_no_peer_cert), (true, insists), "{line:?}");
+        }
+        assert!(Line::try_parse_from(["lepus", "--tls-client-cert", "optional"]).is_err());
         let line = ["--memory-high-watermark", "2GiB", "--heartbeat", "0", "--disk-free-limit", "1GB"];
         let options = args(&line).options(|_| None).unwrap().0;
         assert_eq!(options.memory_high_watermark, Watermark::Bytes(2 << 30));

@@ -155,6 +155,10 @@ impl Tls {
 }
 
 fn read(options: &TlsOptions) -> Result<Arc<ServerConfig>, Error> {
+    if options.fail_if_no_peer_cert && !options.verify_peer {
+        let reason = "fail_if_no_peer_cert needs verify_peer: without it no client is asked for a certificate";
+        return Err(Error::TlsSettings { reason: reason.to_owned() });
+    }
     let provider = Arc::new(CryptoProvider {
         cipher_suites: ciphers::chosen(&options.ciphers)?,
         ..rustls::crypto::ring::default_provider()
