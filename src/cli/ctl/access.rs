@@ -6,47 +6,44 @@ use serde_json::{Value as Json, json};
 use super::broker::{Broker, path};
 use super::failure::{Failure, NO_USER, UNAVAILABLE};
 use super::line::Line;
-use super::listing::{Column, Holds, List, no_vhost};
+use super::listing::{List, no_vhost};
 use super::output::Outcome;
 use super::request::{self, Missing, Send, done};
 use super::table::{BOTH, CTL, Command, Run};
 use super::users::no_such_user;
 
-const COLUMNS: &[Column] = &[
-    Column("user", "user", Holds::Value),
-    Column("vhost", "vhost", Holds::Value),
-    Column("exchange", "exchange", Holds::Value),
-    Column("configure", "configure", Holds::Value),
-    Column("write", "write", Holds::Value),
-    Column("read", "read", Holds::Value),
-];
+const COLUMNS: &str = "user vhost exchange configure write read";
 
 const OF_VHOST: List = List {
     path: "vhosts/{vhost}/permissions",
     shown: &["user", "configure", "write", "read"],
+    plain: COLUMNS,
     missing: Some(no_vhost),
-    columns: COLUMNS,
+    columns: &[],
 };
 
 const OF_USER: List = List {
     path: "users/{username}/permissions",
     shown: &["vhost", "configure", "write", "read"],
+    plain: COLUMNS,
     missing: Some(no_such_user),
-    columns: COLUMNS,
+    columns: &[],
 };
 
 const TOPIC_OF_VHOST: List = List {
     path: "vhosts/{vhost}/topic-permissions",
     shown: &["user", "exchange", "write", "read"],
+    plain: COLUMNS,
     missing: Some(no_vhost),
-    columns: COLUMNS,
+    columns: &[],
 };
 
 const TOPIC_OF_USER: List = List {
     path: "users/{username}/topic-permissions",
     shown: &["vhost", "exchange", "write", "read"],
+    plain: COLUMNS,
     missing: Some(no_such_user),
-    columns: COLUMNS,
+    columns: &[],
 };
 
 /// The API has one answer for a vhost and a user that are not there.

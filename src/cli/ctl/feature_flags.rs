@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use super::broker::{Broker, path};
 use super::failure::{Failure, USAGE};
 use super::line::Line;
-use super::listing::{Column, Holds, List};
+use super::listing::List;
 use super::output::{Format, Outcome};
 use super::table::{BOTH, CTL, Command, DIAGNOSTICS, Run};
 
@@ -14,28 +14,16 @@ const FLAGS: List = List {
     path: "feature-flags",
     shown: &["name", "state"],
     missing: None,
-    columns: &[
-        Column("name", "name", Holds::Value),
-        Column("state", "state", Holds::Value),
-        Column("stability", "stability", Holds::Value),
-        Column("provided_by", "provided_by", Holds::Value),
-        Column("desc", "desc", Holds::Value),
-        Column("doc_url", "doc_url", Holds::Value),
-    ],
+    plain: "name state stability provided_by desc doc_url",
+    columns: &[],
 };
 
 const DEPRECATED: List = List {
     path: "deprecated-features",
     shown: &["name", "deprecation_phase", "state"],
     missing: None,
-    columns: &[
-        Column("name", "name", Holds::Value),
-        Column("deprecation_phase", "deprecation_phase", Holds::Value),
-        Column("state", "state", Holds::Value),
-        Column("provided_by", "provided_by", Holds::Value),
-        Column("desc", "desc", Holds::Value),
-        Column("doc_url", "doc_url", Holds::Value),
-    ],
+    plain: "name deprecation_phase state provided_by desc doc_url",
+    columns: &[],
 };
 
 fn enable(line: &Line, broker: &Broker) -> Result<Outcome, Failure> {

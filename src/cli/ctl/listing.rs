@@ -14,6 +14,9 @@ use super::table::{BOTH, CTL, Command, Run};
 pub(super) struct List {
     /// Below `/api/`, with names of arguments in braces.
     pub(super) path: &'static str,
+    /// Columns that show the JSON of their own name, with spaces between them.
+    pub(super) plain: &'static str,
+    /// The others.
     pub(super) columns: &'static [Column],
     /// Those that are shown if none are named.
     pub(super) shown: &'static [&'static str],
@@ -22,7 +25,7 @@ pub(super) struct List {
 }
 
 /// A column: its name, where in a record it is, and what it holds.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Column(pub(super) &'static str, pub(super) &'static str, pub(super) Holds);
 
 /// What a column holds.
@@ -88,7 +91,7 @@ impl List {
     /// The columns that the line asks for.
     pub(super) fn rows(&self, line: &Line, records: &Json) -> Outcome {
         let named: Vec<&str> = wanted(line).collect();
-        let columns: Vec<&Column> = match named.is_empty() {
+        let columns: Vec<Column> = match named.is_empty() {
             true => self.shown.iter().filter_map(|name| self.column(name)).collect(),
             false => named.iter().filter_map(|name| self.column(name)).collect(),
         };
@@ -99,8 +102,10 @@ impl List {
         })
     }
 
-    fn column(&self, name: &str) -> Option<&'static Column> {
-        self.columns.iter().find(|column| column.0 == name)
+    fn column(&self, name: &str) -> Option<Column> {
+        let special = self.columns.iter().find(|column| column.0 == name).copied();
+        let plain = || self.plain.split_whitespace().find(|own| *own == name);
+        special.or_else(|| plain().map(|own| Column(own, own, Holds::Value)))
     }
 }
 
@@ -115,44 +120,21 @@ const QUEUES: List = List {
     path: "queues/{vhost}",
     shown: &["name", "messages"],
     missing: None,
+    plain: "name durable auto_delete policy operator_policy exclusive exclusive_consumer_tag messages_ready \
+            messages_unacknowledged messages messages_ready_ram messages_unacknowledged_ram messages_ram \
+            messages_persistent message_bytes message_bytes_ready message_bytes_unacknowledged message_bytes_ram \
+            message_bytes_persistent head_message_timestamp consumers consumer_utilisation consumer_capacity \
+            memory state type members online",
     columns: &[
-        Column("name", "name", Value),
-        Column("durable", "durable", Value),
-        Column("auto_delete", "auto_delete", Value),
         Column("arguments", "arguments", Arguments),
-        Column("policy", "policy", Value),
-        Column("operator_policy", "operator_policy", Value),
         Column("effective_policy_definition", "effective_policy_definition", MapOf),
         // There are no Erlang processes: a queue is known by its name.
         Column("pid", "name", Value),
         Column("owner_pid", "owner_pid_details.name", Value),
-        Column("exclusive", "exclusive", Value),
         Column("exclusive_consumer_pid", "", Nothing),
-        Column("exclusive_consumer_tag", "exclusive_consumer_tag", Value),
-        Column("messages_ready", "messages_ready", Value),
-        Column("messages_unacknowledged", "messages_unacknowledged", Value),
-        Column("messages", "messages", Value),
-        Column("messages_ready_ram", "messages_ready_ram", Value),
-        Column("messages_unacknowledged_ram", "messages_unacknowledged_ram", Value),
-        Column("messages_ram", "messages_ram", Value),
-        Column("messages_persistent", "messages_persistent", Value),
-        Column("message_bytes", "message_bytes", Value),
-        Column("message_bytes_ready", "message_bytes_ready", Value),
-        Column("message_bytes_unacknowledged", "message_bytes_unacknowledged", Value),
-        Column("message_bytes_ram", "message_bytes_ram", Value),
-        Column("message_bytes_persistent", "message_bytes_persistent", Value),
-        Column("head_message_timestamp", "head_message_timestamp", Value),
         Column("disk_reads", "message_stats.disk_reads", Value),
         Column("disk_writes", "message_stats.disk_writes", Value),
-        Column("consumers", "consumers", Value),
-        Column("consumer_utilisation", "consumer_utilisation", Value),
-        Column("consumer_capacity", "consumer_capacity", Value),
-        Column("memory", "memory", Value),
-        Column("state", "state", Value),
-        Column("type", "type", Value),
         Column("leader", "node", Value),
-        Column("members", "members", Value),
-        Column("online", "online", Value),
     ],
 };
 
@@ -160,29 +142,21 @@ const EXCHANGES: List = List {
     path: "exchanges/{vhost}",
     shown: &["name", "type"],
     missing: None,
-    columns: &[
-        Column("name", "name", Value),
-        Column("type", "type", Value),
-        Column("durable", "durable", Value),
-        Column("auto_delete", "auto_delete", Value),
-        Column("internal", "internal", Value),
-        Column("arguments", "arguments", Arguments),
-        Column("policy", "policy", Value),
-    ],
+    plain: "name type durable auto_delete internal policy",
+    columns: &[Column("arguments", "arguments", Arguments)],
 };
 
 const BINDINGS: List = List {
     path: "bindings/{vhost}",
     shown: &["source_name", "source_kind", "destination_name", "destination_kind", "routing_key", "arguments"],
     missing: None,
+    plain: "routing_key vhost",
     columns: &[
         Column("source_name", "source", Value),
         Column("source_kind", "", Always("exchange")),
         Column("destination_name", "destination", Value),
         Column("destination_kind", "destination_type", Value),
-        Column("routing_key", "routing_key", Value),
         Column("arguments", "arguments", Arguments),
-        Column("vhost", "vhost", Value),
     ],
 };
 
@@ -190,40 +164,14 @@ const CONNECTIONS: List = List {
     path: "connections",
     shown: &["user", "peer_host", "peer_port", "state"],
     missing: None,
+    plain: "name user_provided_name port host peer_port peer_host ssl ssl_protocol ssl_key_exchange ssl_cipher \
+            ssl_hash peer_cert_subject peer_cert_issuer peer_cert_validity state channels protocol \
+            auth_mechanism user vhost timeout frame_max channel_max recv_oct recv_cnt send_oct send_cnt \
+            send_pend connected_at node",
     columns: &[
         // A connection is closed by its name.
         Column("pid", "name", Value),
-        Column("name", "name", Value),
-        Column("user_provided_name", "user_provided_name", Value),
-        Column("port", "port", Value),
-        Column("host", "host", Value),
-        Column("peer_port", "peer_port", Value),
-        Column("peer_host", "peer_host", Value),
-        Column("ssl", "ssl", Value),
-        Column("ssl_protocol", "ssl_protocol", Value),
-        Column("ssl_key_exchange", "ssl_key_exchange", Value),
-        Column("ssl_cipher", "ssl_cipher", Value),
-        Column("ssl_hash", "ssl_hash", Value),
-        Column("peer_cert_subject", "peer_cert_subject", Value),
-        Column("peer_cert_issuer", "peer_cert_issuer", Value),
-        Column("peer_cert_validity", "peer_cert_validity", Value),
-        Column("state", "state", Value),
-        Column("channels", "channels", Value),
-        Column("protocol", "protocol", Value),
-        Column("auth_mechanism", "auth_mechanism", Value),
-        Column("user", "user", Value),
-        Column("vhost", "vhost", Value),
-        Column("timeout", "timeout", Value),
-        Column("frame_max", "frame_max", Value),
-        Column("channel_max", "channel_max", Value),
         Column("client_properties", "client_properties", Arguments),
-        Column("recv_oct", "recv_oct", Value),
-        Column("recv_cnt", "recv_cnt", Value),
-        Column("send_oct", "send_oct", Value),
-        Column("send_cnt", "send_cnt", Value),
-        Column("send_pend", "send_pend", Value),
-        Column("connected_at", "connected_at", Value),
-        Column("node", "node", Value),
     ],
 };
 
@@ -231,37 +179,19 @@ const CHANNELS: List = List {
     path: "channels",
     shown: &["pid", "user", "consumer_count", "messages_unacknowledged"],
     missing: None,
-    columns: &[
-        Column("pid", "name", Value),
-        Column("connection", "connection_details.name", Value),
-        Column("name", "name", Value),
-        Column("number", "number", Value),
-        Column("user", "user", Value),
-        Column("vhost", "vhost", Value),
-        Column("transactional", "transactional", Value),
-        Column("confirm", "confirm", Value),
-        Column("consumer_count", "consumer_count", Value),
-        Column("messages_unacknowledged", "messages_unacknowledged", Value),
-        Column("messages_uncommitted", "messages_uncommitted", Value),
-        Column("acks_uncommitted", "acks_uncommitted", Value),
-        Column("messages_unconfirmed", "messages_unconfirmed", Value),
-        Column("prefetch_count", "prefetch_count", Value),
-        Column("state", "state", Value),
-    ],
+    plain: "name number user vhost transactional confirm consumer_count messages_unacknowledged \
+            messages_uncommitted acks_uncommitted messages_unconfirmed prefetch_count state",
+    columns: &[Column("pid", "name", Value), Column("connection", "connection_details.name", Value)],
 };
 
 const CONSUMERS: List = List {
     path: "consumers/{vhost}",
     shown: &["queue_name", "channel_pid", "consumer_tag", "ack_required", "prefetch_count", "active", "arguments"],
     missing: None,
+    plain: "consumer_tag ack_required prefetch_count active activity_status",
     columns: &[
         Column("queue_name", "queue.name", Value),
         Column("channel_pid", "channel_details.name", Value),
-        Column("consumer_tag", "consumer_tag", Value),
-        Column("ack_required", "ack_required", Value),
-        Column("prefetch_count", "prefetch_count", Value),
-        Column("active", "active", Value),
-        Column("activity_status", "activity_status", Value),
         Column("arguments", "arguments", Arguments),
     ],
 };
@@ -270,16 +200,8 @@ pub(super) const VHOSTS: List = List {
     path: "vhosts",
     shown: &["name"],
     missing: None,
-    columns: &[
-        Column("name", "name", Value),
-        Column("description", "description", Value),
-        Column("tags", "tags", Value),
-        Column("default_queue_type", "default_queue_type", Value),
-        Column("protected_from_deletion", "protected_from_deletion", Value),
-        Column("tracing", "tracing", Value),
-        Column("metadata", "metadata", MapOf),
-        Column("cluster_state", "cluster_state", Pairs),
-    ],
+    plain: "name description tags default_queue_type protected_from_deletion tracing",
+    columns: &[Column("metadata", "metadata", MapOf), Column("cluster_state", "cluster_state", Pairs)],
 };
 
 /// Policies and operator policies.
@@ -288,14 +210,8 @@ pub(super) const fn policies(path: &'static str) -> List {
         path,
         shown: &["vhost", "name", "pattern", "apply-to", "definition", "priority"],
         missing: Some(no_vhost),
-        columns: &[
-            Column("vhost", "vhost", Value),
-            Column("name", "name", Value),
-            Column("pattern", "pattern", Value),
-            Column("apply-to", "apply-to", Value),
-            Column("definition", "definition", Document),
-            Column("priority", "priority", Value),
-        ],
+        plain: "vhost name pattern apply-to priority",
+        columns: &[Column("definition", "definition", Document)],
     }
 }
 
@@ -402,12 +318,8 @@ const ATTEMPTS: List = List {
     path: "auth/attempts",
     shown: &["protocol", "auth_attempts", "auth_attempts_failed", "auth_attempts_succeeded"],
     missing: None,
-    columns: &[
-        Column("protocol", "protocol", Value),
-        Column("auth_attempts", "auth_attempts", Value),
-        Column("auth_attempts_failed", "auth_attempts_failed", Value),
-        Column("auth_attempts_succeeded", "auth_attempts_succeeded", Value),
-    ],
+    plain: "protocol auth_attempts auth_attempts_failed auth_attempts_succeeded",
+    columns: &[],
 };
 
 fn attempts(line: &Line, broker: &Broker) -> Result<Outcome, Failure> {

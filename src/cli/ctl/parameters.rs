@@ -10,16 +10,15 @@ use super::output::Outcome;
 use super::request::{Missing, Send, document};
 use super::table::{BOTH, CTL, Command, Run};
 
-const PARAMETERS: List =
-    List { path: "parameters", shown: &["component", "name", "value"], missing: None, columns: COLUMNS };
+const PARAMETERS: List = List {
+    path: "parameters",
+    shown: &["component", "name", "value"],
+    missing: None,
+    plain: "component name",
+    columns: &[Column("value", "value", Holds::Document)],
+};
 
-const GLOBAL: List = List { path: "global-parameters", shown: &["name", "value"], missing: None, columns: COLUMNS };
-
-const COLUMNS: &[Column] = &[
-    Column("component", "component", Holds::Value),
-    Column("name", "name", Holds::Value),
-    Column("value", "value", Holds::Document),
-];
+const GLOBAL: List = List { path: "global-parameters", shown: &["name", "value"], ..PARAMETERS };
 
 /// The API has those of all vhosts, or of one component.
 fn list(line: &Line, broker: &Broker) -> Result<Outcome, Failure> {

@@ -16,7 +16,8 @@ const USERS: List = List {
     path: "users",
     shown: &["user", "tags"],
     missing: None,
-    columns: &[Column("user", "name", Holds::Value), Column("tags", "tags", Holds::Value)],
+    plain: "tags",
+    columns: &[Column("user", "name", Holds::Value)],
 };
 
 /// RabbitMQ shows what Erlang says here.
