@@ -13,6 +13,7 @@ pub mod perf;
 pub mod replicate;
 pub mod server;
 pub mod store;
+mod tls_client;
 pub mod wire;
 
 pub use server::{Error, Options, Server, ServerBuilder, SyncMode, Watermark};

@@ -6,10 +6,13 @@ use std::process::Command;
 
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lepus::{Server, ServerBuilder};
+use lepus::Server;
+use lepus::server::TlsOptions;
 use serde_json::{Value as Json, json};
 
 use crate::common::child::Lepus;
+use crate::common::ctl::{Ctl, end};
+use crate::common::papers::Papers;
 use crate::common::place::Place;
 use crate::common::{builder, connect, eventually, within};
 
@@ -384,8 +387,76 @@ async fn over_http_a_login_is_needed() {
     let far = remote(&["stop"], &[]).await;
     assert_eq!(far.code, Some(69));
     assert!(far.stderr.contains("on its own machine only"), "{far:?}");
-    assert_eq!(remote(&["list_users", "--url", "https://127.0.0.1:1"], &[]).await.code, Some(65));
     assert_eq!(remote(&["list_users", "--url", "http://127.0.0.1:1"], &[]).await.code, Some(69));
+}
+
+/// FEATURES 5.9: in TLS the broker must show a certificate for its host, of an authority that the system or the command
+/// line names, unless that is given up; it may ask for one itself.
+#[tokio::test]
+async fn over_https_certificates_are_checked() {
+    let papers = Papers::new();
+    let options = TlsOptions { verify_peer: true, ..papers.options.clone() };
+    let ctl = Ctl::start(builder().https("127.0.0.1:0").tls(options)).await;
+    let port = ctl.server.https_addrs()[0].port();
+    let authority = papers.directory.join("authority.pem");
+    let authority = authority.to_str().expect("text");
+    let (certificate, key) = papers.issue("client", &["hare"]);
+    let shown = ["--tls-cert-file", certificate.to_str().expect("text"), "--tls-key-file", key.to_str().expect("text")];
+    let remote = async |host: &str, words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lepus"));
+        command.args(["ctl", "list_vhosts", "-s", "--url", &format!("https://{host}:{port}")]).args(words).env_clear();
+        end(command, "").await
+    };
+    for words in [
+        &["--tls-ca-cert-file", authority][..],
+        &["--insecure"],
+        &["-k"],
+        &[&["--tls-ca-cert-file", authority][..], &shown].concat(),
+    ] {
+        let ended = remote("localhost", words).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "/\n"), "{words:?}: {}", ended.stderr);
+    }
+    // Nobody here knows the authority; the certificate is for another host.
+    for (host, words) in [("localhost", &[][..]), ("127.0.0.1", &["--tls-ca-cert-file", authority])] {
+        let ended = remote(host, words).await;
+        assert_eq!(ended.code, Some(69), "{ended:?}");
+        assert!(ended.stderr.contains("invalid peer certificate"), "{ended:?}");
+    }
+    assert_eq!(remote("127.0.0.1", &["-k"]).await.code, Some(0));
+    // A certificate of one's own that is of no use, half of one, an authority that there is not.
+    let strangers = Papers::new();
+    let (certificate, key) = strangers.issue("client", &["hare"]);
+    let (certificate, key) = (certificate.to_str().expect("text"), key.to_str().expect("text"));
+    let shown = ["-k", "--tls-cert-file", certificate, "--tls-key-file", key];
+    assert_eq!(remote("localhost", &shown).await.code, Some(69));
+    assert_eq!(remote("localhost", &shown[..3]).await.code, Some(65));
+    let ended = remote("localhost", &["--tls-ca-cert-file", "/nowhere.pem"]).await;
+    assert_eq!(ended.code, Some(65));
+    assert!(ended.stderr.contains("cannot use /nowhere.pem"), "{ended:?}");
+    // Without TLS at the other end.
+    let plain = builder().http("127.0.0.1:0").start().await.expect("it starts");
+    let url = format!("https://localhost:{}", plain.http_addr().expect("it listens").port());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lepus"));
+    command.args(["ctl", "ping", "-k", "--url", &url]).env_clear();
+    assert_eq!(end(command, "").await.code, Some(69));
+}
+
+/// `management.path_prefix` stands in the URL; the socket has none.
+#[tokio::test]
+async fn below_a_prefix() {
+    let mut options = lepus::server::Options::default();
+    options.storage = Some(lepus::server::Storage::Memory);
+    options.http = vec!["127.0.0.1:0".into()];
+    options.http_path_prefix = "/rabbit".into();
+    let ctl = Ctl::start(Server::with_options(options)).await;
+    assert_eq!(ctl.said(&["list_vhosts", "-s"]).await, "/\n");
+    let address = ctl.server.http_addr().expect("it listens");
+    for (prefix, code) in [("/rabbit", 0), ("/rabbit/", 0), ("", 69), ("/hare", 69)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lepus"));
+        command.args(["ctl", "list_users", "--url", &format!("http://{address}{prefix}")]).env_clear();
+        let ended = end(command, "").await;
+        assert_eq!(ended.code, Some(code), "{prefix}: {ended:?}");
+    }
 }
 
 /// The socket is the broker's user's own, and goes when the broker stops.

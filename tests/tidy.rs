@@ -13,6 +13,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("time", 0),
     ("metrics", 0),
     ("hashing", 0),
+    ("tls_client", 0),
     ("wire", 1),
     ("store", 1),
     ("replicate", 2),

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::tls_client::FileError;
+
 /// See the module's documentation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,4 +36,10 @@ pub enum Error {
     /// A cache of something that is not cached.
     #[error("auth_cache.cached_backend: must be internal, http or dummy")]
     NotCacheable,
+}
+
+impl From<FileError> for Error {
+    fn from(FileError { path, reason }: FileError) -> Self {
+        Self::File { path, reason }
+    }
 }

@@ -12,9 +12,10 @@ use tracing::{info, warn};
 
 use super::cache::Cache;
 use super::chain::{Known, Reason};
-use super::fetch::{Fetcher, TlsClientOptions};
+use super::fetch::Fetcher;
 use super::{CacheOptions, Error};
 use crate::auth::{Asked, Authorizer, Denied, Later, Origin, Question, Resource, Verdict};
+use crate::tls_client::TlsClientOptions;
 
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;

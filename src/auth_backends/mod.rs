@@ -15,9 +15,9 @@ use std::time::Duration;
 
 pub use self::chain::Chain;
 pub use self::error::Error;
-pub use self::fetch::TlsClientOptions;
 pub use self::http::{HttpOptions, Method};
 pub use self::oauth2::{OAuth2Options, ProviderOptions, ResourceServer};
+pub use crate::tls_client::TlsClientOptions;
 
 /// The settings of all backends.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,9 +21,9 @@ use self::provider::Provider;
 use self::token::{Claims, Unverified};
 use super::Error;
 use super::chain::{Known, Reason};
-use super::fetch::TlsClientOptions;
 use super::http::check_url;
 use crate::auth::{Asked, Authorizer, Denied, Later, Origin, Question, RenewError, Renewed, Verdict};
+use crate::tls_client::TlsClientOptions;
 
 /// A clock elsewhere may be so far ahead: a token counts as valid so long before its `nbf`.
 const LEEWAY_S: u64 = 60;

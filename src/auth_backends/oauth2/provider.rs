@@ -18,8 +18,9 @@ use tracing::{debug, warn};
 use super::keys::{self, Algorithm, Key};
 use super::{ProviderOptions, Source};
 use crate::auth_backends::Error;
-use crate::auth_backends::fetch::{Fetcher, file_error, read};
+use crate::auth_backends::fetch::Fetcher;
 use crate::auth_backends::http::check_url;
+use crate::tls_client::{FileError, read};
 
 /// From one download to the next, unless it is set.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
@@ -69,7 +70,7 @@ impl Provider {
         let mut configured = HashMap::new();
         for (id, path) in &options.signing_keys {
             let found = keys::of_file(id, &read(path)?);
-            configured.extend(found.ok_or_else(|| file_error(path, "there is no public key in it"))?);
+            configured.extend(found.ok_or_else(|| FileError::new(path, "there is no public key in it"))?);
         }
         let algorithms =
             options.algorithms.iter().map(|name| Algorithm::parse(name).ok_or_else(|| Error::Algorithm(name.clone())));

@@ -1,10 +1,11 @@
-//! The broker at the other end: its management API, on the local socket or over TCP.
+//! The broker at the other end: its management API, on the local socket or over TCP, with TLS or without.
 //!
 //! hyper's client half speaks HTTP on both; the server half is in the program anyway.
 
 use std::cell::OnceCell;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,17 +16,20 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
 use rustix::process::Pid;
+use rustls::pki_types::ServerName;
 use serde_json::Value as Json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsConnector;
 
-use super::failure::{Failure, SOFTWARE, TRY_AGAIN, UNAVAILABLE};
+use super::failure::{DATA, Failure, SOFTWARE, TRY_AGAIN, UNAVAILABLE};
 use super::line::Line;
 use crate::cli::serve::LOCAL_SOCKET;
 use crate::config::env;
 use crate::management::percent_encoded;
 use crate::server::{Options, Storage};
+use crate::tls_client::{self, TlsClientOptions};
 
 /// Where commands that name no data directory look, as `lepus serve` does.
 const DATA_DIR: &str = crate::cli::serve::DATA_DIR;
@@ -36,13 +40,15 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the broker may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// RabbitMQ's port of the API.
+/// RabbitMQ's ports of the API.
 const PORT: u16 = 15672;
+const TLS_PORT: u16 = 15671;
 
 /// See the module's documentation.
 pub(super) struct Broker {
     runtime: Runtime,
     place: Place,
+    tls: Option<Secured>,
     /// `Basic ...`; none on the local socket.
     authorization: Option<String>,
     timeout: Duration,
@@ -55,7 +61,23 @@ pub(super) struct Broker {
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
     Socket(PathBuf),
-    Tcp(String),
+    Url(Url),
+}
+
+/// `http[s]://host:port/prefix`.
+#[derive(Debug, PartialEq, Eq)]
+struct Url {
+    is_tls: bool,
+    host: String,
+    port: u16,
+    /// What stands before the API's paths: nothing, or begins with a slash.
+    prefix: String,
+}
+
+/// What makes a connection TLS, and whose certificate is expected at its other end.
+struct Secured {
+    connector: TlsConnector,
+    name: ServerName<'static>,
 }
 
 /// An answer.
@@ -101,7 +123,11 @@ impl Broker {
                 (Place::Socket(socket.unwrap_or_else(|| default_data_dir(&variable).join(LOCAL_SOCKET))), None)
             }
         };
-        let needs_login = matches!(place, Place::Tcp(_));
+        let needs_login = matches!(place, Place::Url(_));
+        let tls = match &place {
+            Place::Url(url) if url.is_tls => Some(Secured::new(line, url)?),
+            _ => None,
+        };
         let (url_user, url_password) = login.unzip();
         let user = given("username", "LEPUS_USERNAME").or(url_user);
         let password = given("password", "LEPUS_PASSWORD").or(url_password);
@@ -114,6 +140,7 @@ impl Broker {
         Ok(Self {
             runtime,
             place,
+            tls,
             authorization: login.map(|(user, password)| basic(&user, &password)),
             timeout: line.timeout(TIMEOUT),
             node: OnceCell::new(),
@@ -131,7 +158,13 @@ impl Broker {
 
     /// Can it be reached?
     pub(super) fn ping(&self) -> Result<(), Failure> {
-        self.send(Method::GET, "version", &Json::Null).map(drop)
+        let response = self.send(Method::GET, "version", &Json::Null)?;
+        if response.is_success() {
+            return Ok(());
+        }
+        let text =
+            format!("what answers is no management API: it has nothing to tell of its version ({})", response.status);
+        Err(Failure::error(UNAVAILABLE, text))
     }
 
     /// What is at a path; a refusal is a failure.
@@ -167,7 +200,12 @@ impl Broker {
         body: &Json,
         headers: &[(&str, String)],
     ) -> Result<Response, Failure> {
-        let mut request = Request::builder().method(method).uri(format!("/api/{path}")).header(header::HOST, "lepus");
+        let (prefix, host) = match &self.place {
+            Place::Socket(_) => ("", "lepus".to_owned()),
+            Place::Url(url) => (url.prefix.as_str(), url.address()),
+        };
+        let mut request = Request::builder().method(method).uri(format!("{prefix}/api/{path}"));
+        request = request.header(header::HOST, host);
         if !headers.iter().any(|(name, _)| *name == "authorization") {
             request = match &self.authorization {
                 Some(authorization) => request.header(header::AUTHORIZATION, authorization),
@@ -192,15 +230,7 @@ impl Broker {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response, Failure> {
-        let connecting = async {
-            match &self.place {
-                Place::Socket(path) => {
-                    UnixStream::connect(path).await.map(|stream| Box::new(stream) as Box<dyn Stream>)
-                }
-                Place::Tcp(address) => TcpStream::connect(address).await.map(|stream| Box::new(stream) as _),
-            }
-        };
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await;
         let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let stream = stream.map_err(|error| self.unreachable(&error))?;
         let broken = |error: hyper::Error| Failure::error(UNAVAILABLE, format!("the broker hung up: {error}"));
@@ -220,6 +250,18 @@ impl Broker {
         Ok(Response { status, json: serde_json::from_slice(&body).unwrap_or_default(), text })
     }
 
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        let url = match &self.place {
+            Place::Socket(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+            Place::Url(url) => url,
+        };
+        let stream = TcpStream::connect(url.address()).await?;
+        match &self.tls {
+            None => Ok(Box::new(stream)),
+            Some(tls) => Ok(Box::new(tls.connector.connect(tls.name.clone(), stream).await?)),
+        }
+    }
+
     fn unreachable(&self, error: &io::Error) -> Failure {
         let (place, advice) = match &self.place {
             Place::Socket(path) => (
@@ -229,8 +271,13 @@ impl Broker {
                  --local-socket or --http-listen\n * It runs on another machine: name its management API with --url \
                  http://HOST:PORT",
             ),
-            Place::Tcp(address) => {
-                (address.clone(), "\n * Its management API listens elsewhere: see its --http-listen")
+            Place::Url(url) if url.is_tls => (
+                url.address(),
+                "\n * Its management API listens elsewhere, or without TLS: see its --https-listen\n * Its certificate is \
+                 not for this host, or of an authority that is not known here: name that with --tls-ca-cert-file",
+            ),
+            Place::Url(url) => {
+                (url.address(), "\n * Its management API listens elsewhere, or in TLS: see its --http-listen")
             }
         };
         let text = format!(
@@ -259,7 +306,7 @@ impl Broker {
     pub(super) fn host(&self) -> Option<&str> {
         match &self.place {
             Place::Socket(_) => None,
-            Place::Tcp(address) => address.rsplit_once(':').map(|(host, _)| host),
+            Place::Url(url) => Some(&url.host),
         }
     }
 
@@ -289,16 +336,44 @@ fn default_data_dir(variable: impl Fn(&str) -> Option<String>) -> PathBuf {
     }
 }
 
-/// `http://[user:password@]host[:port]`, and the login in it.
+impl Secured {
+    /// With what the line says of certificates, in the words of rabbitmqadmin.
+    fn new(line: &Line, url: &Url) -> Result<Self, Failure> {
+        let path = |option: &str| line.option(option).map(PathBuf::from);
+        let options = TlsClientOptions {
+            authorities: path("tls-ca-cert-file"),
+            verify_none: line.has("insecure"),
+            certificates: path("tls-cert-file"),
+            key: path("tls-key-file"),
+        };
+        if options.certificates.is_some() != options.key.is_some() {
+            let text = "Bad argument: --tls-cert-file and --tls-key-file belong together";
+            return Err(Failure::bad_argument(text));
+        }
+        let config = tls_client::config(&options).map_err(|error| Failure::error(DATA, error.to_string()))?;
+        let bare = url.host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(bare)
+            .map_err(|_| Failure::bad_argument(format!("Bad argument: --url: '{}' is no name of a host", url.host)))?;
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+    }
+}
+
+impl Url {
+    fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+/// `http[s]://[user:password@]host[:port][/prefix]`, and the login in it.
 fn url_parts(url: &str) -> Result<(Place, Option<(String, String)>), Failure> {
-    let bad = |what: &str| Failure::bad_argument(format!("Bad argument: --url: {what}"));
-    let rest = match url.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", _)) => return Err(bad("https is not supported by this command: use the local socket or http")),
-        Some(_) => return Err(bad("expected http://HOST:PORT")),
-        None => url,
+    let bad = || Failure::bad_argument("Bad argument: --url: expected http://HOST:PORT or https://HOST:PORT");
+    let (is_tls, rest) = match url.split_once("://") {
+        Some(("http", rest)) => (false, rest),
+        Some(("https", rest)) => (true, rest),
+        Some(_) => return Err(bad()),
+        None => (false, url),
     };
-    let authority = rest.split('/').next().unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (login, address) = match authority.rsplit_once('@') {
         Some((login, address)) => (Some(login), address),
         None => (None, authority),
@@ -307,12 +382,17 @@ fn url_parts(url: &str) -> Result<(Place, Option<(String, String)>), Failure> {
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
         (decoded(user), decoded(password))
     });
-    let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    if address.is_empty() || address.starts_with(':') {
-        return Err(bad("expected http://HOST:PORT"));
+    let usual = if is_tls { TLS_PORT } else { PORT };
+    let (host, port) = match address.rsplit_once(':') {
+        // The colons of an address of IPv6 stand in brackets.
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| bad())?),
+        _ => (address, usual),
+    };
+    if host.is_empty() {
+        return Err(bad());
     }
-    let address = if has_port { address.to_owned() } else { format!("{address}:{PORT}") };
-    Ok((Place::Tcp(address), login))
+    let prefix = path.trim_end_matches('/').to_owned();
+    Ok((Place::Url(Url { is_tls, host: host.to_owned(), port, prefix }), login))
 }
 
 fn decoded(text: &str) -> String {
@@ -330,13 +410,17 @@ mod tests {
 
     #[test]
     fn urls_are_read() {
-        let tcp = |address: &str| Place::Tcp(address.to_owned());
+        let at = |is_tls: bool, host: &str, port: u16, prefix: &str| {
+            Place::Url(Url { is_tls, host: host.to_owned(), port, prefix: prefix.to_owned() })
+        };
         let login = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
-        assert_eq!(url_parts("http://h:1/").unwrap(), (tcp("h:1"), None));
-        assert_eq!(url_parts("h").unwrap(), (tcp("h:15672"), None));
-        assert_eq!(url_parts("http://[::1]:5").unwrap(), (tcp("[::1]:5"), None));
-        assert_eq!(url_parts("http://a%40b:p%3A@h").unwrap(), (tcp("h:15672"), login("a@b", "p:")));
-        for bad in ["https://h:1", "ftp://h", "http://", "http://:5"] {
+        assert_eq!(url_parts("http://h:1/").unwrap(), (at(false, "h", 1, ""), None));
+        assert_eq!(url_parts("h").unwrap(), (at(false, "h", 15672, ""), None));
+        assert_eq!(url_parts("https://h").unwrap(), (at(true, "h", 15671, ""), None));
+        assert_eq!(url_parts("http://[::1]:5").unwrap(), (at(false, "[::1]", 5, ""), None));
+        assert_eq!(url_parts("https://[::1]/rabbit/").unwrap(), (at(true, "[::1]", 15671, "/rabbit"), None));
+        assert_eq!(url_parts("http://a%40b:p%3A@h").unwrap(), (at(false, "h", 15672, ""), login("a@b", "p:")));
+        for bad in ["ftp://h", "http://", "https://:5", "http://h:port", "http://h:99999"] {
             assert!(url_parts(bad).is_err(), "{bad}");
         }
     }

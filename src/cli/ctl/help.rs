@@ -24,7 +24,13 @@ short        | long              | description
              | --formatter       | table, pretty_table, json, csv
              | --data-dir <dir>  | the data directory of a broker on this machine, for its local socket
              | --socket <path>   | the socket itself (LEPUS_SOCKET)
-             | --url <url>       | http://HOST:PORT of its management API instead (LEPUS_URL)
+             | --url <url>       | http://HOST:PORT or https://HOST:PORT of its management API instead
+             |                   | (LEPUS_URL), with what stands before its paths
+             | --tls-ca-cert-file <file>
+             |                   | the authorities of its certificate, PEM; else the system's
+             | --tls-cert-file <file>, --tls-key-file <file>
+             |                   | a certificate to show it, and its key, PEM
+-k           | --insecure        | any certificate will do
              | --username <name> | to log in there (LEPUS_USERNAME; guest)
              | --password <word> | better in LEPUS_PASSWORD: others see the command line
 ";
