@@ -37,6 +37,7 @@ mod http_samples;
 mod kill;
 mod length;
 mod log_exchange;
+mod login_attempts;
 mod login_mechanisms;
 mod logs;
 mod malformed;

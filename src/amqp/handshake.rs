@@ -23,6 +23,8 @@ use crate::wire::{FRAME_OVERHEAD, Frame, FrameKind, Method, RawTable, ReplyCode,
 
 /// What a server answers to a header it does not accept: the version it speaks.
 const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\x00\x00\x09\x01";
+/// What stands for it where attempts to log in are told.
+const PROTOCOL: &str = "amqp091";
 /// Smallest frame_max a client may ask for (0-9-1 spec 4.2.3; RabbitMQ 4.1 raised it to 8192).
 const FRAME_MAX_MIN: u32 = 4096;
 
@@ -292,6 +294,7 @@ impl Handshake {
         let Applicant { properties, mechanism, sent } = applicant;
         match answer {
             Ok(user) => {
+                server.broker.count_login_source(PROTOCOL, server.peer.peer_addr.ip(), &user.name, true);
                 server.broker.tell_login(true, &user.name, &server.peer.connection_name(), &mechanism);
                 let Options { channel_max, frame_max, heartbeat_s, .. } = *server.options;
                 let tune = Method::ConnectionTune { channel_max, frame_max, heartbeat: heartbeat_s };
@@ -300,6 +303,7 @@ impl Handshake {
                 Progress::Next
             }
             Err(refused) => {
+                server.broker.count_login_source(PROTOCOL, server.peer.peer_addr.ip(), refused.user(), false);
                 server.broker.tell_login(false, refused.user(), &server.peer.connection_name(), &mechanism);
                 server.broker.log_refused_login(
                     "AMQP 0-9-1",

@@ -36,6 +36,7 @@ mod limiter;
 mod loader;
 mod log_exchange;
 mod login_log;
+mod login_sources;
 mod mailbox;
 mod message;
 mod new_vhosts;
@@ -96,6 +97,7 @@ pub use self::inspect::BrokerTotals;
 pub use self::json::{json_of_table, table_of_json};
 pub use self::lane::{Lane, Turn};
 pub use self::limiter::Limiter;
+pub use self::login_sources::{LoginCounts, LoginSource};
 pub use self::mailbox::{ConnectionId, Mailbox};
 pub use self::message::{Body, Facts, LARGE_BODY_MIN, Message};
 pub use self::new_vhosts::{DefaultLimits, DefaultPolicy, NewVhosts, NewVhostsError};
@@ -185,6 +187,7 @@ struct Shared {
     stopped: AtomicBool,
     totals: Totals,
     refused_logins: login_log::RefusedLogins,
+    login_sources: login_sources::LoginSources,
     started: Instant,
     /// The clock when it started.
     started_ms: u64,
@@ -226,6 +229,7 @@ impl Broker {
             stopped: AtomicBool::new(false),
             totals: Totals::default(),
             refused_logins: login_log::RefusedLogins::default(),
+            login_sources: login_sources::LoginSources::default(),
             started: Instant::now(),
             started_ms: unix_ms(),
         }));

@@ -108,6 +108,7 @@ fn logins(lines: &mut Lines, options: &Options) {
     if options.loopback_users.is_empty() {
         lines.add("loopback_users", "none");
     }
+    lines.add("track_auth_attempt_source", options.track_login_sources);
     for user in &options.loopback_users {
         lines.add(format!("loopback_users.{user}"), true);
     }

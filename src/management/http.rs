@@ -318,6 +318,8 @@ pub(super) async fn authenticate(
     let from = auth::Origin { ip: peer.ip() };
     let authenticated = management.broker().auth().log_in(name, password, from).wait().await;
     management.count_login(authenticated.is_ok());
+    let user = authenticated.as_ref().map_or(name, |user| &user.name);
+    management.broker().count_login_source("http", peer.ip(), user, authenticated.is_ok());
     if let Err(refused) = &authenticated {
         management.broker().log_refused_login("HTTP", "basic", Some(peer), refused);
     }

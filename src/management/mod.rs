@@ -224,6 +224,7 @@ impl Management {
     }
 
     fn reset_logins(&self) {
+        self.broker().forget_login_sources();
         let now = self.all_logins().map(|(_, all, refused)| (all, refused));
         *self.0.logins_before.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }

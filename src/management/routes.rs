@@ -24,7 +24,6 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static str> {
         | ["users", _, "permissions" | "topic-permissions"]
         | ["vhosts", _, "permissions" | "topic-permissions" | "connections" | "channels"]
         | ["auth", "hash_password", _]
-        | ["auth", "attempts", _, "source"]
         | ["connections", _, "channels" | "sessions"]
         | ["channels", _]
         | ["consumers", _]
@@ -40,7 +39,7 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static str> {
         | ["healthchecks", "node"]
         | ["healthchecks", "node", _]
         | ["health", "checks", ..] => "GET",
-        ["nodes", _, "vm_memory_high_watermark" | "disk_free_limit" | "log_level"] => {
+        ["nodes", _, "vm_memory_high_watermark" | "disk_free_limit" | "log_level" | "track_auth_attempt_source"] => {
             "PUT"
         }
         ["cluster-name"] => "GET PUT",
@@ -59,6 +58,7 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static str> {
         | ["connections", _]
         | ["connections", "username", _]
         | ["auth", "attempts", _]
+        | ["auth", "attempts", _, "source"]
         | ["bindings", _, "e", _, "q" | "e", _, _] => "GET DELETE",
         ["vhosts", _, "deletion", "protection"] => "POST DELETE",
         ["vhosts", _, "start", _] | ["exchanges", _, _, "publish"] | ["queues", _, _, "get" | "actions" | "move"] => {

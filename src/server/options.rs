@@ -96,6 +96,8 @@ pub struct Options {
     /// Who lets users in and says what they may do. Default the users and permissions of the broker itself
     /// (`auth_backends`).
     pub auth_backends: auth_backends::Options,
+    /// Attempts to log in are counted for each address and user. Default false (`track_auth_attempt_source`).
+    pub track_login_sources: bool,
     /// Heartbeat interval offered in connection.tune, in seconds; 0 offers none. Default 60 (`heartbeat`).
     pub heartbeat_s: u16,
     /// Largest frame offered in connection.tune, in bytes, its eight bytes of envelope included. Default 131072
@@ -199,6 +201,7 @@ impl Default for Options {
             default_policies: Vec::new(),
             loopback_users: vec!["guest".to_owned()],
             auth_backends: auth_backends::Options::default(),
+            track_login_sources: false,
             heartbeat_s: 60,
             frame_size_max: 131_072,
             initial_frame_size_max: 65_536,

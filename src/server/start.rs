@@ -50,6 +50,7 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
     for lane in broker_lanes {
         lanes.spawn(lane.run());
     }
+    broker.track_login_sources(options.track_login_sources);
     let (users, vhosts) = defaults(&options);
     if is_new {
         seed(&users, &vhosts, &broker)?;

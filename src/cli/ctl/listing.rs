@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::line::Line;
 use super::output::{Item, Outcome, Rows};
 use super::request::path;
-use super::table::{BOTH, CTL, Command, Run};
+use super::table::{BOTH, Command, Run};
 
 /// A list.
 #[derive(Debug)]
@@ -305,24 +305,4 @@ pub(super) const COMMANDS: &[Command] = &[
         Run::Do(unresponsive_queues),
     )
     .checked(queue_columns),
-    Command::new(
-        CTL,
-        ("list_node_auth_attempt_stats", "[--no-table-headers]"),
-        "Lists authentication attempts on the target node",
-        "Listing authentication\n attempts for node \"{node}\" ...",
-        Run::Do(attempts),
-    ),
 ];
-
-const ATTEMPTS: List = List {
-    path: "auth/attempts",
-    shown: &["protocol", "auth_attempts", "auth_attempts_failed", "auth_attempts_succeeded"],
-    missing: None,
-    plain: "protocol auth_attempts auth_attempts_failed auth_attempts_succeeded",
-    columns: &[],
-};
-
-fn attempts(line: &Line, broker: &Broker) -> Result<Outcome, Failure> {
-    let records = broker.get(&format!("{}/{}", ATTEMPTS.path, crate::management::percent_encoded(broker.node())))?;
-    Ok(ATTEMPTS.rows(line, &records))
-}

@@ -5,6 +5,7 @@
 //! the program is that tool. Start reading in [`run`].
 
 mod access;
+mod attempts;
 mod broker;
 mod connections;
 mod definitions;

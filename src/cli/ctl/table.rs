@@ -7,8 +7,8 @@ use super::listing::List;
 use super::output::{Format, Outcome};
 use super::request::Send;
 use super::{
-    access, connections, definitions, feature_flags, health, listing, lone, node, parameters, plugins, policies,
-    queues, refused, settings, status, users, vhosts,
+    access, attempts, connections, definitions, feature_flags, health, listing, lone, node, parameters, plugins,
+    policies, queues, refused, settings, status, users, vhosts,
 };
 
 /// The name that the command was called by.
@@ -125,6 +125,7 @@ pub(super) const GROUPS: &[(&str, &[Command])] = &[
     ("Monitoring, observability and health checks", status::COMMANDS),
     ("Monitoring, observability and health checks", health::COMMANDS),
     ("Monitoring, observability and health checks", listing::COMMANDS),
+    ("Monitoring, observability and health checks", attempts::COMMANDS),
     ("Parameters", parameters::COMMANDS),
     ("Policies", policies::COMMANDS),
     ("Virtual hosts", vhosts::COMMANDS),

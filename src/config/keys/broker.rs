@@ -86,6 +86,7 @@ fn users(options: &mut Options, settings: &Settings<'_>) -> Result<(), Error> {
         }];
     }
     more_users(options, settings);
+    set(&mut options.track_login_sources, settings.flag("track_auth_attempt_source")?);
     for (user, setting) in settings.below("loopback_users.") {
         options.loopback_users.retain(|known| known != user);
         if flag(setting)? {

@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::users::whoami;
 use crate::auth::{HashingAlgorithm, PasswordHash};
+use crate::broker::{LoginCounts, LoginSource};
 use crate::management::Management;
 use crate::management::access::Level;
 use crate::management::call::{Call, Query};
@@ -76,8 +77,7 @@ pub(in crate::management) fn serve(call: &Call, path: &[&str], management: &Mana
                     management.reset_logins();
                     Ok(Reply::NoContent)
                 }
-                // Sources are counted on request only, and here never.
-                (_, Some(&"source")) => Ok(Reply::List(Vec::new())),
+                (_, Some(&"source")) => Ok(Reply::Json(sources(management))),
                 _ => Ok(Reply::List(attempts(management))),
             }
         }
@@ -107,6 +107,21 @@ fn attempts(management: &Management) -> Vec<Json> {
         })
     };
     management.logins().into_iter().filter(|(_, all, _)| *all > 0).map(record).collect()
+}
+
+/// Only while an operator wants them counted. As in RabbitMQ the list is not cut into pages.
+fn sources(management: &Management) -> Json {
+    let record = |(source, counts): (LoginSource, LoginCounts)| {
+        json!({
+            "remote_address": source.address.to_string(),
+            "username": source.user,
+            "protocol": source.protocol,
+            "auth_attempts": counts.all,
+            "auth_attempts_failed": counts.refused,
+            "auth_attempts_succeeded": counts.all.saturating_sub(counts.refused),
+        })
+    };
+    management.broker().login_sources().into_iter().map(record).collect()
 }
 
 /// Those that somebody uses, or all.

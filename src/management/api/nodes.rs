@@ -83,6 +83,12 @@ fn set(call: &Call, management: &Management, setting: &str) -> Result<(), Refuse
     let set = match setting {
         "vm_memory_high_watermark" => settings.set_memory_high_watermark(watermark(&fields, 1.0)?),
         "disk_free_limit" => settings.set_disk_free_limit(watermark(&fields, f64::MAX)?),
+        "track_auth_attempt_source" => {
+            let is_on = fields.get("enabled").and_then(Json::as_bool);
+            let is_on = is_on.ok_or_else(|| Refused::bad_request("enabled must be true or false"))?;
+            management.broker().track_login_sources(is_on);
+            Ok(())
+        }
         _ => settings.set_log_level(fields.required("level")?),
     };
     set.map_err(|error| Refused::bad_request(error.to_string()))
