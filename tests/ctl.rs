@@ -5,16 +5,16 @@ use std::path::Path;
 use std::process::Command;
 
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lepus::Server;
 use lepus::server::TlsOptions;
 use serde_json::{Value as Json, json};
 
 use crate::common::child::Lepus;
-use crate::common::ctl::{Ctl, end};
+use crate::common::ctl::{Commands, Ctl, end};
 use crate::common::papers::Papers;
 use crate::common::place::Place;
-use crate::common::{builder, connect, eventually, within};
+use crate::common::{ChannelExt as _, builder, connect, eventually, table, within};
 
 #[tokio::test]
 async fn users_and_what_they_may_do() {
@@ -257,7 +257,9 @@ async fn failures_have_rabbitmqs_exit_codes() {
         ),
         (&["add_vhost"], 64, "Error (argument validation): not enough arguments.\nArguments given:\n\tadd_vhost"),
         (&["add_vhost", "a", "b"], 64, "Error (argument validation): too many arguments."),
-        (&["list_users", "--formatter", "erlang"], 64, "Error (argument validation): formatter 'erlang'"),
+        (&["list_users", "--formatter", "prolog"], 64, "Error (argument validation): formatter 'prolog'"),
+        (&["log_tail"], 69, "Error:\nthe log goes to no file"),
+        (&["stream_status", "q"], 69, "Error:\nstream_status has no meaning here: streams are not offered"),
         (&["add_user", "", "x"], 65, "Error (argument validation): Bad argument: user cannot be an empty string"),
         (&["list_policies", "-p", "nosuch"], 65, "Virtual host 'nosuch' does not exist"),
         (&["check_port_listener", "x"], 65, "Error (argument validation): Bad argument: Argument must be"),
@@ -293,6 +295,112 @@ async fn failures_have_rabbitmqs_exit_codes() {
     assert_eq!(ctl.said(&["list_vhosts", "-s"]).await, "/\n");
 }
 
+/// FEATURES section 4.4: rows as RabbitMQ 4.3.6 prints them, line breaks of Erlang's aside.
+#[tokio::test]
+async fn every_format() {
+    let ctl = Ctl::start(builder()).await;
+    let client = connect(&ctl.server).await;
+    let arguments = table([("x-overflow", AMQPValue::LongString("drop-head".into()))]);
+    client.declare("a,\"b", QueueDeclareOptions::default(), arguments).await.expect("queue.declare-ok");
+    client.queue("q").await;
+    let list = async |format: &str| {
+        ctl.said(&["list_queues", "name", "messages", "arguments", "policy", "-q", "--formatter", format]).await
+    };
+    let kind = "{<<\"x-queue-type\">>,longstr,<<\"classic\">>}";
+    assert_eq!(
+        list("erlang").await,
+        format!(
+            "[[{{name,<<\"a,\\\"b\">>}},{{messages,0}},{{arguments,[{{<<\"x-overflow\">>,longstr,<<\"drop-head\">>}},{kind}]}},\
+             {{policy,''}}],\n [{{name,<<\"q\">>}},{{messages,0}},{{arguments,[{kind}]}},{{policy,''}}]]\n"
+        )
+    );
+    let kind = "{\"x-queue-type\", :longstr, \"classic\"}";
+    let rows = [
+        format!(
+            "[name: \"a,\\\"b\", messages: 0, arguments: [{{\"x-overflow\", :longstr, \"drop-head\"}}, {kind}], policy: :\"\"]"
+        ),
+        format!("[name: \"q\", messages: 0, arguments: [{kind}], policy: :\"\"]"),
+    ];
+    assert_eq!(list("string").await, format!("{}\n{}\n", rows[0], rows[1]));
+    assert_eq!(list("inspect").await, format!("[\n{}\n,{}\n]\n", rows[0], rows[1]));
+    assert_eq!(
+        list("string_per_line").await.lines().last(),
+        Some(&*format!("{{:name, \"q\"}}{{:messages, 0}}{{:arguments, [{kind}]}}{{:policy, :\"\"}}"))
+    );
+    let stream = list("json_stream").await;
+    let objects: Vec<Json> = stream.lines().filter(|line| !line.is_empty()).map(parsed).collect();
+    assert_eq!(Json::Array(objects), parsed(&list("json").await));
+    assert!(list("csv").await.starts_with("\"name\",\"messages\",\"arguments\",\"policy\"\n\"a,\"\"b\",\"0\","));
+    assert!(list("pretty_table").await.contains("drop-head"));
+    assert_eq!(ctl.said(&["ping", "-q", "--formatter", "erlang"]).await, "<<\"Ping succeeded\">>\n");
+    assert_eq!(
+        ctl.said(&["list_users", "-q", "--formatter", "erlang"]).await,
+        "[[{user,<<\"guest\">>},{tags,[administrator]}]]\n"
+    );
+    assert_eq!(ctl.said(&["list_policies", "--formatter", "erlang", "-q"]).await, "[]\n");
+}
+
+fn parsed(text: &str) -> Json {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// FEATURES section 4.4: `report` has what the other commands print, of each vhost, with all columns.
+#[tokio::test]
+async fn a_report_has_everything() {
+    let ctl = Ctl::start(builder()).await;
+    ctl.said(&["add_vhost", "shop"]).await;
+    ctl.said(&["set_policy", "-p", "shop", "short", "^q", "{\"max-length\": 10}"]).await;
+    let client = connect(&ctl.server).await;
+    client.queue("carrots").await;
+    let report = ctl.said(&["report"]).await;
+    for part in [
+        "Reporting server status of node rabbit@",
+        "\nStatus of node rabbit@",
+        "\nCluster status of node rabbit@",
+        "\nApplication environment of node rabbit@",
+        "\nListing connections ...\n",
+        "\nListing channels ...\n",
+        "\nListing queues for vhost / ...\nname\tdurable\tauto_delete\t",
+        "\ncarrots\tfalse\t",
+        "\nListing exchanges for vhost shop ...\n",
+        "\nListing bindings for vhost shop...\n",
+        "\nListing permissions for vhost \"shop\" ...\n",
+        "\nshop\tshort\t^q\tall\t{\"max-length\":10}\t0\n",
+        "\nListing runtime parameters for vhost \"/\" ...\n",
+    ] {
+        assert!(report.contains(part), "no {part:?} in {report}");
+    }
+}
+
+/// FEATURES section 4.4: where the log goes, its last lines, and a new file.
+#[tokio::test]
+async fn the_log_is_found_and_begun_anew() {
+    let place = Place::new();
+    std::fs::create_dir(&place.0).expect("made");
+    let (log, old) = (place.0.join("lepus.log"), place.0.join("old.log"));
+    let path = log.to_str().expect("text");
+    let socket = place.0.join("lepus.sock");
+    let words = ["--in-memory", "--local-socket", socket.to_str().expect("text"), "--log-file", path];
+    let mut command = crate::common::child::command(&["serve", "--amqp-listen", "127.0.0.1:0"]);
+    let mut child = command.args(words).spawn().expect("it starts");
+    let ctl = Commands::new(socket);
+    assert_eq!(ctl.run(&["await_startup", "-t", "20"]).await.code, Some(0));
+    assert_eq!(ctl.said(&["log_location", "-q"]).await, format!("{path}\n"));
+    assert_eq!(ctl.json(&["status"]).await["log_files"], json!([path]));
+    ctl.said(&["add_user", "mole", "secret"]).await;
+    let tail = ctl.said(&["log_tail", "-N", "1"]).await;
+    let lines: Vec<&str> = tail.lines().collect();
+    assert!(lines[0].starts_with("Last 1 log lines on node rabbit@") && lines[1].contains("mole"), "{tail}");
+    assert_eq!(lines.len(), 2);
+    std::fs::rename(&log, &old).expect("moved");
+    ctl.said(&["rotate_logs"]).await;
+    eventually("there is a new file", async || log.exists().then_some(())).await;
+    ctl.said(&["add_user", "shrew", "secret"]).await;
+    let tail = ctl.said(&["log_tail", "-q"]).await;
+    assert!(tail.contains("shrew") && !tail.contains("mole"), "{tail}");
+    child.kill().and_then(|()| child.wait()).expect("it ends");
+}
+
 /// What Docker and Kubernetes ask, by the names of RabbitMQ's tools.
 #[tokio::test]
 async fn the_program_is_the_tool_it_is_called_by() {
@@ -304,6 +412,7 @@ async fn the_program_is_the_tool_it_is_called_by() {
     };
     let [rabbitmqctl, diagnostics, queues, plugins] =
         ["rabbitmqctl", "rabbitmq-diagnostics", "rabbitmq-queues", "rabbitmq-plugins"].map(tool);
+    let [upgrade, streams] = ["rabbitmq-upgrade", "rabbitmq-streams"].map(tool);
     let said = async |tool: &Path, words: &[&str]| {
         let ended = ctl.tool(tool, words, "").await;
         assert_eq!(ended.code, Some(0), "{tool:?} {words:?} {}", ended.stderr);
@@ -326,6 +435,10 @@ async fn the_program_is_the_tool_it_is_called_by() {
     assert_eq!(said(&rabbitmqctl, &["-n", "rabbit@elsewhere", "-l", "await_startup", "-t", "5"]).await, "");
     assert!(said(&rabbitmqctl, &["status"]).await.contains("RabbitMQ version: "));
     assert!(said(&rabbitmqctl, &["environment"]).await.starts_with("Application environment of node rabbit@"));
+    assert!(said(&upgrade, &["await_online_quorum_plus_one", "-t", "5"]).await.contains("does not apply"));
+    assert!(said(&upgrade, &["post_upgrade"]).await.starts_with("Executing post upgrade tasks...\n"));
+    assert_eq!(ctl.tool(&upgrade, &["drain"], "").await.code, Some(69));
+    assert_eq!(ctl.tool(&streams, &["add_replica", "q", "rabbit@other"], "").await.code, Some(69));
     // A tool has its own commands only.
     let ended = ctl.tool(&diagnostics, &["add_user", "x", "y"], "").await;
     assert_eq!(ended.code, Some(64));

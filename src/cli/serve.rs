@@ -208,7 +208,11 @@ pub(super) fn run(args: Args) -> ExitCode {
     limits::raise_open_files();
     let log = Arc::new(log);
     let levels = log.clone();
-    let options = Options { log_levels: Some(LogLevels::new(move |level| levels.set_level(level))), ..options };
+    let options = Options {
+        log_levels: Some(LogLevels::new(move |level| levels.set_level(level))),
+        log_files: logging.files(),
+        ..options
+    };
     match serve(options, &args, &log, lines) {
         Ok(code) => code,
         Err(error) => fail(1, &error),
@@ -349,6 +353,7 @@ impl Args {
         let usual = config::env::files(&variable);
         for path in if self.config.is_empty() { &usual } else { &self.config } {
             settings.extend(config::conf::read(path, &variable)?);
+            options.config_files.extend(path.exists().then(|| path.display().to_string()));
         }
         let mut applied = config::keys::apply(&mut options, &settings)?;
         warnings.append(&mut applied.warnings);

@@ -23,6 +23,17 @@ impl Default for Logging {
     }
 }
 
+impl Logging {
+    /// Where it goes, as RabbitMQ tells it.
+    pub fn files(&self) -> Vec<String> {
+        let file = self.file.as_ref().map(|file| {
+            // Whoever is told may be in another directory.
+            std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone()).display().to_string()
+        });
+        file.into_iter().chain(self.console.map(|_| "<stderr>".to_owned())).collect()
+    }
+}
+
 /// What of the log one place gets, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Output {

@@ -69,6 +69,10 @@ pub struct Options {
     pub settings: Arc<dyn Settings>,
     /// Where messages are kept; `None`: in memory only.
     pub data_dir: Option<PathBuf>,
+    /// Where the log goes: paths, or `<stderr>`; empty: a program that the broker is a part of knows.
+    pub log_files: Vec<String>,
+    /// What of RabbitMQ's configuration was read.
+    pub config_files: Vec<String>,
     /// When a message is confirmed: `always`, `interval:MS`, `never`, or `in-memory` (`--sync`).
     pub sync: String,
     /// Whether anything is sampled for rates (`management.rates_mode`).
@@ -99,6 +103,8 @@ impl Default for Options {
             statistics_interval: Duration::from_secs(5),
             settings: Arc::new(NoSettings),
             data_dir: None,
+            log_files: Vec::new(),
+            config_files: Vec::new(),
             sync: "in-memory".to_owned(),
             rates: true,
             disable_stats: false,

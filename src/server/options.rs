@@ -156,6 +156,10 @@ pub struct Options {
     pub cluster_name: Option<String>,
     /// Lets operators change what is logged. Default none: the log is another's.
     pub log_levels: Option<LogLevels>,
+    /// Where the log goes, for operators to know: paths, or `<stderr>`.
+    pub log_files: Vec<String>,
+    /// What of RabbitMQ's configuration was read, for operators to know.
+    pub config_files: Vec<String>,
     /// How long a shutdown waits for clients to answer connection.close. Default 5 s.
     pub shutdown_timeout: Duration,
 }
@@ -226,6 +230,8 @@ impl Default for Options {
             node_name: None,
             cluster_name: None,
             log_levels: None,
+            log_files: Vec::new(),
+            config_files: Vec::new(),
             shutdown_timeout: Duration::from_secs(5),
         }
     }

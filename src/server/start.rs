@@ -95,6 +95,8 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         rates: options.http_rates,
         disable_stats: options.http_disable_stats,
         settings: settings.clone(),
+        log_files: options.log_files.clone(),
+        config_files: options.config_files.clone(),
         sync: sync_name(data_dir.is_some().then_some(options.sync)),
         data_dir,
         metrics_path: options.prometheus_path.clone(),

@@ -9,6 +9,7 @@ use super::output::Outcome;
 use super::status::Listener;
 use super::table::{BOTH, CTL, Command, DIAGNOSTICS, Run, Tool};
 
+const CLUSTER_CHECKERS: &[Tool] = &[Tool::Ctl, Tool::Diagnostics, Tool::Upgrade];
 const CHECKERS: &[Tool] = &[Tool::Diagnostics, Tool::Queues];
 
 const UNITS: [&str; 4] = ["days", "weeks", "months", "years"];
@@ -299,7 +300,7 @@ pub(super) const COMMANDS: &[Command] = &[
         Run::Do(check_vhosts),
     ),
     Command::new(
-        BOTH,
+        CLUSTER_CHECKERS,
         ("has_reached_target_cluster_size", ""),
         "Health check that exits with a non-zero code if the cluster has not yet reached its target size",
         "Checking if target cluster size has been reached on node {node} ...",

@@ -21,7 +21,8 @@ short        | long              | description
 -s           | --silent          | suppress informational messages
              |                   | and table header row
 -p <vhost>   | --vhost <vhost>   | virtual host to use
-             | --formatter       | table, pretty_table, json, csv
+             | --formatter       | table, pretty_table, json, json_stream, csv, erlang, string, inspect,
+             |                   | string_per_line
              | --data-dir <dir>  | the data directory of a broker on this machine, for its local socket
              | --socket <path>   | the socket itself (LEPUS_SOCKET)
              | --url <url>       | http://HOST:PORT or https://HOST:PORT of its management API instead

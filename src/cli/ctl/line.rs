@@ -9,7 +9,7 @@ use super::table::{self, Command, Tool};
 use super::usage::{GENERAL, Switch, Usage};
 
 /// Options whose value is a number.
-const NUMBERS: &[&str] = &["timeout", "priority", "limit", "per-connection-delay", "within", "pid"];
+const NUMBERS: &[&str] = &["timeout", "priority", "limit", "per-connection-delay", "within", "pid", "number"];
 
 /// See the module's documentation.
 #[derive(Debug)]

@@ -102,6 +102,11 @@ impl List {
         })
     }
 
+    /// All its columns.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.plain.split_whitespace().chain(self.columns.iter().map(|column| column.0))
+    }
+
     fn column(&self, name: &str) -> Option<Column> {
         let special = self.columns.iter().find(|column| column.0 == name).copied();
         let plain = || self.plain.split_whitespace().find(|own| *own == name);
@@ -116,7 +121,7 @@ fn wanted(line: &Line) -> impl Iterator<Item = &str> {
 
 use Holds::{Always, Arguments, Document, Map as MapOf, Nothing, Pairs, Value};
 
-const QUEUES: List = List {
+pub(super) const QUEUES: List = List {
     path: "queues/{vhost}",
     shown: &["name", "messages"],
     missing: None,
@@ -138,7 +143,7 @@ const QUEUES: List = List {
     ],
 };
 
-const EXCHANGES: List = List {
+pub(super) const EXCHANGES: List = List {
     path: "exchanges/{vhost}",
     shown: &["name", "type"],
     missing: None,
@@ -160,7 +165,7 @@ const BINDINGS: List = List {
     ],
 };
 
-const CONNECTIONS: List = List {
+pub(super) const CONNECTIONS: List = List {
     path: "connections",
     shown: &["user", "peer_host", "peer_port", "state"],
     missing: None,
@@ -175,7 +180,7 @@ const CONNECTIONS: List = List {
     ],
 };
 
-const CHANNELS: List = List {
+pub(super) const CHANNELS: List = List {
     path: "channels",
     shown: &["pid", "user", "consumer_count", "messages_unacknowledged"],
     missing: None,

@@ -10,10 +10,6 @@ fn version(_: &Line) -> Result<Outcome, Failure> {
     Ok(Outcome::said(RABBITMQ_VERSION))
 }
 
-fn log_location(_: &Line) -> Result<Outcome, Failure> {
-    Ok(Outcome::said("<stderr>"))
-}
-
 /// Those of rustls.
 fn tls_versions(_: &Line) -> Result<Outcome, Failure> {
     Ok(Outcome::said("tlsv1.3\ntlsv1.2"))
@@ -40,13 +36,6 @@ pub(super) const COMMANDS: &[Command] = &[
         "Lists cipher suites that the broker knows",
         "Listing available cipher suites in IANA format",
         Run::Alone(cipher_suites),
-    ),
-    Command::new(
-        DIAGNOSTICS,
-        ("log_location", ""),
-        "Shows where the log goes",
-        "Log file location(s) ...",
-        Run::Alone(log_location),
     ),
     Command::new(
         DIAGNOSTICS,

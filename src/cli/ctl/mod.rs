@@ -15,6 +15,7 @@ mod health;
 mod help;
 mod line;
 mod listing;
+mod logs;
 mod lone;
 mod node;
 mod output;
@@ -24,10 +25,12 @@ mod plugins;
 mod policies;
 mod queues;
 mod refused;
+mod report;
 mod request;
 mod settings;
 mod status;
 mod table;
+mod terms;
 mod usage;
 mod users;
 mod vhosts;
@@ -94,43 +97,51 @@ fn run_tool(tool: Tool, words: &[String]) -> ExitCode {
 
 /// Checks everything, reaches the broker, says what is done, and does it.
 fn execute(line: &Line) -> Result<(), Failure> {
-    let format = Format::of(line)?;
+    // A format that there is not is told before anything is done.
+    Format::of(line)?;
     let command = line.command;
     (command.check)(line)?;
     if let Run::List(list) = &command.run {
         list.check(line)?;
     }
-    let outcome = match &command.run {
-        Run::Refuse(reason) => {
-            return Err(Failure::error(UNAVAILABLE, format!("{} {reason}", command.name)));
-        }
+    match &command.run {
+        Run::Refuse(reason) => Err(Failure::error(UNAVAILABLE, format!("{} {reason}", command.name))),
         _ if line.has("dry-run") => {
             announce(line, None);
-            return Ok(());
+            Ok(())
         }
         Run::Alone(run) => {
             announce(line, None);
-            run(line)?
+            show(line, &run(line)?)
         }
         Run::Unreached(run) => {
             let broker = Broker::new(line, variable)?;
             announce(line, Some(&broker));
-            run(line, &broker)?
+            show(line, &run(line, &broker)?)
         }
         Run::Send(_) | Run::List(_) | Run::Do(_) => {
             let broker = Broker::new(line, variable)?;
             broker.ping()?;
-            announce(line, Some(&broker));
-            match &command.run {
-                Run::Send(send) => send.run(line, &broker)?,
-                Run::List(list) => list.run(line, &broker)?,
-                Run::Do(run) => run(line, &broker)?,
-                _ => Outcome::Done,
-            }
+            tell(line, &broker)
         }
+    }
+}
+
+/// Says what a broker that can be reached is asked, and what it answers.
+fn tell(line: &Line, broker: &Broker) -> Result<(), Failure> {
+    announce(line, Some(broker));
+    let outcome = match &line.command.run {
+        Run::Send(send) => send.run(line, broker)?,
+        Run::List(list) => list.run(line, broker)?,
+        Run::Do(run) => run(line, broker)?,
+        Run::Unreached(_) | Run::Alone(_) | Run::Refuse(_) => Outcome::Done,
     };
+    show(line, &outcome)
+}
+
+fn show(line: &Line, outcome: &Outcome) -> Result<(), Failure> {
     let with_header = !line.has("silent") && !line.has("no-table-headers");
-    print(&format.shown(&outcome, with_header));
+    print(&Format::of(line)?.shown(outcome, with_header));
     Ok(())
 }
 

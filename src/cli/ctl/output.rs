@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::failure::Failure;
 use super::line::Line;
+use super::terms::Syntax;
 
 /// What a command came to.
 #[derive(Debug)]
@@ -135,66 +136,109 @@ fn typed(fields: &Map<String, Json>) -> Json {
 }
 
 fn kind_of(value: &Json) -> (&'static str, Json) {
-    let kind = match value {
+    let shown = match value {
+        Json::Object(fields) => typed(fields),
+        Json::Array(values) => {
+            let typed = values.iter().map(|value| {
+                let (kind, value) = kind_of(value);
+                json!([kind, value])
+            });
+            typed.collect()
+        }
+        other => other.clone(),
+    };
+    (typed_kind(value), shown)
+}
+
+/// The name of the AMQP type that a value most likely has: the API does not say.
+pub(super) fn typed_kind(value: &Json) -> &'static str {
+    match value {
         Json::Null => "void",
         Json::Bool(_) => "bool",
         Json::Number(number) if number.is_f64() => "double",
         Json::Number(number) if number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()) => "signedint",
         Json::Number(_) => "long",
         Json::String(_) => "longstr",
-        Json::Object(fields) => return ("table", typed(fields)),
-        Json::Array(values) => {
-            let values = values.iter().map(|value| {
-                let (kind, value) = kind_of(value);
-                json!([kind, value])
-            });
-            return ("array", values.collect());
-        }
-    };
-    (kind, value.clone())
+        Json::Object(_) => "table",
+        Json::Array(_) => "array",
+    }
 }
 
 /// How things are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Table,
-    Json,
-    Csv,
     PrettyTable,
+    Json,
+    JsonStream,
+    Csv,
+    /// A term.
+    Erlang,
+    /// Terms of Elixir, a row a line.
+    Text,
+    /// The same, and a list of them.
+    Inspect,
+    /// The same, a column a tuple.
+    TextPerLine,
 }
+
+/// RabbitMQ's names of them.
+const FORMATS: [(&str, Format); 9] = [
+    ("table", Format::Table),
+    ("pretty_table", Format::PrettyTable),
+    ("json", Format::Json),
+    ("json_stream", Format::JsonStream),
+    ("csv", Format::Csv),
+    ("erlang", Format::Erlang),
+    ("string", Format::Text),
+    ("inspect", Format::Inspect),
+    ("string_per_line", Format::TextPerLine),
+];
 
 impl Format {
     /// What the line asks for.
     pub(super) fn of(line: &Line) -> Result<Self, Failure> {
-        match line.get("formatter") {
-            None => Ok(line.command.format),
-            Some("table") => Ok(Self::Table),
-            Some("json") => Ok(Self::Json),
-            Some("csv") => Ok(Self::Csv),
-            Some("pretty_table") => Ok(Self::PrettyTable),
-            Some(other) => Err(Failure::arguments(format!(
-                "formatter '{other}' is not supported. Please use one of: table, pretty_table, json, csv"
-            ))),
-        }
+        let Some(given) = line.get("formatter") else { return Ok(line.command.format) };
+        let named = FORMATS.iter().find(|(name, _)| *name == given);
+        named.map(|(_, format)| *format).ok_or_else(|| {
+            let names: Vec<&str> = FORMATS.iter().map(|(name, _)| *name).collect();
+            let text = format!("formatter '{given}' is not supported. Please use one of: {}", names.join(", "));
+            Failure::arguments(text)
+        })
     }
 
     /// Is it read by programs, which want nothing beside it?
     pub(super) fn is_for_programs(self) -> bool {
-        matches!(self, Self::Json | Self::Csv)
+        matches!(self, Self::Json | Self::JsonStream | Self::Csv)
     }
 
     /// The text of an outcome, with its last line's end.
     pub(super) fn shown(self, outcome: &Outcome, with_header: bool) -> String {
-        match (self, outcome) {
-            (_, Outcome::Done) => String::new(),
-            (Self::Json, Outcome::Said(_, json)) => format!("{json}\n"),
-            (_, Outcome::Said(text, _)) => format!("{text}\n"),
-            (Self::Json, Outcome::Rows(rows)) => rows.json(),
-            (Self::Csv, Outcome::Rows(rows)) => rows.csv(),
-            (Self::PrettyTable, Outcome::Rows(rows)) => rows.pretty(),
-            (Self::Table, Outcome::Rows(rows)) => rows.table(with_header),
+        let rows = match (self, outcome) {
+            (_, Outcome::Done) => return String::new(),
+            (Self::Json | Self::JsonStream, Outcome::Said(_, json)) => return format!("{json}\n"),
+            (Self::Erlang, Outcome::Said(text, _)) => return Syntax::Erlang.text(text) + "\n",
+            (_, Outcome::Said(text, _)) => return format!("{text}\n"),
+            (_, Outcome::Rows(rows)) => rows,
+        };
+        match self {
+            Self::Table => rows.table(with_header),
+            Self::PrettyTable => rows.pretty(),
+            Self::Json => listed_in_lines(rows.objects()),
+            Self::JsonStream => rows.objects().map(|object| object + "\n\n").collect(),
+            Self::Csv => rows.csv(),
+            Self::Erlang => format!("[{}]\n", rows.terms(Syntax::Erlang).collect::<Vec<_>>().join(",\n ")),
+            Self::Text => rows.terms(Syntax::Elixir).map(|row| row + "\n").collect(),
+            Self::Inspect => listed_in_lines(rows.terms(Syntax::Elixir)),
+            Self::TextPerLine => rows.tuples(),
         }
     }
+}
+
+/// One value a line.
+fn listed_in_lines(values: impl Iterator<Item = String>) -> String {
+    let values = values.collect::<Vec<_>>().join("\n,");
+    if values.is_empty() { "[\n]\n".to_owned() } else { format!("[\n{values}\n]\n") }
 }
 
 impl Rows {
@@ -205,14 +249,25 @@ impl Rows {
         header.into_iter().chain(rows).map(|line| line + "\n").collect()
     }
 
-    /// One object a line.
-    fn json(&self) -> String {
-        let object = |row: &Vec<Item>| {
+    /// Objects of JSON.
+    fn objects(&self) -> impl Iterator<Item = String> {
+        self.values.iter().map(|row| {
             let fields: Map<String, Json> = self.columns.iter().cloned().zip(row.iter().map(Item::json)).collect();
             Json::Object(fields).to_string()
-        };
-        let objects = self.values.iter().map(object).collect::<Vec<_>>().join("\n,");
-        if objects.is_empty() { "[\n]\n".to_owned() } else { format!("[\n{objects}\n]\n") }
+        })
+    }
+
+    /// Lists of names and values.
+    fn terms(&self, syntax: Syntax) -> impl Iterator<Item = String> {
+        self.values.iter().map(move |row| syntax.row(&self.columns, row))
+    }
+
+    /// `{:name, "q"}{:messages, 0}`, an empty line between rows.
+    fn tuples(&self) -> String {
+        let syntax = Syntax::Elixir;
+        let tuple = |(name, item): (&String, &Item)| syntax.tuple(&[syntax.atom(name), syntax.item(item)]);
+        let rows = self.values.iter().map(|row| self.columns.iter().zip(row).map(tuple).collect::<String>() + "\n");
+        rows.collect::<Vec<_>>().join("\n")
     }
 
     fn csv(&self) -> String {

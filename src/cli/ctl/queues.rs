@@ -1,5 +1,7 @@
 //! What is done to queues.
 
+use std::time::Duration;
+
 use hyper::Method;
 use serde_json::{Value as Json, json};
 
@@ -11,7 +13,12 @@ use super::request::{Missing, Send, done, path};
 use super::table::{CTL, Command, DIAGNOSTICS, Run, Tool};
 
 const QUEUES: &[Tool] = &[Tool::Queues];
+const UPGRADE: &[Tool] = &[Tool::Upgrade];
+const QUEUES_AND_UPGRADE: &[Tool] = &[Tool::Queues, Tool::Upgrade];
 const QUEUES_AND_DIAGNOSTICS: &[Tool] = &[Tool::Queues, Tool::Diagnostics];
+
+/// What RabbitMQ waits for a quorum.
+const QUORUM_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What a peek shows of a body.
 const PEEK_BYTES: usize = 64;
@@ -138,7 +145,30 @@ pub(super) const COMMANDS: &[Command] = &[
         "Checking for quorum queues without an elected leader ...",
         Run::Do(without_leader),
     ),
+    Command::new(
+        QUEUES_AND_UPGRADE,
+        ("await_online_quorum_plus_one", ""),
+        "Waits until queues would have a quorum without this node: with one node there is nothing to wait for",
+        "",
+        Run::Do(await_quorum),
+    ),
+    Command::new(
+        UPGRADE,
+        ("post_upgrade", ""),
+        "Runs post-upgrade tasks: there are none",
+        "Executing post upgrade tasks...\nRebalancing queue masters...",
+        Run::Send(Send::post("rebalance/queues")),
+    ),
 ];
+
+/// As RabbitMQ answers on a node that is alone.
+fn await_quorum(line: &Line, _: &Broker) -> Result<Outcome, Failure> {
+    let seconds = line.timeout(QUORUM_TIMEOUT).as_secs();
+    line.announce(&format!(
+        "Will wait for a quorum + 1 of nodes to be online for all quorum queues and streams for {seconds} seconds..."
+    ));
+    Ok(Outcome::passed("Target node seems to be the only one in a single node cluster, the command does not apply"))
+}
 
 fn without_leader(_: &Line, broker: &Broker) -> Result<Outcome, Failure> {
     broker.get("health/checks/quorum-queues-without-elected-leaders/all-vhosts")?;

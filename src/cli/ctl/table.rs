@@ -7,8 +7,8 @@ use super::listing::List;
 use super::output::{Format, Outcome};
 use super::request::Send;
 use super::{
-    access, attempts, connections, definitions, feature_flags, health, listing, lone, node, parameters, plugins,
-    policies, queues, refused, settings, status, users, vhosts,
+    access, attempts, connections, definitions, feature_flags, health, listing, logs, lone, node, parameters, plugins,
+    policies, queues, refused, report, settings, status, users, vhosts,
 };
 
 /// The name that the command was called by.
@@ -24,13 +24,19 @@ pub(super) enum Tool {
     Queues,
     /// `rabbitmq-plugins`.
     Plugins,
+    /// `rabbitmq-streams`.
+    Streams,
+    /// `rabbitmq-upgrade`.
+    Upgrade,
 }
+
+/// RabbitMQ's tools.
+const NAMED: [Tool; 6] = [Tool::Ctl, Tool::Diagnostics, Tool::Queues, Tool::Plugins, Tool::Streams, Tool::Upgrade];
 
 impl Tool {
     /// The tool of that file name.
     pub(super) fn of_name(name: &str) -> Option<Self> {
-        let named = [Self::Ctl, Self::Diagnostics, Self::Queues, Self::Plugins];
-        named.into_iter().find(|tool| tool.name() == name)
+        NAMED.into_iter().find(|tool| tool.name() == name)
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -40,6 +46,8 @@ impl Tool {
             Self::Diagnostics => "rabbitmq-diagnostics",
             Self::Queues => "rabbitmq-queues",
             Self::Plugins => "rabbitmq-plugins",
+            Self::Streams => "rabbitmq-streams",
+            Self::Upgrade => "rabbitmq-upgrade",
         }
     }
 }
@@ -82,7 +90,7 @@ pub(super) enum Run {
 
 pub(super) const CTL: &[Tool] = &[Tool::Ctl];
 pub(super) const DIAGNOSTICS: &[Tool] = &[Tool::Diagnostics];
-pub(super) const EVERY: &[Tool] = &[Tool::Ctl, Tool::Diagnostics, Tool::Queues, Tool::Plugins];
+pub(super) const EVERY: &[Tool] = &NAMED;
 pub(super) const BOTH: &[Tool] = &[Tool::Ctl, Tool::Diagnostics];
 
 impl Command {
@@ -123,7 +131,9 @@ pub(super) const GROUPS: &[(&str, &[Command])] = &[
     ("Users", users::COMMANDS),
     ("Access Control", access::COMMANDS),
     ("Monitoring, observability and health checks", status::COMMANDS),
+    ("Monitoring, observability and health checks", report::COMMANDS),
     ("Monitoring, observability and health checks", health::COMMANDS),
+    ("Monitoring, observability and health checks", logs::COMMANDS),
     ("Monitoring, observability and health checks", listing::COMMANDS),
     ("Monitoring, observability and health checks", attempts::COMMANDS),
     ("Parameters", parameters::COMMANDS),
@@ -160,7 +170,7 @@ mod tests {
     /// A tool has one command of a name, and whatever a text names can be given.
     #[test]
     fn the_table_is_consistent() {
-        for tool in [Tool::Lepus, Tool::Ctl, Tool::Diagnostics, Tool::Queues, Tool::Plugins] {
+        for tool in NAMED.into_iter().chain([Tool::Lepus]) {
             let names: Vec<_> = commands(tool).map(|(_, command)| command.name).collect();
             let different: BTreeSet<_> = names.iter().collect();
             assert_eq!(names.len(), different.len(), "{tool:?}");

@@ -228,8 +228,8 @@ fn node(management: &Management, ranges: Ranges) -> Json {
         "applications": [{"name": "rabbit", "description": "RabbitMQ", "version": RABBITMQ_VERSION}],
         "contexts": contexts(management),
         "enabled_plugins": ["rabbitmq_management"],
-        "log_files": ["<stdout>"],
-        "config_files": [],
+        "log_files": management.options().log_files,
+        "config_files": management.options().config_files,
         "db_dir": management.options().data_dir.as_deref().map(|path| path.display().to_string()).unwrap_or_default(),
         "lepus_sync": management.options().sync,
     });
