@@ -4,6 +4,7 @@ mod common;
 
 mod ack;
 mod auth_http;
+mod auth_ldap;
 mod auth_oauth2;
 mod auth_table;
 mod bad_data_dir;

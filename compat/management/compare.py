@@ -332,7 +332,7 @@ PATHS = (
 
 # Fields that are otherwise on purpose, and why: `path: field`. compat/DIFFERENCES.md tells of them.
 LISTED = {
-    r"^nodes.*config_files\[\]": "names of files of configuration are not kept",
+    r"^nodes.*config_files\[\]": "the broker that is compared has no file of configuration",
     r"^nodes/.*/memory/ets: ": "there are no tables of Erlang's",
     r"^feature-flags: .*callbacks\[\]": "flags have no callbacks",
     r"^(definitions|all-configuration).*default_queue_type": "only where it was set",

@@ -5,6 +5,8 @@ use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use sha2::{Digest as _, Sha256};
+
 /// Answers remembered at once; beyond that those that are out of date go, and if there are none all of them.
 const ENTRIES_MAX: usize = 16 * 1024;
 
@@ -35,6 +37,32 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
             }
         }
         entries.insert(key, (value, now));
+    }
+}
+
+/// Keys of answers that nobody can guess, and from which nothing can be read: some are made of passwords.
+#[derive(Debug)]
+pub(super) struct Fingerprints {
+    salt: [u8; 32],
+}
+
+impl Default for Fingerprints {
+    fn default() -> Self {
+        Self { salt: rand::random() }
+    }
+}
+
+impl Fingerprints {
+    /// Of these, in this order.
+    pub(super) fn of(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(self.salt);
+        for part in parts {
+            // So that no two lists have the same bytes.
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.finalize().into()
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tracing::debug;
 
 use super::http::Http;
+use super::ldap::Ldap;
 use super::oauth2::OAuth2;
 use super::{Entry, Error, Kind, Options};
 use crate::auth::{Asked, Auth, Authority, Authorizer, Later, Origin, Refused, USER_NAME_SIZE_MAX, User};
@@ -29,6 +30,7 @@ enum Backend {
     Internal,
     OAuth2(Arc<OAuth2>),
     Http(Arc<Http>),
+    Ldap(Arc<Ldap>),
     Dummy,
 }
 
@@ -55,7 +57,7 @@ pub(super) type Reason = String;
 impl Chain {
     /// Reads what files there are. Nothing is asked yet.
     pub fn new(options: &Options) -> Result<Self, Error> {
-        let mut build = Build { options, oauth2: None, http: None, cached_http: None };
+        let mut build = Build { options, oauth2: None, http: None, ldap: None, cached_http: None, cached_ldap: None };
         let links = options.chain.iter().map(|entry| build.link(*entry)).collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Links(links))))
     }
@@ -80,7 +82,9 @@ struct Build<'a> {
     options: &'a Options,
     oauth2: Option<Arc<OAuth2>>,
     http: Option<Arc<Http>>,
+    ldap: Option<Arc<Ldap>>,
     cached_http: Option<Arc<Http>>,
+    cached_ldap: Option<Arc<Ldap>>,
 }
 
 impl Build<'_> {
@@ -98,12 +102,17 @@ impl Build<'_> {
             Kind::Dummy => Backend::Dummy,
             Kind::OAuth2 => Backend::OAuth2(once(&mut self.oauth2, || OAuth2::new(&self.options.oauth2))?),
             Kind::Http => Backend::Http(once(&mut self.http, || Http::new(&self.options.http, None))?),
+            Kind::Ldap => Backend::Ldap(once(&mut self.ldap, || Ldap::new(&self.options.ldap, None))?),
             Kind::Cache => match cached(self.options.cache.cached) {
                 Kind::Internal => Backend::Internal,
                 Kind::Dummy => Backend::Dummy,
                 Kind::Http => {
                     let cache = Some(self.options.cache);
                     Backend::Http(once(&mut self.cached_http, || Http::new(&self.options.http, cache))?)
+                }
+                Kind::Ldap => {
+                    let cache = Some(self.options.cache);
+                    Backend::Ldap(once(&mut self.cached_ldap, || Ldap::new(&self.options.ldap, cache))?)
                 }
                 Kind::OAuth2 | Kind::Cache => return Err(Error::NotCacheable),
             },
@@ -150,6 +159,7 @@ impl Backend {
             Self::Internal => "rabbit_auth_backend_internal",
             Self::OAuth2(_) => OAuth2::NAME,
             Self::Http(_) => Http::NAME,
+            Self::Ldap(_) => Ldap::NAME,
             Self::Dummy => "rabbit_auth_backend_dummy",
         }
     }
@@ -168,6 +178,7 @@ impl Backend {
             }
             Self::OAuth2(oauth2) => oauth2.log_in(applicant.password()).await,
             Self::Http(http) => http.log_in(&applicant.name, applicant.password.as_deref()).await,
+            Self::Ldap(ldap) => ldap.log_in(&applicant.name, applicant.password.as_deref()).await,
             Self::Dummy => Err("cannot log in conventionally as dummy user".to_owned()),
         }
     }
@@ -189,6 +200,11 @@ impl Backend {
             Self::Http(http) => {
                 http.log_in(&known.name, applicant.password.as_deref()).await?;
                 Some(http.authorizer(known.name.clone(), tags.clone()))
+            }
+            Self::Ldap(ldap) => {
+                let own = ldap.log_in(&known.name, applicant.password.as_deref()).await?;
+                tags.extend(own.tags);
+                own.authorizer
             }
             Self::Dummy => self.authenticate(applicant).await?.authorizer,
         };

@@ -33,8 +33,14 @@ pub enum Error {
     /// No resource server: no token would ever be accepted.
     #[error("auth_oauth2.resource_server_id is needed, or one of auth_oauth2.resource_servers")]
     NoResourceServer,
+    /// Users of a directory, and none to ask.
+    #[error("auth_ldap.servers is needed")]
+    NoLdapServer,
+    /// A name without a password, or the other way round.
+    #[error("{0}: user_dn and password belong together")]
+    HalfBind(&'static str),
     /// A cache of something that is not cached.
-    #[error("auth_cache.cached_backend: must be internal, http or dummy")]
+    #[error("auth_cache.cached_backend: must be internal, http, ldap or dummy")]
     NotCacheable,
 }
 

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode, Uri, header};
-use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
-use super::cache::Cache;
+use super::cache::{Cache, Fingerprints};
 use super::chain::{Known, Reason};
 use super::fetch::Fetcher;
 use super::{CacheOptions, Error};
@@ -83,8 +82,7 @@ struct Answers {
     keeps_refusals: bool,
     /// Without the parameters themselves: one of them is a password.
     said: Cache<[u8; 32], Said>,
-    /// So that nobody can tell parameters from what is in memory.
-    salt: [u8; 32],
+    fingerprints: Fingerprints,
 }
 
 /// What it said.
@@ -113,7 +111,7 @@ impl Http {
         let cache = cache.map(|CacheOptions { ttl, refusals, .. }| Answers {
             keeps_refusals: refusals,
             said: Cache::new(ttl),
-            salt: rand::random(),
+            fingerprints: Fingerprints::default(),
         });
         Ok(Self { options: options.clone(), fetcher, cache })
     }
@@ -147,7 +145,7 @@ impl Http {
 
     async fn ask(&self, path: &str, parameters: Parameters<'_>) -> Result<Said, String> {
         let query = query(&parameters);
-        let key = self.cache.as_ref().map(|answers| answers.key(path, &query));
+        let key = self.cache.as_ref().map(|answers| answers.fingerprints.of(&[path.as_bytes(), query.as_bytes()]));
         if let (Some(answers), Some(key)) = (&self.cache, &key)
             && let Some(said) = answers.said.get(key, Instant::now())
         {
@@ -195,17 +193,6 @@ impl Http {
                 Err(Denied::failed(Self::NAME, &error))
             }
         }
-    }
-}
-
-impl Answers {
-    fn key(&self, path: &str, query: &str) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update(self.salt);
-        hash.update(path);
-        hash.update([0]);
-        hash.update(query);
-        hash.finalize().into()
     }
 }
 

@@ -1,5 +1,5 @@
-//! Backends of logins and permissions besides the internal one: tokens of OAuth 2, a service that speaks HTTP, a cache in
-//! front of it, and the chain that puts them in an order (`auth_backends.N`), with RabbitMQ's settings and meanings.
+//! Backends of logins and permissions besides the internal one: tokens of OAuth 2, a service that speaks HTTP, a directory
+//! that speaks LDAP, a cache in front of them, and the chain that puts them in an order (`auth_backends.N`), with RabbitMQ's settings and meanings.
 //!
 //! Whatever they wait for, they wait for in the task of the connection that asked, for a bounded time; what fails is a no.
 //! No password and no token is ever put into an error or a line of the log. Start reading at [`Chain`].
@@ -9,6 +9,7 @@ mod chain;
 mod error;
 mod fetch;
 mod http;
+mod ldap;
 mod oauth2;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use self::chain::Chain;
 pub use self::error::Error;
 pub use self::http::{HttpOptions, Method};
+pub use self::ldap::{Bind, LdapOptions, Query};
 pub use self::oauth2::{OAuth2Options, ProviderOptions, ResourceServer};
 pub use crate::tls_client::TlsClientOptions;
 
@@ -28,6 +30,8 @@ pub struct Options {
     pub oauth2: OAuth2Options,
     /// `auth_http.*`.
     pub http: HttpOptions,
+    /// `auth_ldap.*`.
+    pub ldap: LdapOptions,
     /// `auth_cache.*`.
     pub cache: CacheOptions,
 }
@@ -38,6 +42,7 @@ impl Default for Options {
             chain: vec![Entry::both(Kind::Internal)],
             oauth2: OAuth2Options::default(),
             http: HttpOptions::default(),
+            ldap: LdapOptions::default(),
             cache: CacheOptions::default(),
         }
     }
@@ -75,6 +80,8 @@ pub enum Kind {
     OAuth2,
     /// A service that is asked over HTTP.
     Http,
+    /// A directory.
+    Ldap,
     /// Another one, whose answers are remembered.
     Cache,
     /// Lets nobody in.
@@ -84,7 +91,7 @@ pub enum Kind {
 /// `auth_cache.*`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CacheOptions {
-    /// `cached_backend`: [`Kind::Internal`], [`Kind::Http`] or [`Kind::Dummy`] for both. What the internal backend says is
+    /// `cached_backend`: [`Kind::Internal`], [`Kind::Http`], [`Kind::Ldap`] or [`Kind::Dummy`] for both. What the internal backend says is
     /// in memory anyway, and not remembered a second time.
     pub cached: Entry,
     /// `cache_ttl`: how long. Default 15 s.

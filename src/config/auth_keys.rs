@@ -1,5 +1,5 @@
-//! RabbitMQ's keys of backends of logins and permissions: `auth_backends`, `auth_oauth2`, `auth_http`, `auth_cache`. Unlike
-//! others, a key of these that is not known is an error even if it looks like one of RabbitMQ's: what is meant to keep
+//! RabbitMQ's keys of backends of logins and permissions: `auth_backends`, `auth_oauth2`, `auth_http`, `auth_ldap`,
+//! `auth_cache`. Unlike others, a key of these that is not known is an error even if it looks like one of RabbitMQ's: what is meant to keep
 //! people out must not go unnoticed.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::conf::Setting;
 use super::error::Error;
 use crate::auth_backends::{
-    CacheOptions, Entry, HttpOptions, Kind, Method, OAuth2Options, ProviderOptions, ResourceServer, TlsClientOptions,
+    Bind, CacheOptions, Entry, HttpOptions, Kind, LdapOptions, Method, OAuth2Options, ProviderOptions, ResourceServer,
+    TlsClientOptions,
 };
 use crate::server::Options;
 
@@ -19,6 +20,11 @@ const IGNORED: &[&str] = &[
     "auth_cache.cache_module",
     "auth_http.ssl_options.*",
     "auth_http.ssl_options.*.*",
+    "auth_ldap.connection_pool_size",
+    "auth_ldap.idle_timeout",
+    "auth_ldap.log",
+    "auth_ldap.ssl_options.*",
+    "auth_ldap.ssl_options.*.*",
     "auth_oauth2.authorization_endpoint",
     "auth_oauth2.end_session_endpoint",
     "auth_oauth2.https.crl_check",
@@ -36,7 +42,9 @@ const IGNORED: &[&str] = &[
 
 /// Whether a key is read here.
 pub(super) fn is_one(key: &str) -> bool {
-    ["auth_backends.", "auth_oauth2.", "auth_http.", "auth_cache."].iter().any(|prefix| key.starts_with(prefix))
+    ["auth_backends.", "auth_oauth2.", "auth_http.", "auth_ldap.", "auth_cache."]
+        .iter()
+        .any(|prefix| key.starts_with(prefix))
 }
 
 /// Sets in `options` what the settings of these keys say; of several of one key the last counts. Gives a line for each
@@ -47,12 +55,19 @@ pub(super) fn apply(options: &mut Options, settings: &[&Setting]) -> Result<Vec<
     let mut chain = Chain::default();
     let mut cached = Place::default();
     let mut oauth2 = OAuth2::default();
+    let mut ldap_servers = BTreeMap::new();
     for setting in latest.values() {
         let words: Vec<&str> = setting.key.split('.').collect();
         let backends = &mut options.auth_backends;
         let is_known = match words[0] {
             "auth_backends" => chain.take(setting, &words[1..])?,
             "auth_cache" => cached.take(setting, &words[1..])? || cache(&mut backends.cache, setting, &words[1..])?,
+            "auth_ldap" if words.len() == 3 && words[1] == "servers" => {
+                let number: u32 = words[2].parse().map_err(|_| wrong(setting, "auth_ldap.servers.N, N a number"))?;
+                ldap_servers.insert(number, setting.value.clone());
+                true
+            }
+            "auth_ldap" => ldap(&mut backends.ldap, setting, &words[1..])?,
             "auth_http" => http(&mut backends.http, setting, &words[1..])?,
             _ => oauth2.take(setting, &words[1..])?,
         };
@@ -71,6 +86,7 @@ pub(super) fn apply(options: &mut Options, settings: &[&Setting]) -> Result<Vec<
         options.auth_backends.cache.cached = entry;
     }
     options.auth_backends.oauth2 = oauth2.options();
+    options.auth_backends.ldap.servers = ldap_servers.into_values().collect();
     Ok(warnings)
 }
 
@@ -111,9 +127,10 @@ fn kind(setting: &Setting) -> Result<Kind, Error> {
         "internal" => Ok(Kind::Internal),
         "oauth" | "oauth2" => Ok(Kind::OAuth2),
         "http" => Ok(Kind::Http),
+        "ldap" => Ok(Kind::Ldap),
         "cache" => Ok(Kind::Cache),
         "dummy" => Ok(Kind::Dummy),
-        _ => Err(wrong(setting, "internal, oauth2, http, cache or dummy")),
+        _ => Err(wrong(setting, "internal, oauth2, http, ldap, cache or dummy")),
     }
 }
 
@@ -207,6 +224,63 @@ fn http(options: &mut HttpOptions, setting: &Setting, words: &[&str]) -> Result<
         ["ssl_options", key] => return tls(&mut options.tls, setting, key),
         _ => return Ok(false),
     }
+    Ok(true)
+}
+
+fn ldap(options: &mut LdapOptions, setting: &Setting, words: &[&str]) -> Result<bool, Error> {
+    let value = || setting.value.clone();
+    let unless_none = || Some(value()).filter(|value| value != "none");
+    let query = || LdapOptions::query(&setting.value).ok_or_else(|| wrong(setting, "a query such as {constant, true}"));
+    match words {
+        ["servers"] if setting.value == "none" => {}
+        ["port"] => options.port = setting.value.parse().map_err(|_| wrong(setting, "a port"))?,
+        // Whoever waits does so for a bounded time.
+        ["timeout"] if setting.value == "infinity" => {}
+        ["timeout"] => options.timeout = milliseconds(setting)?,
+        ["user_dn_pattern"] => options.user_dn_pattern = value(),
+        ["user_bind_pattern"] => options.user_bind_pattern = Some(value()),
+        ["dn_lookup_attribute"] => options.dn_lookup_attribute = unless_none(),
+        ["dn_lookup_base"] => options.dn_lookup_base = unless_none(),
+        ["group_lookup_base"] => options.group_lookup_base = unless_none(),
+        ["dn_lookup_bind", rest @ ..] => return bind(&mut options.dn_lookup_bind, setting, rest),
+        ["other_bind", rest @ ..] => return bind(&mut options.other_bind, setting, rest),
+        ["use_ssl"] => options.use_ssl = flag(setting)?,
+        ["use_starttls"] => options.use_starttls = flag(setting)?,
+        ["ssl_options", key] => return tls(&mut options.tls, setting, key),
+        ["queries", "vhost_access"] => options.vhost_access = query()?,
+        ["queries", "resource_access"] => options.resource_access = query()?,
+        ["queries", "topic_access"] => options.topic_access = query()?,
+        ["queries", "tags"] => {
+            let tags = LdapOptions::tag_queries(&setting.value);
+            options.tags = tags.ok_or_else(|| wrong(setting, "a list such as [{administrator, {constant, false}}]"))?;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// `as_user`, `anon`, or name and password in two keys.
+fn bind(bind: &mut Bind, setting: &Setting, rest: &[&str]) -> Result<bool, Error> {
+    let (mut dn, mut password) = match bind {
+        Bind::As(dn, password) => (std::mem::take(dn), std::mem::take(password)),
+        _ => (String::new(), String::new()),
+    };
+    *bind = match rest {
+        [] => match setting.value.as_str() {
+            "as_user" => Bind::User,
+            "anon" => Bind::Anonymous,
+            _ => return Err(wrong(setting, "as_user or anon")),
+        },
+        ["user_dn"] => {
+            dn.clone_from(&setting.value);
+            Bind::As(dn, password)
+        }
+        ["password"] => {
+            password.clone_from(&setting.value);
+            Bind::As(dn, password)
+        }
+        _ => return Ok(false),
+    };
     Ok(true)
 }
 
@@ -389,7 +463,7 @@ mod tests {
         assert_eq!(chain, expected);
         assert!(applied("heartbeat = 5").unwrap().0.auth_backends.is_internal_only());
         for bad in [
-            "auth_backends.1 = ldap",
+            "auth_backends.1 = kerberos",
             "auth_backends.x = internal",
             "auth_backends.1 = internal\nauth_backends.1.authn = http",
             "auth_backends.1.auth = internal",

@@ -215,7 +215,6 @@ pub(super) const IGNORED: &[&str] = &[
     "advanced.**",
     "amqp10_client.**",
     "amqp_client.**",
-    "auth_ldap.**",
     "aws.**",
     "background_gc_enabled",
     "background_gc_target_interval",

@@ -9,6 +9,7 @@ pub(crate) mod child;
 pub(crate) mod client;
 pub(crate) mod ctl;
 pub(crate) mod http;
+pub(crate) mod ldap;
 pub(crate) mod papers;
 pub(crate) mod place;
 pub(crate) mod raw;
