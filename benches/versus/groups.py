@@ -23,12 +23,6 @@ BUDGETS = [
         None,
         None,
     ),
-    (
-        "1 KiB persistent, 100 queues of a publisher each, 1,000 unconfirmed each",
-        "-s 1024 -f persistent -c 1000 -q 1000 -A 100 -x 100 -y 100 -qp perf-%d -qpt 100",
-        200_000,
-        None,
-    ),
     ("1 KiB persistent, one unconfirmed", "-s 1024 -f persistent -c 1 -q 100", 3_500, None),
     ("16 B at 5,000/s, auto-ack", "-s 16 -a -r 5000", None, None),
     ("16 B, 8 to 8 over 8 queues, auto-ack", "-s 16 -a -x 8 -y 8 -qp perf-%d -qpt 8", 2_000_000, None),
@@ -383,6 +377,21 @@ def restarts(bench):
     return rows
 
 
+def publishers(bench):
+    """One publisher with confirms, and a hundred with a queue each: 1 KiB persistent, ack each 100."""
+    bench.lepus.start()
+    flags = "-s 1024 -f persistent -q 1000 -A 100"
+    many = f"{flags} -x 100 -y 100 -qp perf-%d -qpt 100"
+    loads = [
+        ("1 publisher, 1,000 unconfirmed", f"{flags} -c 1000", bench.brokers()),
+        ("100 publishers, 100 unconfirmed each", f"{many} -c 100", bench.brokers()),
+        ("100 publishers, 300 unconfirmed each", f"{many} -c 300", bench.brokers()),
+    ]
+    rows = bench.turns(loads)
+    bench.lepus.stop()
+    return rows
+
+
 def cores(bench):
     """All cores: 8 queues with 1 and with 2 lanes and threads, clients and broker on the same cores."""
     rows = []
@@ -397,4 +406,4 @@ def cores(bench):
     return rows
 
 
-ALL = {group.__name__: group for group in (budgets, sizes, load, flat, churn, rpc, tls, disturbance, store, cores)}
+ALL = {group.__name__: group for group in (budgets, sizes, load, flat, churn, rpc, tls, disturbance, store, publishers, cores)}
