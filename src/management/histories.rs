@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use super::history::{BARE, BASIC, COARSE, GLOBAL, History, Past, Policy};
+use crate::hashing::Hashing;
 
 /// Objects of a kind that have all samples, and those that have the coarse ones. Others have a rate only.
 const FINE_MAX: usize = 2_000;
@@ -29,7 +30,7 @@ struct Entry<const N: usize> {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Histories<K, const N: usize> {
-    all: HashMap<K, Entry<N>>,
+    all: HashMap<K, Entry<N>, Hashing>,
     finest: Policy,
     /// How many are at least [`Level::Coarse`], and how many are [`Level::Fine`].
     kept: (usize, usize),
@@ -39,7 +40,7 @@ pub(super) struct Histories<K, const N: usize> {
 impl<K: Hash + Eq, const N: usize> Histories<K, N> {
     /// Of things in a broker, of which there may be many.
     pub(super) fn basic() -> Self {
-        Self { all: HashMap::new(), finest: BASIC, kept: (0, 0), round: 0 }
+        Self { all: HashMap::default(), finest: BASIC, kept: (0, 0), round: 0 }
     }
 
     /// Of vhosts.

@@ -24,6 +24,7 @@ use super::access::{Admitted, Level};
 use super::assets;
 use super::call::{Call, Query, name_of};
 use super::list;
+use super::record::{Columns, paths_of};
 use super::reply::{Outcome, Refused, Reply};
 use super::routes;
 use crate::auth;
@@ -36,9 +37,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// What may be asked for; anything else is no method at all.
 const KNOWN_METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE, Method::OPTIONS, Method::PATCH];
-
-/// Values that are shaped and written on this thread; more would keep other tasks waiting.
-const LONG_LIST: usize = 256;
 
 /// RabbitMQ's default.
 const CONTENT_SECURITY: &str = "script-src 'self'; object-src 'self'";
@@ -177,7 +175,7 @@ async fn answer(request: Request<Incoming>, peer: SocketAddr, management: &Manag
         (request.headers().get(header::IF_NONE_MATCH).cloned(), request.uri().query().map(Query::parse));
     let outcome = called(request, segments, method, peer, management).await;
     let mut response = match outcome {
-        Ok(Reply::Json(value)) if of_definitions => file(value.to_string(), known.as_ref(), &query.unwrap_or_default()),
+        Ok(Reply::Written(body)) if of_definitions => file(body, known.as_ref(), &query.unwrap_or_default()),
         other => written(other),
     };
     allow(&mut response, methods);
@@ -185,8 +183,8 @@ async fn answer(request: Request<Incoming>, peer: SocketAddr, management: &Manag
 }
 
 /// Something to be kept: it has a tag, is not sent to whoever has it, and `download` names the file.
-fn file(body: String, known: Option<&HeaderValue>, query: &Query) -> Response<Full<Bytes>> {
-    let digest = Sha256::digest(body.as_bytes());
+fn file(body: Bytes, known: Option<&HeaderValue>, query: &Query) -> Response<Full<Bytes>> {
+    let digest = Sha256::digest(&body);
     let mut response = with_body(StatusCode::OK, "application/json", body);
     let tag = HeaderValue::from_str(&format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..12])));
     let Ok(tag) = tag else { return response };
@@ -256,12 +254,9 @@ async fn called(
     {
         return Ok(Reply::Written(answer));
     }
-    let mut reply = shaped(call, management).await?;
-    if let Some((user, asked)) = asked {
-        reply = reply.into_written();
-        if let Reply::Written(answer) = &reply {
-            management.cache().put(&user.name, &asked, answer, begun, Instant::now());
-        }
+    let reply = shaped(&call, management).await?;
+    if let (Some((user, asked)), Reply::Written(answer)) = (asked, &reply) {
+        management.cache().put(&user.name, &asked, answer, begun, Instant::now());
     }
     Ok(reply)
 }
@@ -276,16 +271,14 @@ fn is_kept(call: &Call, management: &Management) -> bool {
     queues + broker.connection_count() > LARGE && !["definitions", "all-configuration"].contains(&call.path[0].as_str())
 }
 
-async fn shaped(call: Call, management: &Management) -> Outcome {
-    match routes::serve(&call, management).await? {
-        Reply::List(values) if values.len() > LONG_LIST => {
-            let query = call.query;
-            // Awaited here, so it is nobody's but this request's.
-            let written = tokio::task::spawn_blocking(move || list::shape(values, &query).map(Reply::into_written));
-            written.await.unwrap_or_else(|_| Err(Refused::unavailable()))
+async fn shaped(call: &Call, management: &Management) -> Outcome {
+    match routes::serve(call, management).await? {
+        Reply::List(values) => list::shape(values, &call.query).await,
+        Reply::Json(value) => {
+            let (paths, mut out) = (paths_of(&call.query), Vec::new());
+            Columns::of(&paths).write(&mut out, &value);
+            Ok(Reply::Written(out.into()))
         }
-        Reply::List(values) => list::shape(values, &call.query),
-        Reply::Json(value) => Ok(Reply::Json(list::columns(value, &call.query))),
         other => Ok(other),
     }
 }
@@ -372,7 +365,7 @@ fn json_body(status: StatusCode, value: &Json) -> Response<Full<Bytes>> {
 
 fn written(outcome: Outcome) -> Response<Full<Bytes>> {
     match outcome {
-        Ok(Reply::Json(value) | Reply::Shaped(value)) => json_body(StatusCode::OK, &value),
+        Ok(Reply::Json(value)) => json_body(StatusCode::OK, &value),
         Ok(Reply::List(values)) => json_body(StatusCode::OK, &Json::Array(values)),
         Ok(Reply::Failed(value)) => json_body(StatusCode::SERVICE_UNAVAILABLE, &value),
         Ok(Reply::Written(answer)) => with_body(StatusCode::OK, "application/json", answer),

@@ -19,6 +19,7 @@ mod names;
 mod prometheus;
 mod ranges;
 mod rates;
+mod record;
 mod reply;
 mod routes;
 mod series;

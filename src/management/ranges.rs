@@ -1,10 +1,9 @@
 //! Which samples a query asks for, and how numbers are shown with them: `lengths_age=60&lengths_incr=5` and its kin add
 //! `samples`, `avg` and `avg_rate` to `messages_details` and its kin.
 
-use serde_json::{Map, Value as Json, json};
-
 use super::call::Query;
 use super::history::{Past, Read};
+use super::record::Record;
 use super::reply::Refused;
 use super::series::Series;
 
@@ -66,64 +65,80 @@ fn range(age_s: i64, step_s: i64, now_ms: u64) -> Result<Range, Refused> {
 
 /// Puts numbers as they are now, with their `_details`.
 pub(super) fn put(
-    record: &mut Map<String, Json>,
+    record: &mut Record<'_>,
     series: &[Series],
     now: &[u64],
     past: Option<&dyn Past>,
     range: Option<Range>,
 ) {
-    for Series { name, read } in series {
-        record.insert((*name).to_owned(), read(now).into());
-        record.insert(format!("{name}_details"), details(past, *read, range));
+    for Series { name, details, read } in series {
+        record.put(name, read(now));
+        put_details(record, details, past, *read, range);
     }
 }
 
 /// `message_stats`: of each group of numbers that are not all zero.
 pub(super) fn put_message_stats(
-    record: &mut Json,
+    record: &mut Record<'_>,
     groups: &[&[Series]],
     now: &[u64],
     past: Option<&dyn Past>,
     range: Option<Range>,
 ) {
-    let mut stats = Map::new();
-    for group in groups.iter().filter(|group| group.iter().any(|series| (series.read)(now) > 0)) {
-        put(&mut stats, group, now, past, range);
-    }
-    if !stats.is_empty() {
-        record["message_stats"] = stats.into();
+    let is_told = |group: &&&[Series]| group.iter().any(|series| (series.read)(now) > 0);
+    if groups.iter().any(|group| is_told(&group)) {
+        record.object("message_stats", |stats| {
+            groups.iter().filter(is_told).for_each(|group| put(stats, group, now, past, range));
+        });
     }
 }
 
 /// `{"rate"}`, and with a range what was.
-pub(super) fn details(past: Option<&dyn Past>, read: Read, range: Option<Range>) -> Json {
-    let mut details = Map::new();
-    details.insert("rate".to_owned(), past.map_or(0.0, |past| past.rate(read)).into());
-    if let Some(range) = range {
-        put_samples(&mut details, past, read, range);
-    }
-    Json::Object(details)
+pub(super) fn put_details(
+    record: &mut Record<'_>,
+    name: &'static str,
+    past: Option<&dyn Past>,
+    read: Read,
+    range: Option<Range>,
+) {
+    record.object(name, |details| {
+        details.put("rate", past.map_or(0.0, |past| past.rate(read)));
+        if let Some(range) = range {
+            put_samples(details, past, read, range);
+        }
+    });
 }
 
 /// The newest comes first.
-fn put_samples(details: &mut Map<String, Json>, past: Option<&dyn Past>, read: Read, range: Range) {
+fn put_samples(details: &mut Record<'_>, past: Option<&dyn Past>, read: Read, range: Range) {
     // What was not there yet counted nothing.
     let value = |at_ms| past.and_then(|past| past.at(at_ms, read)).unwrap_or_default();
-    let values: Vec<(u64, u64)> = range.moments().rev().map(|at_ms| (at_ms, value(at_ms))).collect();
-    let samples: Vec<Json> = values.iter().map(|(at_ms, value)| json!({"sample": value, "timestamp": at_ms})).collect();
-    details.insert("samples".to_owned(), samples.into());
-    let [(newest_ms, newest), .., (oldest_ms, oldest)] = values[..] else { return };
+    let samples: Vec<(u64, u64)> = range.moments().rev().map(|at_ms| (at_ms, value(at_ms))).collect();
+    details.list("samples", &samples, |(at_ms, value), sample| {
+        sample.put("sample", value);
+        sample.put("timestamp", at_ms);
+    });
+    let [(newest_ms, newest), .., (oldest_ms, oldest)] = samples[..] else { return };
     // Far below 2^52.
     let change = newest as f64 - oldest as f64;
-    details.insert("avg_rate".to_owned(), (change * 1000.0 / (newest_ms - oldest_ms) as f64).into());
-    let sum: f64 = values.iter().map(|(_, value)| *value as f64).sum();
-    details.insert("avg".to_owned(), (sum / values.len() as f64).into());
+    details.put("avg_rate", change * 1000.0 / (newest_ms - oldest_ms) as f64);
+    let sum: f64 = samples.iter().map(|(_, value)| *value as f64).sum();
+    details.put("avg", sum / samples.len() as f64);
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value as Json, json};
+
     use super::*;
     use crate::management::history::{BASIC, History};
+    use crate::management::record::Columns;
+
+    fn details(past: Option<&dyn Past>, range: Option<Range>) -> Json {
+        let mut out = Vec::new();
+        Record::write(&mut out, Columns::All, |record| put_details(record, "x", past, first, range));
+        serde_json::from_slice::<Json>(&out).expect("JSON")["x"].take()
+    }
 
     fn parsed(query: &str, now_ms: u64) -> Result<Ranges, Json> {
         Ranges::parse(&Query::parse(query), now_ms).map_err(|refused| refused.reason)
@@ -166,7 +181,7 @@ mod tests {
             history.add(at_ms, [value]);
         }
         let range = parsed("msg_rates_age=20&msg_rates_incr=5", 888_400).unwrap().msg_rates;
-        let details = details(Some(&history), first, range);
+        let details = details(Some(&history), range);
         let samples: Vec<(u64, u64)> = details["samples"]
             .as_array()
             .expect("a list")
@@ -184,7 +199,7 @@ mod tests {
     #[test]
     fn one_sample_has_no_mean() {
         let range = parsed("msg_rates_age=2&msg_rates_incr=5", 888_400).unwrap().msg_rates;
-        let details = details(None, first, range);
+        let details = details(None, range);
         assert_eq!(details, json!({"rate": 0.0, "samples": [{"sample": 0, "timestamp": 883_000}]}));
     }
 }

@@ -15,6 +15,7 @@ use super::series::{
     node_sample, queue_sample,
 };
 use crate::broker::{ConnectionId, QueueHandle, QueueId, Vhost};
+use crate::hashing::Hashing;
 
 /// Queues that are sampled at one go. Where there are more, the next ones are sampled an interval later, and each of
 /// them less often, so that samples cost a bounded share of the lanes' time.
@@ -203,7 +204,7 @@ impl Management {
 
     /// Only connections where something happened are asked.
     async fn sample_channels(&self, all: &[ConnectionId], busy: &[ConnectionId]) {
-        let mut reports = HashMap::new();
+        let mut reports = HashMap::with_hasher(Hashing::default());
         for some in busy.chunks(CONNECTIONS_ASKED) {
             reports.extend(self.broker().count_connections(some, PATIENCE).await);
         }

@@ -15,8 +15,6 @@ pub(super) enum Reply {
     Json(Json),
     /// 200 with values that the query may filter, sort, cut into pages, and reduce to some columns.
     List(Vec<Json>),
-    /// 200 with what is shaped already.
-    Shaped(Json),
     /// 201; the path of what was made, below that of the request.
     Created(Option<String>),
     /// 204.
@@ -30,14 +28,6 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    /// JSON with status 200, written.
-    pub(super) fn into_written(self) -> Self {
-        match self {
-            Self::Shaped(value) | Self::Json(value) => Self::Written(value.to_string().into()),
-            other => other,
-        }
-    }
-
     /// PUT: 201 for what is new, 204 for what was there.
     pub(super) fn put(existed: bool) -> Self {
         if existed { Self::NoContent } else { Self::Created(None) }

@@ -98,7 +98,7 @@ pub(super) async fn serve(call: &Call, management: &Management) -> Outcome {
     match (call.method.as_str(), &names[..]) {
         (_, ["whoami"]) => Ok(Reply::Json(api::users::whoami(&call.user))),
         (_, ["overview"]) => api::overview::overview(call, m).await,
-        (_, ["nodes" | "cluster-name" | "extensions" | "config", ..]) => api::nodes::serve(call, m, &names),
+        (_, ["nodes" | "cluster-name" | "extensions" | "config", ..]) => api::nodes::serve(call, m, &names).await,
         (_, ["vhosts", _, "connections" | "channels"]) => api::connections::serve(call, m, &names).await,
         (_, ["vhosts", ..]) => api::vhosts::serve(call, m, &names).await,
         (_, ["users", ..]) => api::users::serve(call, m, &names),

@@ -41,78 +41,118 @@ pub(super) type ChannelSample = [u64; CHANNEL_LEN];
 #[derive(Clone, Copy)]
 pub(super) struct Series {
     pub(super) name: &'static str,
+    /// Where its rate and samples stand.
+    pub(super) details: &'static str,
     pub(super) read: Read,
 }
 
-const fn series(name: &'static str, read: Read) -> Series {
-    Series { name, read }
+/// A number's name, and how it is read out of a sample.
+macro_rules! series {
+    ($name:literal, $read:expr) => {
+        Series { name: $name, details: concat!($name, "_details"), read: $read }
+    };
+}
+
+/// Nothing is counted.
+pub(super) const fn nothing(_: &[u64]) -> u64 {
+    0
 }
 
 /// Of a queue.
 pub(super) const LENGTHS: [Series; 3] = [
-    series("messages", |values| values[QUEUE_READY] + values[QUEUE_UNACKED]),
-    series("messages_ready", |values| values[QUEUE_READY]),
-    series("messages_unacknowledged", |values| values[QUEUE_UNACKED]),
+    series!("messages", |values| values[QUEUE_READY] + values[QUEUE_UNACKED]),
+    series!("messages_ready", |values| values[QUEUE_READY]),
+    series!("messages_unacknowledged", |values| values[QUEUE_UNACKED]),
 ];
 
 /// Of a vhost.
 pub(super) const VHOST_LENGTHS: [Series; 3] = [
-    series("messages", |values| values[READY] + values[UNACKED]),
-    series("messages_ready", |values| values[READY]),
-    series("messages_unacknowledged", |values| values[UNACKED]),
+    series!("messages", |values| values[READY] + values[UNACKED]),
+    series!("messages_ready", |values| values[READY]),
+    series!("messages_unacknowledged", |values| values[UNACKED]),
 ];
 
 /// Of a vhost.
 pub(super) const VHOST_OCTETS: [Series; 2] =
-    [series("recv_oct", |values| values[RECEIVED]), series("send_oct", |values| values[SENT])];
+    [series!("recv_oct", |values| values[RECEIVED]), series!("send_oct", |values| values[SENT])];
 
 /// Of a connection.
-pub(super) const OCTETS: [Series; 2] = [series("recv_oct", |values| values[0]), series("send_oct", |values| values[1])];
+pub(super) const OCTETS: [Series; 2] =
+    [series!("recv_oct", |values| values[0]), series!("send_oct", |values| values[1])];
 
 /// Of an exchange.
 pub(super) const EXCHANGE: [Series; 2] =
-    [series("publish_in", |values| values[0]), series("publish_out", |values| values[1])];
+    [series!("publish_in", |values| values[0]), series!("publish_out", |values| values[1])];
 
 /// `message_stats` of what came in; a queue knows the first only.
 pub(super) const PUBLISHED: [Series; 4] = [
-    series("publish", |values| values[PUBLISH]),
-    series("confirm", |values| values[CONFIRM]),
-    series("return_unroutable", |values| values[RETURN]),
-    series("drop_unroutable", |values| values[DROP]),
+    series!("publish", |values| values[PUBLISH]),
+    series!("confirm", |values| values[CONFIRM]),
+    series!("return_unroutable", |values| values[RETURN]),
+    series!("drop_unroutable", |values| values[DROP]),
 ];
 
 /// `message_stats` of RabbitMQ's store, which has none here.
-pub(super) const DISK: [Series; 2] = [series("disk_reads", |_| 0), series("disk_writes", |_| 0)];
+pub(super) const DISK: [Series; 2] = [series!("disk_reads", nothing), series!("disk_writes", nothing)];
 
 /// `message_stats` of what went out.
 pub(super) const DELIVERED: [Series; 8] = [
-    series("deliver", |values| values[DELIVER]),
-    series("deliver_no_ack", |values| values[DELIVER_NO_ACK]),
-    series("get", |values| values[GET]),
-    series("get_no_ack", |values| values[GET_NO_ACK]),
-    series("get_empty", |values| values[GET_EMPTY]),
-    series("deliver_get", |values| values[DELIVER] + values[DELIVER_NO_ACK] + values[GET] + values[GET_NO_ACK]),
-    series("redeliver", |values| values[REDELIVER]),
-    series("ack", |values| values[ACK]),
+    series!("deliver", |values| values[DELIVER]),
+    series!("deliver_no_ack", |values| values[DELIVER_NO_ACK]),
+    series!("get", |values| values[GET]),
+    series!("get_no_ack", |values| values[GET_NO_ACK]),
+    series!("get_empty", |values| values[GET_EMPTY]),
+    series!("deliver_get", |values| values[DELIVER] + values[DELIVER_NO_ACK] + values[GET] + values[GET_NO_ACK]),
+    series!("redeliver", |values| values[REDELIVER]),
+    series!("ack", |values| values[ACK]),
 ];
 
 /// Of the node.
 pub(super) const MACHINE: [Series; 4] = [
-    series("mem_used", |values| values[0]),
-    series("fd_used", |values| values[1]),
-    series("disk_free", |values| values[2]),
-    series("sockets_used", |values| values[3]),
+    series!("mem_used", |values| values[0]),
+    series!("fd_used", |values| values[1]),
+    series!("disk_free", |values| values[2]),
+    series!("sockets_used", |values| values[3]),
 ];
 
 /// Of the node, too: what came and went.
 pub(super) const CHURN: [Series; 7] = [
-    series("connection_created", |values| values[4]),
-    series("connection_closed", |values| values[5]),
-    series("channel_created", |values| values[6]),
-    series("channel_closed", |values| values[7]),
-    series("queue_declared", |values| values[8]),
-    series("queue_created", |values| values[9]),
-    series("queue_deleted", |values| values[10]),
+    series!("connection_created", |values| values[4]),
+    series!("connection_closed", |values| values[5]),
+    series!("channel_created", |values| values[6]),
+    series!("channel_closed", |values| values[7]),
+    series!("queue_declared", |values| values[8]),
+    series!("queue_created", |values| values[9]),
+    series!("queue_deleted", |values| values[10]),
+];
+
+/// Counters of RabbitMQ's store and metadata that count nothing here.
+pub(super) const ZERO_COUNTERS: [Series; 17] = [
+    series!("gc_num", nothing),
+    series!("gc_bytes_reclaimed", nothing),
+    series!("context_switches", nothing),
+    series!("io_read_count", nothing),
+    series!("io_read_bytes", nothing),
+    series!("io_write_count", nothing),
+    series!("io_write_bytes", nothing),
+    series!("io_sync_count", nothing),
+    series!("io_seek_count", nothing),
+    series!("io_reopen_count", nothing),
+    series!("mnesia_ram_tx_count", nothing),
+    series!("mnesia_disk_tx_count", nothing),
+    series!("msg_store_read_count", nothing),
+    series!("msg_store_write_count", nothing),
+    series!("queue_index_write_count", nothing),
+    series!("queue_index_read_count", nothing),
+    series!("proc_used", nothing),
+];
+
+/// And the means of their times.
+pub(super) const ZERO_TIMES: [Series; 4] = [
+    series!("io_read_avg_time", nothing),
+    series!("io_write_avg_time", nothing),
+    series!("io_sync_avg_time", nothing),
+    series!("io_seek_avg_time", nothing),
 ];
 
 fn counters(counters: &Counters, into: &mut [u64]) {

@@ -9,8 +9,9 @@ use super::routes;
 
 fn shaped(values: &Json, query: &str) -> Result<Json, String> {
     let values = values.as_array().cloned().unwrap_or_default();
-    match list::shape(values, &Query::parse(query)) {
-        Ok(Reply::Shaped(value)) => Ok(value),
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
+    match runtime.block_on(list::shape(values, &Query::parse(query))) {
+        Ok(Reply::Written(answer)) => serde_json::from_slice(&answer).map_err(|error| error.to_string()),
         Ok(_) => Err("not JSON".to_owned()),
         Err(refused) => Err(format!("{} {} {}", refused.status.as_u16(), refused.error, refused.reason)),
     }

@@ -1,23 +1,25 @@
 //! `/api/connections`, `/api/channels`, `/api/consumers`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde_json::{Map, Value as Json, json};
-
-use super::queues::{garbage_collection, idle_since};
+use super::queues::{idle_since, put_garbage_collection};
 use crate::broker::{
     ChannelReport, ConnectionId, ConnectionReport, ConnectionSummary, ConsumerPlace, ConsumerReport, QueueHandle,
     QueueReport,
 };
+use crate::hashing::Hashing;
 use crate::management::Management;
 use crate::management::call::Call;
+use crate::management::list;
 use crate::management::names::arguments;
-use crate::management::ranges::{Ranges, details, put, put_message_stats};
+use crate::management::ranges::{Ranges, put, put_details, put_message_stats};
 use crate::management::rates::now_ms;
+use crate::management::record::{Columns, Record};
 use crate::management::reply::{Outcome, Refused, Reply};
-use crate::management::series::{DELIVERED, OCTETS, PUBLISHED, channel_sample};
+use crate::management::series::{DELIVERED, OCTETS, PUBLISHED, channel_sample, nothing};
 
 /// How long connections have to answer; one whose client does not read does not.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -26,17 +28,16 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const CLOSED: &str = "Closed via management plugin";
 
 pub(in crate::management) async fn serve(call: &Call, management: &Management, path: &[&str]) -> Outcome {
-    let ranges = call.ranges()?;
     match (call.method.as_str(), path) {
-        (_, ["connections"]) => connections(management, visible(call, management), ranges).await,
+        (_, ["connections"]) => connections(call, management, visible(call, management)).await,
         (_, ["vhosts", vhost, kind]) => {
             call.vhost(management, vhost)?;
             let mut own = visible(call, management);
             own.retain(|connection| **connection.vhost.name() == **vhost);
             if *kind == "channels" {
-                channels(management, own, ranges).await
+                channels(call, management, own).await
             } else {
-                connections(management, own, ranges).await
+                connections(call, management, own).await
             }
         }
         (_, ["connections", "username", user]) if *user != call.user.name && !call.is_monitor() => {
@@ -45,7 +46,7 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
         ("GET", ["connections", "username", user]) => {
             let mut own = visible(call, management);
             own.retain(|connection| *connection.user == **user);
-            connections(management, own, ranges).await
+            connections(call, management, own).await
         }
         ("DELETE", ["connections", "username", user]) if *user != call.user.name && !call.is_administrator() => {
             Err(Refused::not_authorised("User not authorised to access object"))
@@ -66,22 +67,19 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
                     Ok(Reply::NoContent)
                 }
                 (_, []) => {
+                    let ranges = call.ranges()?;
                     let reports = management.broker().inspect_connections(&[connection.id], PATIENCE).await;
-                    let mut record = connection_record(management, &connection, reports.get(&connection.id), ranges);
-                    // What a list shows as null is an empty text where one is asked for.
-                    for value in record.as_object_mut().into_iter().flat_map(Map::values_mut) {
-                        if value.is_null() {
-                            *value = "".into();
-                        }
-                    }
-                    Ok(Reply::Json(record))
+                    let report = reports.get(&connection.id);
+                    Ok(Reply::Written(Record::written(&call.query, |record| {
+                        put_connection(record, management, &connection, report, ranges, Some(""));
+                    })))
                 }
                 (_, ["sessions"]) => Err(Refused::bad_request("connection does not use AMQP 1.0")),
-                _ => channels(management, vec![connection], ranges).await,
+                _ => channels(call, management, vec![connection]).await,
             }
         }
-        (_, ["channels"]) => channels(management, visible(call, management), ranges).await,
-        (_, ["channels", name]) => channel(call, management, name, ranges).await,
+        (_, ["channels"]) => channels(call, management, visible(call, management)).await,
+        (_, ["channels", name]) => channel(call, management, name).await,
         (_, ["consumers", vhost @ ..]) => {
             let vhosts = match vhost {
                 [name, ..] => vec![call.known_vhost(management, name)?],
@@ -94,7 +92,12 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
             queues.sort_by(|a, b| (&a.vhost, &a.name).cmp(&(&b.vhost, &b.name)));
             let reports = management.broker().inspect_queues(&queues).await;
             let with = queues.iter().filter_map(|queue| Some((&**queue, reports.get(&queue.key.id)?)));
-            Ok(Reply::List(consumers(management, with.collect()).await))
+            let consumers = consumers(management, with.collect()).await;
+            let write = |consumer: &Consumer<'_>, out: &mut Vec<u8>, columns: Columns<'_>| {
+                Record::write(out, columns, |record| consumer.put(record, management));
+            };
+            // They have no names.
+            list::shape_items(consumers, &call.query, |_| Cow::Borrowed(""), write).await
         }
         _ => Err(Refused::no_object()),
     }
@@ -126,77 +129,75 @@ fn close(call: &Call, management: &Management, connection: &ConnectionSummary) -
 async fn reports_of(
     management: &Management,
     connections: &[ConnectionSummary],
-) -> HashMap<ConnectionId, ConnectionReport> {
+) -> HashMap<ConnectionId, ConnectionReport, Hashing> {
     let ids: Vec<ConnectionId> = connections.iter().map(|connection| connection.id).collect();
     management.broker().inspect_connections(&ids, PATIENCE).await
 }
 
-async fn connections(management: &Management, connections: Vec<ConnectionSummary>, ranges: Ranges) -> Outcome {
+async fn connections(call: &Call, management: &Management, connections: Vec<ConnectionSummary>) -> Outcome {
+    let ranges = call.ranges()?;
     let reports = reports_of(management, &connections).await;
-    let record =
-        |connection: &ConnectionSummary| connection_record(management, connection, reports.get(&connection.id), ranges);
-    Ok(Reply::List(connections.iter().map(record).collect()))
+    let write = |connection: &ConnectionSummary, out: &mut Vec<u8>, columns: Columns<'_>| {
+        let report = reports.get(&connection.id);
+        Record::write(out, columns, |record| put_connection(record, management, connection, report, ranges, None));
+    };
+    list::shape_items(connections, &call.query, |connection| Cow::Borrowed(&connection.info.name), write).await
 }
 
-fn connection_record(
+/// `absent` stands for what there is not: null in a list, an empty text where one connection is asked for.
+fn put_connection(
+    record: &mut Record<'_>,
     management: &Management,
     connection: &ConnectionSummary,
     report: Option<&ConnectionReport>,
     ranges: Ranges,
-) -> Json {
+    absent: Option<&str>,
+) {
     let handshake = &connection.info.handshake;
     let (peer, local) = (ends(handshake.peer), ends(handshake.local));
     let tls = handshake.tls.as_deref();
     let certificate = tls.and_then(|tls| tls.certificate.as_ref());
     let since = connection.connected_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let silent = ConnectionReport::default();
-    let report_or = report.unwrap_or(&silent);
-    let mut record = json!({
-        "name": connection.info.name,
-        "user": *connection.user,
-        "user_who_performed_action": *connection.user,
-        "vhost": **connection.vhost.name(),
-        "node": management.node(),
-        "type": "network",
-        "protocol": "AMQP 0-9-1",
-        "state": report_or.state.as_str(),
-        "auth_mechanism": handshake.auth_mechanism,
-        "client_properties": arguments(&handshake.client_properties),
-        "channel_max": handshake.channel_max,
-        "frame_max": handshake.frame_max,
-        "timeout": handshake.heartbeat_s,
-        "connected_at": u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-        "channels": report_or.channels.len(),
-        "peer_host": peer.0,
-        "peer_port": peer.1,
-        "host": local.0,
-        "port": local.1,
-        "ssl": tls.is_some(),
-        "ssl_protocol": tls.map(|tls| tls.protocol),
-        "ssl_key_exchange": tls.map(|tls| tls.key_exchange),
-        "ssl_cipher": tls.map(|tls| tls.cipher),
-        "ssl_hash": tls.map(|tls| tls.hash),
-        "peer_cert_subject": certificate.map(|certificate| &certificate.subject),
-        "peer_cert_issuer": certificate.map(|certificate| &certificate.issuer),
-        "peer_cert_validity": certificate.map(|certificate| &certificate.validity),
-        "peer_cert_serial_number": certificate.map(|certificate| &certificate.serial_number),
-        "recv_cnt": report_or.reads,
-        "send_cnt": report_or.writes,
-        "send_pend": 0,
-        "reductions": 0,
-        "garbage_collection": garbage_collection(),
-    });
+    let report = report.unwrap_or(&silent);
+    record.put("name", &connection.info.name);
+    record.put("user", &*connection.user);
+    record.put("user_who_performed_action", &*connection.user);
+    record.put("vhost", &**connection.vhost.name());
+    record.put("node", management.node());
+    record.put("type", "network");
+    record.put("protocol", "AMQP 0-9-1");
+    record.put("state", report.state.as_str());
+    record.put("auth_mechanism", &handshake.auth_mechanism);
+    record.json("client_properties", || arguments(&handshake.client_properties));
+    record.put("channel_max", handshake.channel_max);
+    record.put("frame_max", handshake.frame_max);
+    record.put("timeout", handshake.heartbeat_s);
+    record.put("connected_at", u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    record.put("channels", report.channels.len());
+    record.put("peer_host", peer.0);
+    record.put("peer_port", peer.1);
+    record.put("host", local.0);
+    record.put("port", local.1);
+    record.put("ssl", tls.is_some());
+    record.put("ssl_protocol", tls.map(|tls| tls.protocol).or(absent));
+    record.put("ssl_key_exchange", tls.map(|tls| tls.key_exchange).or(absent));
+    record.put("ssl_cipher", tls.map(|tls| tls.cipher).or(absent));
+    record.put("ssl_hash", tls.map(|tls| tls.hash).or(absent));
+    record.put("peer_cert_subject", certificate.map(|own| own.subject.as_str()).or(absent));
+    record.put("peer_cert_issuer", certificate.map(|own| own.issuer.as_str()).or(absent));
+    record.put("peer_cert_validity", certificate.map(|own| own.validity.as_str()).or(absent));
+    record.put("peer_cert_serial_number", certificate.map(|own| own.serial_number.as_str()).or(absent));
+    record.put("recv_cnt", report.reads);
+    record.put("send_cnt", report.writes);
+    record.put("send_pend", 0);
+    record.put("reductions", 0);
+    record.object("garbage_collection", put_garbage_collection);
     management.rates().of_connection(connection.id, |past| {
-        if let Some(fields) = record.as_object_mut() {
-            let now = [report_or.received_bytes, report_or.sent_bytes];
-            put(fields, &OCTETS, &now, past, ranges.data_rates);
-            fields.insert("reductions_details".to_owned(), details(past, |_| 0, ranges.data_rates));
-        }
+        put(record, &OCTETS, &[report.received_bytes, report.sent_bytes], past, ranges.data_rates);
+        put_details(record, "reductions_details", past, nothing, ranges.data_rates);
     });
-    if let Some(name) = &connection.info.user_provided_name {
-        record["user_provided_name"] = name.as_str().into();
-    }
-    record
+    record.put_some("user_provided_name", connection.info.user_provided_name.as_deref());
 }
 
 fn ends(address: Option<SocketAddr>) -> (String, u16) {
@@ -204,29 +205,43 @@ fn ends(address: Option<SocketAddr>) -> (String, u16) {
 }
 
 /// What stands for its connection in other records.
-fn connection_details(connection: &ConnectionSummary) -> Json {
+fn put_connection_details(record: &mut Record<'_>, connection: &ConnectionSummary) {
     let (host, port) = ends(connection.info.handshake.peer);
-    json!({"name": connection.info.name, "peer_host": host, "peer_port": port})
+    record.put("name", &connection.info.name);
+    record.put("peer_host", host);
+    record.put("peer_port", port);
 }
 
 /// The connection that has a queue for itself.
-pub(in crate::management) fn owner(management: &Management, id: ConnectionId) -> Json {
+pub(in crate::management) fn put_owner(record: &mut Record<'_>, management: &Management, id: ConnectionId) {
     let found = management.broker().connections().into_iter().find(|connection| connection.id == id);
-    found.map_or(json!({}), |connection| connection_details(&connection))
+    found.iter().for_each(|connection| put_connection_details(record, connection));
 }
 
-async fn channels(management: &Management, connections: Vec<ConnectionSummary>, ranges: Ranges) -> Outcome {
+async fn channels(call: &Call, management: &Management, connections: Vec<ConnectionSummary>) -> Outcome {
+    let ranges = call.ranges()?;
     let reports = reports_of(management, &connections).await;
-    let mut records = Vec::new();
+    let mut channels = Vec::new();
     for connection in &connections {
-        let channels = reports.get(&connection.id).into_iter().flat_map(|report| &report.channels);
-        records.extend(channels.map(|channel| channel_record(management, connection, channel, ranges)));
+        let own = reports.get(&connection.id).into_iter().flat_map(|report| &report.channels);
+        channels.extend(own.map(|channel| (connection, channel)));
     }
-    Ok(Reply::List(records))
+    let write =
+        |(connection, channel): &(&ConnectionSummary, &ChannelReport), out: &mut Vec<u8>, columns: Columns<'_>| {
+            Record::write(out, columns, |record| put_channel(record, management, connection, channel, ranges));
+        };
+    list::shape_items(
+        channels,
+        &call.query,
+        |(connection, channel)| channel_name(connection, channel.number).into(),
+        write,
+    )
+    .await
 }
 
 /// `<connection> (n)`.
-async fn channel(call: &Call, management: &Management, name: &str, ranges: Ranges) -> Outcome {
+async fn channel(call: &Call, management: &Management, name: &str) -> Outcome {
+    let ranges = call.ranges()?;
     let number = |connection: &ConnectionSummary| {
         let rest = name.strip_prefix(connection.info.name.as_str())?;
         rest.strip_prefix(" (")?.strip_suffix(')')?.parse::<u16>().ok()
@@ -238,80 +253,86 @@ async fn channel(call: &Call, management: &Management, name: &str, ranges: Range
     let reports = management.broker().inspect_connections(&[connection.id], PATIENCE).await;
     let channels = reports.get(&connection.id).map(|report| &report.channels[..]).unwrap_or_default();
     let channel = channels.iter().find(|channel| channel.number == number).ok_or_else(Refused::no_object)?;
-    let mut record = channel_record(management, &connection, channel, ranges);
     let queues = connection.vhost.queues();
     let of = |consumer: &ConsumerReport| queues.iter().find(|queue| queue.key == consumer.queue);
     let consuming: Vec<_> = channel.consumers.iter().filter_map(of).cloned().collect();
     let reports = management.broker().inspect_queues(&consuming).await;
-    let mut details = Vec::new();
+    let mut consumers = Vec::new();
     for consumer in &channel.consumers {
         let Some(queue) = of(consumer) else { continue };
         let places = reports.get(&queue.key.id).into_iter().flat_map(|report| &report.consumers);
         let place = places.into_iter().find(|place| place.owner == consumer.owner);
-        details.extend(place.map(|place| consumer_record(management, queue, place, &connection, consumer)));
+        let report = consumer.clone();
+        consumers.extend(place.map(|place| Consumer { queue, place: *place, connection: connection.clone(), report }));
     }
-    record["consumer_details"] = details.into();
-    record["publishes"] = json!([]);
-    record["deliveries"] = json!([]);
-    Ok(Reply::Json(record))
+    Ok(Reply::Written(Record::written(&call.query, |record| {
+        put_channel(record, management, &connection, channel, ranges);
+        record.list("consumer_details", &consumers, |consumer, record| consumer.put(record, management));
+        record.put("publishes", [(); 0]);
+        record.put("deliveries", [(); 0]);
+    })))
 }
 
 fn channel_name(connection: &ConnectionSummary, number: u16) -> String {
     format!("{} ({number})", connection.info.name)
 }
 
-fn channel_record(
+fn put_channel(
+    record: &mut Record<'_>,
     management: &Management,
     connection: &ConnectionSummary,
     channel: &ChannelReport,
     ranges: Ranges,
-) -> Json {
-    let mut record = json!({
-        "name": channel_name(connection, channel.number),
-        "number": channel.number,
-        "user": *connection.user,
-        "user_who_performed_action": *connection.user,
-        "vhost": **connection.vhost.name(),
-        "node": management.node(),
-        "state": "running",
-        "connection_details": connection_details(connection),
-        "confirm": channel.confirm,
-        "transactional": channel.transactional,
-        "consumer_count": channel.consumers.len(),
-        "prefetch_count": channel.prefetch,
-        "global_prefetch_count": channel.global_prefetch,
-        "messages_unacknowledged": channel.unacked,
-        "messages_unconfirmed": channel.unconfirmed,
-        "messages_uncommitted": channel.uncommitted,
-        "acks_uncommitted": channel.acks_uncommitted,
-        "pending_raft_commands": 0,
-        "cached_segments": 0,
-        "reductions": 0,
-        "garbage_collection": garbage_collection(),
-    });
+) {
+    record.put("name", channel_name(connection, channel.number));
+    record.put("number", channel.number);
+    record.put("user", &*connection.user);
+    record.put("user_who_performed_action", &*connection.user);
+    record.put("vhost", &**connection.vhost.name());
+    record.put("node", management.node());
+    record.put("state", "running");
+    record.object("connection_details", |details| put_connection_details(details, connection));
+    record.put("confirm", channel.confirm);
+    record.put("transactional", channel.transactional);
+    record.put("consumer_count", channel.consumers.len());
+    record.put("prefetch_count", channel.prefetch);
+    record.put("global_prefetch_count", channel.global_prefetch);
+    record.put("messages_unacknowledged", channel.unacked);
+    record.put("messages_unconfirmed", channel.unconfirmed);
+    record.put("messages_uncommitted", channel.uncommitted);
+    record.put("acks_uncommitted", channel.acks_uncommitted);
+    record.put("pending_raft_commands", 0);
+    record.put("cached_segments", 0);
+    record.put("reductions", 0);
+    record.object("garbage_collection", put_garbage_collection);
     let now = channel_sample(channel);
     let idle = management.rates().of_channel(connection.id, channel.number, |past| {
-        record["reductions_details"] = details(past, |_| 0, ranges.msg_rates);
-        put_message_stats(&mut record, &[&PUBLISHED, &DELIVERED], &now, past, ranges.msg_rates);
+        put_details(record, "reductions_details", past, nothing, ranges.msg_rates);
+        put_message_stats(record, &[&PUBLISHED, &DELIVERED], &now, past, ranges.msg_rates);
         past.and_then(|past| idle_since(now_ms().saturating_sub(past.changed_ms())))
     });
-    if let Some(since) = idle {
-        record["idle_since"] = since.into();
-    }
-    record
+    record.put_some("idle_since", idle);
+}
+
+/// A consumer: what its queue knows of it, and what its connection does.
+pub(in crate::management) struct Consumer<'a> {
+    queue: &'a QueueHandle,
+    place: ConsumerPlace,
+    connection: ConnectionSummary,
+    report: ConsumerReport,
 }
 
 /// The consumers of one queue.
-pub(in crate::management) async fn consumers_of(
+pub(in crate::management) async fn consumers_of<'a>(
     management: &Management,
-    queue: &QueueHandle,
+    queue: &'a QueueHandle,
     report: &QueueReport,
-) -> Vec<Json> {
+) -> Vec<Consumer<'a>> {
     consumers(management, vec![(queue, report)]).await
 }
 
 /// Each queue knows who consumes; tags and arguments are known to the connections only.
-async fn consumers(management: &Management, queues: Vec<(&QueueHandle, &QueueReport)>) -> Vec<Json> {
+async fn consumers<'a>(management: &Management, queues: Vec<(&'a QueueHandle, &QueueReport)>) -> Vec<Consumer<'a>> {
     let asked: BTreeSet<ConnectionId> =
         queues.iter().flat_map(|(_, report)| &report.consumers).map(|place| place.connection).collect();
     let ids: Vec<ConnectionId> = asked.iter().copied().collect();
@@ -319,53 +340,65 @@ async fn consumers(management: &Management, queues: Vec<(&QueueHandle, &QueueRep
     let all = management.broker().connections();
     let connections: HashMap<ConnectionId, &ConnectionSummary> =
         all.iter().filter(|connection| asked.contains(&connection.id)).map(|c| (c.id, c)).collect();
-    let mut records = Vec::new();
+    let mut consumers = Vec::new();
     for (queue, report) in queues {
         for place in &report.consumers {
             let channels = reports.get(&place.connection).into_iter().flat_map(|report| &report.channels);
-            let consumer = channels
+            let known = channels
                 .flat_map(|channel| &channel.consumers)
                 .find(|consumer| consumer.queue == queue.key && consumer.owner == place.owner);
-            if let (Some(consumer), Some(connection)) = (consumer, connections.get(&place.connection)) {
-                records.push(consumer_record(management, queue, place, connection, consumer));
+            if let (Some(report), Some(connection)) = (known, connections.get(&place.connection)) {
+                let (connection, report) = ((*connection).clone(), report.clone());
+                consumers.push(Consumer { queue, place: *place, connection, report });
             }
         }
     }
-    records
+    consumers
 }
 
-fn consumer_record(
-    management: &Management,
-    queue: &QueueHandle,
-    place: &ConsumerPlace,
-    connection: &ConnectionSummary,
-    consumer: &ConsumerReport,
-) -> Json {
-    let (host, port) = ends(connection.info.handshake.peer);
-    let status = match (place.is_active, place.has_credit) {
-        (false, _) => "waiting",
-        (true, true) if queue.options.single_active_consumer => "single_active",
-        (true, true) => "up",
-        (true, false) => "blocked",
-    };
-    json!({
-        "consumer_tag": consumer.tag,
-        "queue": {"name": *queue.name, "vhost": *queue.vhost},
-        "ack_required": !consumer.no_ack,
-        "prefetch_count": consumer.prefetch,
-        "exclusive": consumer.exclusive,
-        "arguments": arguments(&consumer.arguments),
-        "active": place.is_active,
-        "activity_status": status,
-        "consumer_timeout": queue.settings().consumer_timeout_ms.unwrap_or(management.broker().consumer_timeout_ms()),
-        "channel_details": {
-            "connection_name": connection.info.name,
-            "name": channel_name(connection, place.channel.number),
-            "node": management.node(),
-            "number": place.channel.number,
-            "peer_host": host,
-            "peer_port": port,
-            "user": *connection.user,
-        },
-    })
+impl Consumer<'_> {
+    pub(in crate::management) fn tag(&self) -> &str {
+        &self.report.tag
+    }
+
+    pub(in crate::management) fn is_exclusive(&self) -> bool {
+        self.report.exclusive
+    }
+
+    pub(in crate::management) fn is_active(&self) -> bool {
+        self.place.is_active
+    }
+
+    pub(in crate::management) fn put(&self, record: &mut Record<'_>, management: &Management) {
+        let Self { queue, place, connection, report } = self;
+        let status = match (place.is_active, place.has_credit) {
+            (false, _) => "waiting",
+            (true, true) if queue.options.single_active_consumer => "single_active",
+            (true, true) => "up",
+            (true, false) => "blocked",
+        };
+        record.put("consumer_tag", &report.tag);
+        record.object("queue", |own| {
+            own.put("name", &*queue.name);
+            own.put("vhost", &*queue.vhost);
+        });
+        record.put("ack_required", !report.no_ack);
+        record.put("prefetch_count", report.prefetch);
+        record.put("exclusive", report.exclusive);
+        record.json("arguments", || arguments(&report.arguments));
+        record.put("active", place.is_active);
+        record.put("activity_status", status);
+        let timeout_ms = queue.settings().consumer_timeout_ms;
+        record.put("consumer_timeout", timeout_ms.unwrap_or(management.broker().consumer_timeout_ms()));
+        record.object("channel_details", |details| {
+            let (host, port) = ends(connection.info.handshake.peer);
+            details.put("connection_name", &connection.info.name);
+            details.put("name", channel_name(connection, place.channel.number));
+            details.put("node", management.node());
+            details.put("number", place.channel.number);
+            details.put("peer_host", host);
+            details.put("peer_port", port);
+            details.put("user", &*connection.user);
+        });
+    }
 }

@@ -1,13 +1,16 @@
 //! `/api/exchanges`.
 
-use serde_json::{Value as Json, json};
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::{bindings, messages};
 use crate::broker::{Exchange, ExchangeDeclare, Vhost, table_of_json};
 use crate::management::Management;
 use crate::management::call::Call;
+use crate::management::list;
 use crate::management::names::arguments;
 use crate::management::ranges::{Ranges, put_message_stats};
+use crate::management::record::{Columns, Record};
 use crate::management::reply::{Outcome, Refused, Reply};
 use crate::management::series::EXCHANGE;
 use crate::management::visit::Visit;
@@ -23,7 +26,11 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
     let [_, vhost, name, rest @ ..] = path else {
         let vhosts = call.vhosts(management, path.get(1).copied())?;
         let ranges = call.ranges()?;
-        return Ok(Reply::List(vhosts.iter().flat_map(|vhost| list(management, vhost, ranges)).collect()));
+        let exchanges: Vec<_> = vhosts.iter().flat_map(all_of).collect();
+        let write = |(vhost, exchange): &(&Arc<Vhost>, Arc<Exchange>), out: &mut Vec<u8>, columns: Columns<'_>| {
+            Record::write(out, columns, |record| put_exchange(record, management, vhost, exchange, ranges));
+        };
+        return list::shape_items(exchanges, &call.query, |(_, exchange)| Cow::Borrowed(&exchange.name), write).await;
     };
     let name = own_name(name);
     if let ["publish"] = rest {
@@ -49,42 +56,38 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
         (_, ["bindings", "source"]) => Ok(Reply::List(bindings::from_exchange(&found, &exchange))),
         (_, ["bindings", "destination"]) => Ok(Reply::List(bindings::to_exchange(&found, name))),
         _ => {
-            let mut record = record(management, &found, &exchange, call.ranges()?);
-            record["incoming"] = json!([]);
-            record["outgoing"] = json!([]);
-            Ok(Reply::Json(record))
+            let ranges = call.ranges()?;
+            Ok(Reply::Written(Record::written(&call.query, |record| {
+                put_exchange(record, management, &found, &exchange, ranges);
+                record.put("incoming", [(); 0]);
+                record.put("outgoing", [(); 0]);
+            })))
         }
     }
 }
 
-fn list(management: &Management, vhost: &Vhost, ranges: Ranges) -> Vec<Json> {
+/// By name.
+fn all_of(vhost: &Arc<Vhost>) -> impl Iterator<Item = (&Arc<Vhost>, Arc<Exchange>)> {
     let mut exchanges = vhost.exchanges();
     exchanges.sort_by(|a, b| a.name.cmp(&b.name));
-    exchanges.iter().map(|exchange| record(management, vhost, exchange, ranges)).collect()
+    exchanges.into_iter().map(move |exchange| (vhost, exchange))
 }
 
-fn record(management: &Management, vhost: &Vhost, exchange: &Exchange, ranges: Ranges) -> Json {
-    let mut record = json!({
-        "name": *exchange.name,
-        "vhost": **vhost.name(),
-        "type": exchange.kind.as_str(),
-        "durable": exchange.durable,
-        "auto_delete": exchange.auto_delete,
-        "internal": exchange.internal,
-        "arguments": arguments(&exchange.arguments),
-        "user_who_performed_action": "rmq-internal",
-    });
-    if let Some(policy) = &exchange.in_force().policy {
-        record["policy"] = (**policy.name()).into();
-    }
-    if exchange.messages_delayed() > 0 {
-        record["messages_delayed"] = exchange.messages_delayed().into();
-    }
+fn put_exchange(record: &mut Record<'_>, management: &Management, vhost: &Vhost, exchange: &Exchange, ranges: Ranges) {
+    record.put("name", &*exchange.name);
+    record.put("vhost", &**vhost.name());
+    record.put("type", exchange.kind.as_str());
+    record.put("durable", exchange.durable);
+    record.put("auto_delete", exchange.auto_delete);
+    record.put("internal", exchange.internal);
+    record.json("arguments", || arguments(&exchange.arguments));
+    record.put("user_who_performed_action", "rmq-internal");
+    record.put_some("policy", exchange.in_force().policy.as_ref().map(|policy| &**policy.name()));
+    record.put_some("messages_delayed", Some(exchange.messages_delayed()).filter(|delayed| *delayed > 0));
     let (published, routed) = exchange.published();
     management.rates().of_exchange(vhost.name(), &exchange.name, |past| {
-        put_message_stats(&mut record, &[&EXCHANGE[..1], &EXCHANGE[1..]], &[published, routed], past, ranges.msg_rates);
+        put_message_stats(record, &[&EXCHANGE[..1], &EXCHANGE[1..]], &[published, routed], past, ranges.msg_rates);
     });
-    record
 }
 
 async fn put(call: &Call, management: &Management, vhost: &str, name: &str) -> Outcome {

@@ -2,16 +2,17 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::queues::merge;
 use crate::auth::Mechanism;
 use crate::broker::exchange::ExchangeType;
 use crate::broker::{RABBITMQ_VERSION, Watermark};
 use crate::management::Management;
 use crate::management::access::Level;
 use crate::management::call::{Call, Fields};
-use crate::management::ranges::{Ranges, details, put};
+use crate::management::list;
+use crate::management::ranges::{Ranges, put, put_details};
+use crate::management::record::{Columns, Record};
 use crate::management::reply::{Outcome, Refused, Reply};
-use crate::management::series::{CHURN, MACHINE, Series, node_sample};
+use crate::management::series::{CHURN, MACHINE, Series, ZERO_COUNTERS, ZERO_TIMES, node_sample};
 
 /// There is no Erlang; tools show these texts, and some cannot do without.
 pub(in crate::management) const ERLANG_VERSION: &str = "27.0";
@@ -20,31 +21,7 @@ pub(in crate::management) const CRYPTO_VERSION: &str = "ring";
 
 const CLUSTER_NAME: &str = "cluster_name";
 
-/// Counters of RabbitMQ's store and metadata that count nothing here.
-const ZERO_COUNTERS: [&str; 17] = [
-    "gc_num",
-    "gc_bytes_reclaimed",
-    "context_switches",
-    "io_read_count",
-    "io_read_bytes",
-    "io_write_count",
-    "io_write_bytes",
-    "io_sync_count",
-    "io_seek_count",
-    "io_reopen_count",
-    "mnesia_ram_tx_count",
-    "mnesia_disk_tx_count",
-    "msg_store_read_count",
-    "msg_store_write_count",
-    "queue_index_write_count",
-    "queue_index_read_count",
-    "proc_used",
-];
-
-/// And the means of their times.
-const ZERO_TIMES: [&str; 4] = ["io_read_avg_time", "io_write_avg_time", "io_sync_avg_time", "io_seek_avg_time"];
-
-pub(in crate::management) fn serve(call: &Call, management: &Management, path: &[&str]) -> Outcome {
+pub(in crate::management) async fn serve(call: &Call, management: &Management, path: &[&str]) -> Outcome {
     match (call.method.as_str(), path) {
         ("GET", ["cluster-name"]) => Ok(Reply::Json(json!({"name": cluster_name(management)}))),
         (_, ["cluster-name"]) => {
@@ -69,7 +46,13 @@ pub(in crate::management) fn serve(call: &Call, management: &Management, path: &
         _ => {
             Level::Monitoring.require(&call.user)?;
             match path {
-                ["nodes"] => Ok(Reply::List(vec![node(management, call.ranges()?)])),
+                ["nodes"] => {
+                    let ranges = call.ranges()?;
+                    let write = |_: &(), out: &mut Vec<u8>, columns: Columns<'_>| {
+                        Record::write(out, columns, |record| put_node(record, management, ranges));
+                    };
+                    list::shape_items(vec![()], &call.query, |()| management.node().to_owned().into(), write).await
+                }
                 ["nodes", name, rest @ ..] if *name == management.node() => of_node(call, management, rest),
                 _ => Err(Refused::no_object()),
             }
@@ -110,27 +93,26 @@ fn watermark(fields: &Fields, relative_max: f64) -> Result<Watermark, Refused> {
 }
 
 fn of_node(call: &Call, management: &Management, rest: &[&str]) -> Outcome {
-    Ok(Reply::Json(match rest {
+    let shown = match rest {
         ["memory", "relative"] => json!({"memory": relative(&parts(management))}),
         // RabbitMQ's word where there is no table of that name; here there is none at all.
         ["memory", "ets"] => json!({"ets_tables_memory": "no_tables"}),
         ["memory"] => json!({"memory": memory(management)}),
         _ => {
-            let mut node = node(management, call.ranges()?);
-            if call.query.is_true("memory") {
-                node["memory"] = memory(management);
-            }
-            if call.query.is_true("binary") {
-                node["binary"] = PARTS
-                    .iter()
-                    .chain(&["other"])
-                    .map(|name| ((*name).to_owned(), Json::from(0)))
-                    .collect::<Map<_, _>>()
-                    .into();
-            }
-            node
+            let ranges = call.ranges()?;
+            return Ok(Reply::Written(Record::written(&call.query, |record| {
+                put_node(record, management, ranges);
+                if call.query.is_true("memory") {
+                    record.json("memory", || memory(management));
+                }
+                if call.query.is_true("binary") {
+                    record
+                        .object("binary", |binary| PARTS.iter().chain(&["other"]).for_each(|name| binary.put(name, 0)));
+                }
+            })));
         }
-    }))
+    };
+    Ok(Reply::Json(shown))
 }
 
 /// What is in force, in the words of `rabbitmq.conf`.
@@ -208,73 +190,70 @@ pub(in crate::management) fn contexts(management: &Management) -> Vec<Json> {
     http.map(record).collect()
 }
 
-fn node(management: &Management, ranges: Ranges) -> Json {
-    let broker = management.broker();
+fn put_node(record: &mut Record<'_>, management: &Management, ranges: Ranges) {
+    let (broker, options) = (management.broker(), management.options());
     let (machine, alarms) = (management.machine(), broker.alarms());
-    let mut node = json!({
-        "name": management.node(),
-        "type": "disc",
-        "running": true,
-        "being_drained": false,
-        "partitions": [],
-        "os_pid": std::process::id().to_string(),
-        "uptime": management.uptime_ms(),
-        "run_queue": 0,
-        "processors": std::thread::available_parallelism().map_or(1, usize::from),
-        "rates_mode": management.rates_mode(),
-        "net_ticktime": 60,
-        "exchange_types": exchange_types(),
-        "auth_mechanisms": auth_mechanisms(management),
-        "applications": [{"name": "rabbit", "description": "RabbitMQ", "version": RABBITMQ_VERSION}],
-        "contexts": contexts(management),
-        "enabled_plugins": ["rabbitmq_management"],
-        "log_files": management.options().log_files,
-        "config_files": management.options().config_files,
-        "db_dir": management.options().data_dir.as_deref().map(|path| path.display().to_string()).unwrap_or_default(),
-        "lepus_sync": management.options().sync,
+    record.put("name", management.node());
+    record.put("type", "disc");
+    record.put("running", true);
+    record.put("being_drained", false);
+    record.put("partitions", [(); 0]);
+    record.put("os_pid", std::process::id().to_string());
+    record.put("uptime", management.uptime_ms());
+    record.put("run_queue", 0);
+    record.put("processors", std::thread::available_parallelism().map_or(1, usize::from));
+    record.put("rates_mode", management.rates_mode());
+    record.put("net_ticktime", 60);
+    record.json("exchange_types", || exchange_types().into());
+    record.json("auth_mechanisms", || auth_mechanisms(management).into());
+    record.json("applications", || json!([{"name": "rabbit", "description": "RabbitMQ", "version": RABBITMQ_VERSION}]));
+    record.json("contexts", || contexts(management).into());
+    record.put("enabled_plugins", ["rabbitmq_management"]);
+    record.put("log_files", &options.log_files);
+    record.put("config_files", &options.config_files);
+    record.put("db_dir", options.data_dir.as_deref().map(|path| path.display().to_string()).unwrap_or_default());
+    record.put("lepus_sync", &options.sync);
+    record.put("mem_calculation_strategy", "rss");
+    record.put("mem_limit", management.memory_limit());
+    record.put("mem_alarm", alarms.memory());
+    record.put("disk_free_limit", management.disk_free_limit());
+    record.put("disk_free_alarm", alarms.disk());
+    record.put("fd_total", machine.descriptors_max);
+    record.put("sockets_total", 0);
+    record.put("proc_total", 1_048_576);
+    record.object("ra_open_file_metrics", |files| {
+        files.put("ra_log_wal", 0);
+        files.put("ra_log_segment_writer", 0);
     });
-    let more = json!({
-        "mem_calculation_strategy": "rss",
-        "mem_limit": management.memory_limit(),
-        "mem_alarm": alarms.memory(),
-        "disk_free_limit": management.disk_free_limit(),
-        "disk_free_alarm": alarms.disk(),
-        "fd_total": machine.descriptors_max,
-        "sockets_total": 0,
-        "proc_total": 1_048_576,
-        "ra_open_file_metrics": {"ra_log_wal": 0, "ra_log_segment_writer": 0},
-        "rabbitmq_version": RABBITMQ_VERSION,
-        "erlang_version": ERLANG_VERSION,
-        "erlang_full_version": ERLANG_FULL_VERSION,
-        "crypto_lib_version": CRYPTO_VERSION,
-        "cluster_links": [],
-        "metrics_gc_queue_length": {
-            "connection_closed": 0,
-            "channel_closed": 0,
-            "consumer_deleted": 0,
-            "exchange_deleted": 0,
-            "queue_deleted": 0,
-            "vhost_deleted": 0,
-            "node_node_deleted": 0,
-            "channel_consumer_deleted": 0,
-        },
-    });
-    merge(&mut node, more);
-    let Some(fields) = node.as_object_mut() else { return node };
+    record.put("rabbitmq_version", RABBITMQ_VERSION);
+    record.put("erlang_version", ERLANG_VERSION);
+    record.put("erlang_full_version", ERLANG_FULL_VERSION);
+    record.put("crypto_lib_version", CRYPTO_VERSION);
+    record.put("cluster_links", [(); 0]);
+    record.object("metrics_gc_queue_length", |lengths| METRICS_GC_QUEUES.iter().for_each(|name| lengths.put(name, 0)));
     let (now, range) = (node_sample(&machine, broker.connection_count() as u64, &broker.totals()), ranges.node_stats);
     management.rates().of_node(|past| {
-        put(fields, &MACHINE, &now, past, range);
-        put(fields, &CHURN, &now, past, range);
-        for name in ZERO_COUNTERS {
-            put(fields, &[Series { name, read: |_| 0 }], &now, past, range);
-        }
-        for name in ZERO_TIMES {
-            fields.insert(name.to_owned(), 0.0.into());
-            fields.insert(format!("{name}_details"), details(past, |_| 0, range));
+        put(record, &MACHINE, &now, past, range);
+        put(record, &CHURN, &now, past, range);
+        put(record, &ZERO_COUNTERS, &now, past, range);
+        for Series { name, details, read } in ZERO_TIMES {
+            record.put(name, 0.0);
+            put_details(record, details, past, read, range);
         }
     });
-    node
 }
+
+/// Where RabbitMQ's collector has work to do.
+const METRICS_GC_QUEUES: [&str; 8] = [
+    "connection_closed",
+    "channel_closed",
+    "consumer_deleted",
+    "exchange_deleted",
+    "queue_deleted",
+    "vhost_deleted",
+    "node_node_deleted",
+    "channel_consumer_deleted",
+];
 
 fn auth_mechanisms(management: &Management) -> Vec<Json> {
     let record = |mechanism: &Mechanism| {

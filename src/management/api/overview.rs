@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, json};
-
 use super::nodes;
 use crate::broker::{BrokerTotals, RABBITMQ_VERSION, Vhost};
 use crate::management::Management;
@@ -11,6 +9,7 @@ use crate::management::call::Call;
 use crate::management::history::{BASIC, GLOBAL, Past, Policy};
 use crate::management::machine::Machine;
 use crate::management::ranges::put;
+use crate::management::record::Record;
 use crate::management::reply::{Outcome, Reply};
 use crate::management::series::{CHURN, DELIVERED, DISK, PUBLISHED, VHOST_LENGTHS, VhostSample, node_sample};
 
@@ -28,61 +27,58 @@ pub(in crate::management) async fn overview(call: &Call, management: &Management
     let whole = broker.totals();
     let open_channels = whole.channel_created.saturating_sub(whole.channel_closed);
     let seen = Seen::new(management, &vhosts, &whole, call.is_monitor()).await;
-    let (mut queue_totals, mut message_stats) = (Map::new(), Map::new());
-    seen.past(management, |past| {
-        let now = &seen.now.values;
-        put(&mut queue_totals, &VHOST_LENGTHS, now, past, ranges.lengths);
-        for group in [&PUBLISHED[..], &DELIVERED, &DISK] {
-            put(&mut message_stats, group, now, past, ranges.msg_rates);
+    let now = &seen.now.values;
+    Ok(Reply::Written(Record::written(&call.query, |record| {
+        record.put("management_version", RABBITMQ_VERSION);
+        record.put("rates_mode", management.rates_mode());
+        record.object("sample_retention_policies", |policies| {
+            policies.put("global", spans(GLOBAL));
+            policies.put("basic", spans(BASIC));
+            policies.put("detailed", [600]);
+        });
+        record.json("exchange_types", || nodes::exchange_types().into());
+        record.put("product_name", "RabbitMQ");
+        record.put("product_version", RABBITMQ_VERSION);
+        record.put("rabbitmq_version", RABBITMQ_VERSION);
+        record.put("cluster_name", nodes::cluster_name(management));
+        record.object("cluster_tags", |_| {});
+        record.object("node_tags", |_| {});
+        record.put("erlang_version", nodes::ERLANG_VERSION);
+        record.put("erlang_full_version", nodes::ERLANG_FULL_VERSION);
+        record.put("crypto_lib_version", nodes::CRYPTO_VERSION);
+        record.put("disable_stats", management.options().disable_stats);
+        record.put("default_queue_type", "classic");
+        record.put("is_op_policy_updating_enabled", true);
+        record.put("enable_queue_totals", false);
+        record.put("require_definition_json_extension", false);
+        seen.past(management, |past| {
+            record.object("message_stats", |stats| {
+                for group in [&PUBLISHED[..], &DELIVERED, &DISK] {
+                    put(stats, group, now, past, ranges.msg_rates);
+                }
+            });
+            record.object("queue_totals", |totals| put(totals, &VHOST_LENGTHS, now, past, ranges.lengths));
+        });
+        let node = node_sample(&Machine::default(), 0, &whole);
+        management.rates().of_node(|past| {
+            let range = ranges.node_stats.or(ranges.data_rates);
+            record.object("churn_rates", |rates| put(rates, &CHURN, &node, past, range));
+        });
+        record.object("object_totals", |totals| {
+            totals.put("connections", connections.len());
+            totals.put("channels", if call.is_monitor() { open_channels } else { 0 });
+            totals.put("consumers", seen.now.consumers);
+            totals.put("exchanges", vhosts.iter().map(|vhost| vhost.exchanges().len()).sum::<usize>());
+            totals.put("queues", vhosts.iter().map(|vhost| vhost.queue_count()).sum::<usize>());
+        });
+        record.put("statistics_db_event_queue", 0);
+        if call.is_monitor() {
+            record.put("lepus_sync", &management.options().sync);
+            record.put("node", management.node());
+            record.json("listeners", || nodes::listeners(management).into());
+            record.json("contexts", || nodes::contexts(management).into());
         }
-    });
-    let mut churn_rates = Map::new();
-    let node = node_sample(&Machine::default(), 0, &whole);
-    management
-        .rates()
-        .of_node(|past| put(&mut churn_rates, &CHURN, &node, past, ranges.node_stats.or(ranges.data_rates)));
-    let mut overview = json!({
-        "management_version": RABBITMQ_VERSION,
-        "rates_mode": management.rates_mode(),
-        "sample_retention_policies": {
-            "global": spans(GLOBAL),
-            "basic": spans(BASIC),
-            "detailed": [600],
-        },
-        "exchange_types": nodes::exchange_types(),
-        "product_name": "RabbitMQ",
-        "product_version": RABBITMQ_VERSION,
-        "rabbitmq_version": RABBITMQ_VERSION,
-        "cluster_name": nodes::cluster_name(management),
-        "cluster_tags": {},
-        "node_tags": {},
-        "erlang_version": nodes::ERLANG_VERSION,
-        "erlang_full_version": nodes::ERLANG_FULL_VERSION,
-        "crypto_lib_version": nodes::CRYPTO_VERSION,
-        "disable_stats": management.options().disable_stats,
-        "default_queue_type": "classic",
-        "is_op_policy_updating_enabled": true,
-        "enable_queue_totals": false,
-        "require_definition_json_extension": false,
-        "message_stats": message_stats,
-        "churn_rates": churn_rates,
-        "queue_totals": queue_totals,
-        "object_totals": {
-            "connections": connections.len(),
-            "channels": if call.is_monitor() { open_channels } else { 0 },
-            "consumers": seen.now.consumers,
-            "exchanges": vhosts.iter().map(|vhost| vhost.exchanges().len()).sum::<usize>(),
-            "queues": vhosts.iter().map(|vhost| vhost.queue_count()).sum::<usize>(),
-        },
-        "statistics_db_event_queue": 0,
-    });
-    if call.is_monitor() {
-        overview["lepus_sync"] = management.options().sync.as_str().into();
-        overview["node"] = management.node().into();
-        overview["listeners"] = nodes::listeners(management).into();
-        overview["contexts"] = nodes::contexts(management).into();
-    }
-    Ok(Reply::Json(overview))
+    })))
 }
 
 /// What is known of the vhosts that the user sees; of a monitor's also what is gone.

@@ -1,21 +1,24 @@
 //! `/api/queues`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value as Json, json};
 
+use super::connections::Consumer;
 use super::{bindings, connections};
-use crate::broker::{Policy, QueueDeclare, QueueHandle, QueueReport, QueueType, table_of_json};
+use crate::broker::{QueueDeclare, QueueHandle, QueueReport, QueueType, table_of_json};
 use crate::management::Management;
 use crate::management::access::Level;
 use crate::management::call::Call;
-use crate::management::list;
+use crate::management::list::{self, Chosen};
 use crate::management::names::{arguments, timestamp};
-use crate::management::ranges::{Ranges, details, put, put_message_stats};
+use crate::management::ranges::{Ranges, put, put_details, put_message_stats};
 use crate::management::rates::now_ms;
+use crate::management::record::{Columns, Record};
 use crate::management::reply::{Outcome, Refused, Reply};
-use crate::management::series::{DELIVERED, LENGTHS, PUBLISHED, queue_sample};
+use crate::management::series::{DELIVERED, LENGTHS, PUBLISHED, nothing, queue_sample};
 use crate::management::visit::Visit;
 
 /// What a queue without messages takes, and a message beside its body, in bytes: for `memory`, which is an estimate.
@@ -34,8 +37,7 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
         }
         ("GET", ["queues", vhost, name]) => {
             let queue = find(call, management, vhost, name)?;
-            let record = detailed(management, &queue, call.ranges()?).await.ok_or_else(Refused::no_object)?;
-            Ok(Reply::Json(record))
+            detailed(call, management, &queue).await
         }
         ("PUT", ["queues", vhost, name]) => declare(call, management, vhost, name).await,
         ("DELETE", ["queues", vhost, name]) => {
@@ -81,55 +83,50 @@ async fn list_queues(call: &Call, management: &Management, vhost: Option<&str>) 
         own.sort_by(|a, b| a.name.cmp(&b.name));
         queues.append(&mut own);
     }
-    let ranges = call.ranges()?;
-    let totals_only = call.query.is_true("enable_queue_totals");
-    if call.query.is_true("disable_stats") && !totals_only {
-        return Ok(Reply::List(queues.iter().map(|queue| declared(management, queue)).collect()));
+    let (query, ranges) = (&call.query, call.ranges()?);
+    let totals_only = query.is_true("enable_queue_totals");
+    if query.is_true("disable_stats") && !totals_only {
+        let write = |queue: &Arc<QueueHandle>, out: &mut Vec<u8>, columns: Columns<'_>| {
+            Record::write(out, columns, |record| put_declared(record, management, queue, Policies::All));
+        };
+        return list::shape_items(queues, query, |queue| Cow::Borrowed(&queue.name), write).await;
     }
-    let in_order = call.query.get("sort").is_none_or(|column| ["name", "vhost"].contains(&column));
-    if call.query.get("page").is_none() || !in_order {
-        return Ok(Reply::List(all_counted(management, &queues, totals_only, ranges).await));
-    }
+    let write = |(queue, report): &Counted, out: &mut Vec<u8>, columns: Columns<'_>| {
+        Record::write(out, columns, |record| {
+            if totals_only {
+                put_declared(record, management, queue, Policies::All);
+                put_lengths(record, management, queue, report, ranges);
+            } else {
+                put_counted(record, management, queue, report, ranges, Policies::Some);
+            }
+        });
+    };
+    let by: Option<fn(&QueueHandle) -> &Arc<str>> = match query.get("sort") {
+        None | Some("name") => Some(|queue| &queue.name),
+        Some("vhost") => Some(|queue| &queue.vhost),
+        Some(_) => None,
+    };
+    let Some(by) = by else {
+        let counted = counted(management, queues).await;
+        return list::shape_items(counted, query, |(queue, _)| Cow::Borrowed(&queue.name), write).await;
+    };
     // A page is found by names alone, and only its queues are asked for their counts.
-    let name = |queue: &Arc<QueueHandle>| queue.name.to_string();
-    let (chosen, around) = list::cut(queues, &call.query, name, |a, b, column| match column {
-        "name" => a.name.cmp(&b.name),
-        _ => a.vhost.cmp(&b.vhost),
-    })?;
-    let items = all_counted(management, &chosen, totals_only, ranges).await;
-    Ok(Reply::Shaped(list::wrap(items, around, &call.query)))
+    let mut chosen = Chosen::new(queues, query, |queue| Cow::Borrowed(&queue.name))?;
+    if query.get("sort").is_some() {
+        chosen.items.sort_by(|a, b| by(a).cmp(by(b)));
+    }
+    let (queues, around) = chosen.page(query)?;
+    let counted = counted(management, queues).await;
+    Ok(Reply::Written(list::write_items(&counted, around, query, write).await))
 }
 
-/// Queues whose records are made at one go; then others on this thread have their turn.
-const RECORDS_A_TURN: usize = 128;
+/// A queue, and what its lane says of it.
+type Counted = (Arc<QueueHandle>, QueueReport);
 
-async fn all_counted(
-    management: &Management,
-    queues: &[Arc<QueueHandle>],
-    totals_only: bool,
-    ranges: Ranges,
-) -> Vec<Json> {
-    let mut records = Vec::with_capacity(queues.len());
-    for some in queues.chunks(RECORDS_A_TURN) {
-        let reports = management.broker().inspect_queues(some).await;
-        for queue in some {
-            let Some(report) = reports.get(&queue.key.id) else { continue };
-            if totals_only {
-                let mut record = declared(management, queue);
-                put_counts(management, &mut record, queue, report, ranges, false);
-                records.push(record);
-            } else {
-                let mut record = counted(management, queue, report, ranges);
-                if let Some(fields) = record.as_object_mut() {
-                    // One queue says that it has no policy, a list leaves it out.
-                    fields.retain(|name, value| !(value.is_null() && name.ends_with("policy")));
-                }
-                records.push(record);
-            }
-        }
-        tokio::task::yield_now().await;
-    }
-    records
+/// Those that are still there.
+async fn counted(management: &Management, queues: Vec<Arc<QueueHandle>>) -> Vec<Counted> {
+    let mut reports = management.broker().inspect_queues(&queues).await;
+    queues.into_iter().filter_map(|queue| reports.remove(&queue.key.id).map(|report| (queue, report))).collect()
 }
 
 async fn declare(call: &Call, management: &Management, vhost: &str, name: &str) -> Outcome {
@@ -154,64 +151,67 @@ async fn declare(call: &Call, management: &Management, vhost: &str, name: &str) 
     Ok(Reply::put(existed))
 }
 
-/// What is known without asking the lane.
-fn declared(management: &Management, queue: &QueueHandle) -> Json {
-    let options = &queue.options;
-    let mut shown = arguments(&options.arguments);
-    shown["x-queue-type"] = options.queue_type.as_str().into();
-    let in_force = queue.in_force();
-    let name_of = |policy: &Option<Arc<Policy>>| policy.as_ref().map(|policy| policy.name().to_string());
-    let mut record = json!({
-        "name": *queue.name,
-        "vhost": *queue.vhost,
-        "type": options.queue_type.as_str(),
-        "durable": options.durable,
-        "auto_delete": options.auto_delete,
-        "exclusive": options.exclusive.is_some(),
-        "internal": false,
-        "internal_owner": false,
-        "arguments": shown,
-        "node": management.node(),
-        "state": "running",
-        "effective_policy_definition": in_force.definition(),
-        "policy": name_of(&in_force.policy),
-        "operator_policy": name_of(&in_force.operator),
-    });
-    if options.queue_type == QueueType::Quorum {
-        let node = management.node();
-        let limit = queue.settings().delivery_limit;
-        merge(&mut record, json!({"leader": node, "members": [node], "online": [node], "delivery_limit": limit}));
-    }
-    record
+/// Whether a policy that there is not is told of as null: of a queue that is asked for, a list leaves it out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Policies {
+    All,
+    Some,
 }
 
-/// Gives when its counts last changed, in ms, as far as that is known.
-fn put_counts(
+/// What is known without asking the lane.
+fn put_declared(record: &mut Record<'_>, management: &Management, queue: &QueueHandle, policies: Policies) {
+    let options = &queue.options;
+    let queue_type = options.queue_type.as_str();
+    record.put("name", &*queue.name);
+    record.put("vhost", &*queue.vhost);
+    record.put("type", queue_type);
+    record.put("durable", options.durable);
+    record.put("auto_delete", options.auto_delete);
+    record.put("exclusive", options.exclusive.is_some());
+    record.put("internal", false);
+    record.put("internal_owner", false);
+    record.object("arguments", |shown| {
+        if let Json::Object(mut own) = arguments(&options.arguments) {
+            own.remove("x-queue-type");
+            shown.fields(&own);
+        }
+        shown.put("x-queue-type", queue_type);
+    });
+    record.put("node", management.node());
+    record.put("state", "running");
+    let in_force = queue.in_force();
+    record.json("effective_policy_definition", || in_force.definition().into());
+    for (name, policy) in [("policy", &in_force.policy), ("operator_policy", &in_force.operator)] {
+        if policy.is_some() || policies == Policies::All {
+            record.put(name, policy.as_ref().map(|policy| &**policy.name()));
+        }
+    }
+    if options.queue_type == QueueType::Quorum {
+        let node = management.node();
+        record.put("leader", node);
+        record.put("members", [node]);
+        record.put("online", [node]);
+        record.put("delivery_limit", queue.settings().delivery_limit);
+    }
+}
+
+fn put_lengths(
+    record: &mut Record<'_>,
     management: &Management,
-    record: &mut Json,
     queue: &QueueHandle,
     report: &QueueReport,
     ranges: Ranges,
-    with_stats: bool,
-) -> Option<u64> {
-    let now = queue_sample(report);
+) {
     management.rates().of_queue(queue.key.id, |past| {
-        if let Some(fields) = record.as_object_mut() {
-            put(fields, &LENGTHS, &now, past, ranges.lengths);
-        }
-        if with_stats {
-            record["reductions_details"] = details(past, |_| 0, ranges.msg_rates);
-            put_message_stats(record, &[&PUBLISHED[..1], &DELIVERED], &now, past, ranges.msg_rates);
-        }
-        past.map(|past| past.changed_ms())
-    })
+        put(record, &LENGTHS, &queue_sample(report), past, ranges.lengths);
+    });
 }
 
 /// How many of its messages, and how many of their bytes, outlive the broker. A durable classic queue does not count them.
-fn persistent(queue: &QueueHandle, messages: u64, bytes: u64) -> Option<(Json, Json)> {
+fn persistent(queue: &QueueHandle, messages: u64, bytes: u64) -> Option<(u64, u64)> {
     match (queue.options.queue_type, queue.options.durable) {
-        (QueueType::Quorum, _) => Some((messages.into(), bytes.into())),
-        (QueueType::Classic, false) => Some((0.into(), 0.into())),
+        (QueueType::Quorum, _) => Some((messages, bytes)),
+        (QueueType::Classic, false) => Some((0, 0)),
         (QueueType::Classic, true) => None,
     }
 }
@@ -223,87 +223,86 @@ pub(in crate::management) fn idle_since(idle_ms: u64) -> Option<String> {
 }
 
 /// A queue in a list.
-fn counted(management: &Management, queue: &QueueHandle, report: &QueueReport, ranges: Ranges) -> Json {
-    let mut record = declared(management, queue);
-    let changed_ms = put_counts(management, &mut record, queue, report, ranges, true);
+fn put_counted(
+    record: &mut Record<'_>,
+    management: &Management,
+    queue: &QueueHandle,
+    report: &QueueReport,
+    ranges: Ranges,
+    policies: Policies,
+) {
+    put_declared(record, management, queue, policies);
+    let now = queue_sample(report);
+    let changed_ms = management.rates().of_queue(queue.key.id, |past| {
+        put(record, &LENGTHS, &now, past, ranges.lengths);
+        put_details(record, "reductions_details", past, nothing, ranges.msg_rates);
+        put_message_stats(record, &[&PUBLISHED[..1], &DELIVERED], &now, past, ranges.msg_rates);
+        past.map(|past| past.changed_ms())
+    });
     let bytes = report.ready_bytes + report.unacked_bytes;
     let messages = report.ready + report.unacked;
     let can_take = report.consumers.iter().any(|consumer| consumer.is_active && consumer.has_credit);
-    let more = json!({
-        "consumers": report.consumers.len(),
-        "consumer_capacity": if can_take { 1.0 } else { 0.0 },
-        "consumer_utilisation": if can_take { 1.0 } else { 0.0 },
-        "memory": QUEUE_BYTES + messages * MESSAGE_BYTES + bytes,
-        "message_bytes": bytes,
-        "message_bytes_ready": report.ready_bytes,
-        "message_bytes_unacknowledged": report.unacked_bytes,
-        "message_bytes_ram": bytes,
-        "messages_ram": messages,
-        "messages_ready_ram": report.ready,
-        "messages_unacknowledged_ram": report.unacked,
-        "reductions": 0,
-    });
-    merge(&mut record, more);
-    if let Some(persistent) = persistent(queue, messages, bytes) {
-        (record["messages_persistent"], record["message_bytes_persistent"]) = persistent;
+    record.put("consumers", report.consumers.len());
+    record.put("consumer_capacity", if can_take { 1.0 } else { 0.0 });
+    record.put("consumer_utilisation", if can_take { 1.0 } else { 0.0 });
+    record.put("memory", QUEUE_BYTES + messages * MESSAGE_BYTES + bytes);
+    record.put("message_bytes", bytes);
+    record.put("message_bytes_ready", report.ready_bytes);
+    record.put("message_bytes_unacknowledged", report.unacked_bytes);
+    record.put("message_bytes_ram", bytes);
+    record.put("messages_ram", messages);
+    record.put("messages_ready_ram", report.ready);
+    record.put("messages_unacknowledged_ram", report.unacked);
+    record.put("reductions", 0);
+    if let Some((messages, bytes)) = persistent(queue, messages, bytes) {
+        record.put("messages_persistent", messages);
+        record.put("message_bytes_persistent", bytes);
     }
     // What clients did with the queue itself its lane knows; when messages went through it last the samples say.
     let idle_ms = changed_ms.map_or(u64::MAX, |changed_ms| now_ms().saturating_sub(changed_ms)).min(report.idle_ms);
-    if let Some(since) = idle_since(idle_ms) {
-        record["idle_since"] = since.into();
-    }
+    record.put_some("idle_since", idle_since(idle_ms));
     match queue.options.queue_type {
-        QueueType::Classic => record["storage_version"] = 2.into(),
+        QueueType::Classic => record.put("storage_version", 2),
         QueueType::Quorum => {
-            let node = management.node();
-            let members = json!({
-                "open_files": {node: 0},
-                "delayed_retry": "disabled",
-                "messages_delayed": 0,
-                // Dead letters leave at once.
-                "messages_dlx": 0,
-                "message_bytes_dlx": 0,
-            });
-            merge(&mut record, members);
+            record.json("open_files", || json!({management.node(): 0}));
+            record.put("delayed_retry", "disabled");
+            record.put("messages_delayed", 0);
+            // Dead letters leave at once.
+            record.put("messages_dlx", 0);
+            record.put("message_bytes_dlx", 0);
         }
     }
-    record
 }
 
 /// One queue, with its consumers.
-async fn detailed(management: &Management, queue: &Arc<QueueHandle>, ranges: Ranges) -> Option<Json> {
+async fn detailed(call: &Call, management: &Management, queue: &Arc<QueueHandle>) -> Outcome {
+    let ranges = call.ranges()?;
     let reports = management.broker().inspect_queues(std::slice::from_ref(queue)).await;
-    let report = reports.get(&queue.key.id)?;
-    let mut record = counted(management, queue, report, ranges);
+    let report = reports.get(&queue.key.id).ok_or_else(Refused::no_object)?;
     let consumers = connections::consumers_of(management, queue, report).await;
-    let tag_where = |wanted: &dyn Fn(&Json) -> bool| {
-        consumers.iter().find(|consumer| wanted(consumer)).map(|consumer| consumer["consumer_tag"].clone())
-    };
-    let exclusive = tag_where(&|consumer| consumer["exclusive"] == true).unwrap_or_default();
-    let active = tag_where(&|consumer| consumer["active"] == true && queue.options.single_active_consumer);
-    record["single_active_consumer_tag"] = active.unwrap_or_default();
-    if queue.options.queue_type == QueueType::Classic {
-        record["exclusive_consumer_tag"] = exclusive;
-        record["head_message_timestamp"] = Json::Null;
-    }
-    record["garbage_collection"] = garbage_collection();
-    record["consumer_details"] = consumers.into();
-    record["incoming"] = json!([]);
-    record["deliveries"] = json!([]);
-    if let Some(owner) = queue.options.exclusive {
-        record["owner_pid_details"] = connections::owner(management, owner);
-    }
-    Some(record)
+    let options = &queue.options;
+    let active = consumers.iter().find(|consumer| consumer.is_active() && options.single_active_consumer);
+    let exclusive = consumers.iter().find(|consumer| consumer.is_exclusive());
+    Ok(Reply::Written(Record::written(&call.query, |record| {
+        put_counted(record, management, queue, report, ranges, Policies::All);
+        record.put("single_active_consumer_tag", active.map(Consumer::tag));
+        if options.queue_type == QueueType::Classic {
+            record.put("exclusive_consumer_tag", exclusive.map(Consumer::tag));
+            record.put("head_message_timestamp", ());
+        }
+        record.object("garbage_collection", put_garbage_collection);
+        record.list("consumer_details", &consumers, |consumer, record| consumer.put(record, management));
+        record.put("incoming", [(); 0]);
+        record.put("deliveries", [(); 0]);
+        if let Some(owner) = options.exclusive {
+            record.object("owner_pid_details", |details| connections::put_owner(details, management, owner));
+        }
+    })))
 }
 
 /// There is no collector; tools show these fields.
-pub(in crate::management) fn garbage_collection() -> Json {
-    json!({"fullsweep_after": 0, "max_heap_size": 0, "min_bin_vheap_size": 0, "min_heap_size": 0, "minor_gcs": 0})
-}
-
-/// Adds the fields of one object to another.
-pub(in crate::management) fn merge(into: &mut Json, from: Json) {
-    if let (Json::Object(into), Json::Object(from)) = (into, from) {
-        into.extend(from);
+pub(in crate::management) fn put_garbage_collection(record: &mut Record<'_>) {
+    for name in ["fullsweep_after", "max_heap_size", "min_bin_vheap_size", "min_heap_size", "minor_gcs"] {
+        record.put(name, 0);
     }
 }

@@ -1,5 +1,6 @@
 //! `/api/vhosts`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -9,7 +10,9 @@ use crate::broker::{DeleteVhostError, Vhost};
 use crate::management::Management;
 use crate::management::access::Level;
 use crate::management::call::{Call, Fields};
+use crate::management::list;
 use crate::management::ranges::{Ranges, put, put_message_stats};
+use crate::management::record::{Columns, Record};
 use crate::management::reply::{Outcome, Refused, Reply};
 use crate::management::series::{DELIVERED, PUBLISHED, VHOST_LENGTHS, VHOST_OCTETS, VhostSample};
 
@@ -18,7 +21,13 @@ const QUEUE_TYPES: [&str; 3] = ["classic", "quorum", "stream"];
 
 pub(in crate::management) async fn serve(call: &Call, management: &Management, path: &[&str]) -> Outcome {
     if let ["vhosts"] = path {
-        return Ok(Reply::List(records(management, &call.known_vhosts(management), call.ranges()?).await));
+        let (vhosts, ranges) = (call.known_vhosts(management), call.ranges()?);
+        let samples = management.vhost_samples(&vhosts).await;
+        let write = |(vhost, now): &(&Arc<Vhost>, VhostSample), out: &mut Vec<u8>, columns: Columns<'_>| {
+            Record::write(out, columns, |record| put_counted(record, management, vhost, now, ranges));
+        };
+        let with: Vec<_> = vhosts.iter().zip(samples).collect();
+        return list::shape_items(with, &call.query, |(vhost, _)| Cow::Borrowed(vhost.name()), write).await;
     }
     Level::Administrator.require(&call.user)?;
     let broker = management.broker();
@@ -27,8 +36,12 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
     match (call.method.as_str(), path) {
         ("PUT", ["vhosts", _]) => put_vhost(call, management, name, vhost.is_some()),
         ("GET", ["vhosts", _]) => {
-            let mut records = records(management, &[vhost.ok_or_else(Refused::no_object)?], call.ranges()?).await;
-            records.pop().map(Reply::Json).ok_or_else(Refused::no_object)
+            let (vhost, ranges) = (vhost.ok_or_else(Refused::no_object)?, call.ranges()?);
+            let samples = management.vhost_samples(std::slice::from_ref(&vhost)).await;
+            let now = samples.first().ok_or_else(Refused::no_object)?;
+            Ok(Reply::Written(Record::written(&call.query, |record| {
+                put_counted(record, management, &vhost, now, ranges)
+            })))
         }
         ("DELETE", ["vhosts", _]) => {
             broker.delete_vhost(name).map_err(|error| match error {
@@ -58,40 +71,28 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
     }
 }
 
-async fn records(management: &Management, vhosts: &[Arc<Vhost>], ranges: Ranges) -> Vec<Json> {
-    let samples = management.vhost_samples(vhosts).await;
-    vhosts.iter().zip(&samples).map(|(vhost, sample)| record(management, vhost, sample, ranges)).collect()
-}
-
-fn record(management: &Management, vhost: &Vhost, now: &VhostSample, ranges: Ranges) -> Json {
+fn put_counted(record: &mut Record<'_>, management: &Management, vhost: &Vhost, now: &VhostSample, ranges: Ranges) {
     let settings = vhost.settings();
     let default_type = settings.default_queue_type.as_deref().unwrap_or("classic");
-    let mut metadata = json!({
-        "description": settings.description,
-        "tags": settings.tags,
-        "default_queue_type": default_type,
+    record.put("name", &**vhost.name());
+    record.put("description", &settings.description);
+    record.put("tags", &settings.tags);
+    record.put("default_queue_type", default_type);
+    record.put("protected_from_deletion", settings.protected_from_deletion);
+    record.object("metadata", |metadata| {
+        metadata.put("description", &settings.description);
+        metadata.put("tags", &settings.tags);
+        metadata.put("default_queue_type", default_type);
+        metadata.put_some("protected_from_deletion", settings.protected_from_deletion.then_some(true));
     });
-    if settings.protected_from_deletion {
-        metadata["protected_from_deletion"] = true.into();
-    }
-    let mut record = json!({
-        "name": **vhost.name(),
-        "description": settings.description,
-        "tags": settings.tags,
-        "default_queue_type": default_type,
-        "protected_from_deletion": settings.protected_from_deletion,
-        "metadata": metadata,
-        "tracing": vhost.is_tracing(),
-        "cluster_state": {management.node(): "running"},
-    });
+    record.put("tracing", vhost.is_tracing());
+    record.json("cluster_state", || json!({management.node(): "running"}));
+    let now = &now.values;
     management.rates().of_vhost(vhost.name(), |past| {
-        if let Some(fields) = record.as_object_mut() {
-            put(fields, &VHOST_LENGTHS, &now.values, past, ranges.lengths);
-            put(fields, &VHOST_OCTETS, &now.values, past, ranges.data_rates);
-        }
-        put_message_stats(&mut record, &[&PUBLISHED, &DELIVERED], &now.values, past, ranges.msg_rates);
+        put(record, &VHOST_LENGTHS, now, past, ranges.lengths);
+        put(record, &VHOST_OCTETS, now, past, ranges.data_rates);
+        put_message_stats(record, &[&PUBLISHED, &DELIVERED], now, past, ranges.msg_rates);
     });
-    record
 }
 
 fn put_vhost(call: &Call, management: &Management, name: &str, existed: bool) -> Outcome {

@@ -119,7 +119,7 @@ async fn respond(request: Request<Incoming>, management: &Management) -> Respons
         Method::OPTIONS => return allowing(http::empty(StatusCode::OK)),
         _ => return allowing(http::empty(StatusCode::METHOD_NOT_ALLOWED)),
     };
-    let text = if is_head { Some(String::new()) } else { scraped(scrape, management).await };
+    let text = if is_head { Some(Vec::new()) } else { scraped(scrape, management).await };
     match text {
         Some(text) => allowing(http::with_body(StatusCode::OK, CONTENT_TYPE, text)),
         None => http::refusal(&Refused::unavailable()),
@@ -132,7 +132,7 @@ fn allowing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
 }
 
 /// `None` only while the server ends.
-async fn scraped(scrape: Scrape, management: &Management) -> Option<String> {
+async fn scraped(scrape: Scrape, management: &Management) -> Option<Vec<u8>> {
     let _turn = management.0.scrape.acquire().await.ok()?;
     let snapshot = Snapshot::take(&scrape, management).await;
     let management = management.clone();
@@ -140,7 +140,7 @@ async fn scraped(scrape: Scrape, management: &Management) -> Option<String> {
     tokio::task::spawn_blocking(move || written(&scrape, &snapshot, &management)).await.ok()
 }
 
-fn written(scrape: &Scrape, snapshot: &Snapshot, management: &Management) -> String {
+fn written(scrape: &Scrape, snapshot: &Snapshot, management: &Management) -> Vec<u8> {
     let is_detailed = matches!(scrape, Scrape::Detailed(_));
     let mut page = Page::new(if is_detailed { "rabbitmq_detailed_" } else { "rabbitmq_" });
     broker_wide::identity(&mut page, scrape, management);

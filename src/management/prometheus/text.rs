@@ -1,6 +1,6 @@
 //! Prometheus's text format, version 0.0.4.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 /// The type of a family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,7 +51,7 @@ impl Labels {
 /// A page of metrics as it grows.
 #[derive(Debug)]
 pub(super) struct Page {
-    text: String,
+    text: Vec<u8>,
     /// Of most names: `rabbitmq_`, or `rabbitmq_detailed_`.
     prefix: &'static str,
     /// The family that is being told.
@@ -60,7 +60,7 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) fn new(prefix: &'static str) -> Self {
-        Self { text: String::new(), prefix, name: String::new() }
+        Self { text: Vec::new(), prefix, name: String::new() }
     }
 
     /// What follows is of this family. A name that begins with `=` is whole.
@@ -74,19 +74,21 @@ impl Page {
             }
         }
         let name = &self.name;
-        // A string takes all that is written to it.
+        // A vector takes all that is written to it.
         let _ = writeln!(self.text, "# TYPE {name} {}\n# HELP {name} {help}", kind.as_str());
     }
 
     pub(super) fn sample(&mut self, labels: &Labels, value: f64) {
-        self.text.push_str(&self.name);
-        self.text.push_str(&labels.0);
-        self.text.push(' ');
-        let _ = match value {
-            // Below 2^53 each is a whole number; they are most of them, and quicker to write.
-            whole if whole >= 0.0 && whole.fract() == 0.0 && whole < 9e15 => writeln!(self.text, "{}", whole as u64),
-            other => writeln!(self.text, "{other}"),
-        };
+        self.text.extend_from_slice(self.name.as_bytes());
+        self.text.extend_from_slice(labels.0.as_bytes());
+        self.text.push(b' ');
+        // Below 2^53 each is a whole number. They are most of them, and written in a tenth of the time in this way.
+        if value >= 0.0 && value.fract() == 0.0 && value < 9e15 {
+            let _ = serde_json::to_writer(&mut self.text, &(value as u64));
+        } else {
+            let _ = write!(self.text, "{value}");
+        }
+        self.text.push(b'\n');
     }
 
     /// A family of one sample.
@@ -95,7 +97,7 @@ impl Page {
         self.sample(&Labels::default(), value);
     }
 
-    pub(super) fn into_text(self) -> String {
+    pub(super) fn into_text(self) -> Vec<u8> {
         self.text
     }
 }
@@ -112,7 +114,7 @@ mod tests {
         page.sample(&Labels::new([]), 0.5);
         page.one("=process_x", Kind::Counter, "X", 1e16);
         assert_eq!(
-            page.into_text(),
+            String::from_utf8(page.into_text()).expect("text"),
             "# TYPE rabbitmq_queue_messages gauge\n# HELP rabbitmq_queue_messages Messages\n\
              rabbitmq_queue_messages{vhost=\"a\\\"b\",queue=\"\\\\\\n\"} 3\nrabbitmq_queue_messages 0.5\n\
              # TYPE process_x counter\n# HELP process_x X\nprocess_x 10000000000000000\n"
