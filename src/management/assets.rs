@@ -1,11 +1,11 @@
 //! The management UI: its files are in the binary, and whoever can reach the listener may read them. What they show
 //! comes from the API, with a login.
 
-use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 
+use super::body::Body;
 use super::http::{empty, refusal};
 use super::reply::Refused;
 
@@ -81,7 +81,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
 ];
 
 /// Answers for a path that is not the API's.
-pub(super) fn serve(method: &Method, path: &str, request: &HeaderMap) -> Response<Full<Bytes>> {
+pub(super) fn serve(method: &Method, path: &str, request: &HeaderMap) -> Response<Body> {
     let mut response = match find(path) {
         Some(asset) if method == Method::GET || method == Method::HEAD => found(asset, method, request),
         Some(_) => {
@@ -104,7 +104,7 @@ fn find(path: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.path == path)
 }
 
-fn found(asset: &Asset, method: &Method, request: &HeaderMap) -> Response<Full<Bytes>> {
+fn found(asset: &Asset, method: &Method, request: &HeaderMap) -> Response<Body> {
     let tag = format!("\"{:08x}-{:x}\"", crc32fast::hash(asset.content), asset.content.len());
     let known = request.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
     let is_known = known.is_some_and(|tags| tags == "*" || tags.split(',').any(|own| is_tag(own, &tag)));
@@ -116,7 +116,7 @@ fn found(asset: &Asset, method: &Method, request: &HeaderMap) -> Response<Full<B
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.kind));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(asset.content.len()));
         if method == Method::GET {
-            *response.body_mut() = Full::new(Bytes::from_static(asset.content));
+            *response.body_mut() = Bytes::from_static(asset.content).into();
         }
         response
     };

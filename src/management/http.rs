@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use super::Management;
 use super::access::{Admitted, Level};
 use super::assets;
+use super::body::Body;
 use super::call::{Call, Query, name_of};
 use super::list;
 use super::record::{Columns, paths_of};
@@ -75,7 +76,7 @@ pub(super) async fn speak<S, A, F>(stream: S, mut stop: watch::Receiver<bool>, a
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Response<Full<Bytes>>>,
+    F: Future<Output = Response<Body>>,
 {
     let service = service_fn(|request| {
         let answer = answer(request);
@@ -92,7 +93,7 @@ where
     let _ = connection.await;
 }
 
-async fn respond(request: Request<Incoming>, peer: SocketAddr, management: &Management) -> Response<Full<Bytes>> {
+async fn respond(request: Request<Incoming>, peer: SocketAddr, management: &Management) -> Response<Body> {
     let prefix = prefix(&request, management);
     if let Some(path) = request.uri().path().strip_prefix(prefix).filter(|path| !is_of_api(path)) {
         return match path {
@@ -119,7 +120,7 @@ async fn respond(request: Request<Incoming>, peer: SocketAddr, management: &Mana
         headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     }
     if head {
-        *response.body_mut() = Full::default();
+        *response.body_mut() = Body::default();
     }
     response
 }
@@ -140,7 +141,7 @@ fn allowed_origin(headers: &HeaderMap, allowed: &[String]) -> Option<HeaderValue
     is_allowed.then(|| origin.clone())
 }
 
-async fn answer(request: Request<Incoming>, peer: SocketAddr, management: &Management) -> Response<Full<Bytes>> {
+async fn answer(request: Request<Incoming>, peer: SocketAddr, management: &Management) -> Response<Body> {
     let prefix = prefix(&request, management);
     let Some(path) = request.uri().path().strip_prefix(prefix) else {
         return written(Err(Refused::no_object()));
@@ -183,7 +184,7 @@ async fn answer(request: Request<Incoming>, peer: SocketAddr, management: &Manag
 }
 
 /// Something to be kept: it has a tag, is not sent to whoever has it, and `download` names the file.
-fn file(body: Bytes, known: Option<&HeaderValue>, query: &Query) -> Response<Full<Bytes>> {
+fn file(body: Bytes, known: Option<&HeaderValue>, query: &Query) -> Response<Body> {
     let digest = Sha256::digest(&body);
     let mut response = with_body(StatusCode::OK, "application/json", body);
     let tag = HeaderValue::from_str(&format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..12])));
@@ -324,7 +325,7 @@ pub(super) async fn authenticate(
     Ok(user)
 }
 
-fn options(request: &HeaderMap, methods: &'static str, max_age_s: u32) -> Response<Full<Bytes>> {
+fn options(request: &HeaderMap, methods: &'static str, max_age_s: u32) -> Response<Body> {
     let mut response = empty(StatusCode::OK);
     allow(&mut response, methods);
     if request.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
@@ -339,31 +340,31 @@ fn options(request: &HeaderMap, methods: &'static str, max_age_s: u32) -> Respon
     response
 }
 
-pub(super) fn allow(response: &mut Response<Full<Bytes>>, methods: &'static str) {
+pub(super) fn allow(response: &mut Response<Body>, methods: &'static str) {
     let text = format!("HEAD, {}, OPTIONS", methods.replace(' ', ", "));
     if let Ok(value) = HeaderValue::from_str(&text) {
         response.headers_mut().insert(header::ALLOW, value);
     }
 }
 
-pub(super) fn empty(status: StatusCode) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::default());
     *response.status_mut() = status;
     response
 }
 
-pub(super) fn with_body(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+pub(super) fn with_body(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
-fn json_body(status: StatusCode, value: &Json) -> Response<Full<Bytes>> {
+fn json_body(status: StatusCode, value: &Json) -> Response<Body> {
     with_body(status, "application/json", value.to_string())
 }
 
-fn written(outcome: Outcome) -> Response<Full<Bytes>> {
+fn written(outcome: Outcome) -> Response<Body> {
     match outcome {
         Ok(Reply::Json(value)) => json_body(StatusCode::OK, &value),
         Ok(Reply::List(values)) => json_body(StatusCode::OK, &Json::Array(values)),
@@ -376,14 +377,14 @@ fn written(outcome: Outcome) -> Response<Full<Bytes>> {
     }
 }
 
-fn located(mut response: Response<Full<Bytes>>, location: Option<String>) -> Response<Full<Bytes>> {
+fn located(mut response: Response<Body>, location: Option<String>) -> Response<Body> {
     if let Some(value) = location.and_then(|location| HeaderValue::from_str(&location).ok()) {
         response.headers_mut().insert(header::LOCATION, value);
     }
     response
 }
 
-pub(super) fn refusal(refused: &Refused) -> Response<Full<Bytes>> {
+pub(super) fn refusal(refused: &Refused) -> Response<Body> {
     // Without any credentials RabbitMQ only asks for them.
     let asks = refused.status == StatusCode::UNAUTHORIZED && refused.reason == "";
     let mut response = if asks {

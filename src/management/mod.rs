@@ -8,6 +8,7 @@
 mod access;
 mod api;
 mod assets;
+mod body;
 mod cache;
 mod call;
 mod histories;

@@ -1,27 +1,27 @@
 //! Metrics for Prometheus: RabbitMQ's `/metrics`, `/metrics/per-object` and `/metrics/detailed`, without a login.
 //!
-//! A scrape gathers first, as listings of the API do, and writes then, on a thread where nothing else waits; one scrape
-//! runs at a time. Nothing is kept between scrapes.
+//! A scrape gathers first, as listings of the API do, one scrape at a time, and is written then, a part whenever the
+//! client has taken the one before. Nothing is kept between scrapes.
 
 mod broker_wide;
 mod families;
 mod snapshot;
 mod text;
 
-use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use self::families::{CHANNELS, CONNECTIONS, Family, QUEUE_CONSUMER_COUNT, QUEUE_METRICS, QUEUES};
-use self::snapshot::Snapshot;
+use self::snapshot::{Queue, Snapshot};
 use self::text::{Kind, Labels, Page};
 use super::Management;
+use super::body::{Body, PART_BYTES};
 use super::call::Query;
 use super::http;
 use super::reply::Refused;
-use crate::broker::Counters;
+use crate::broker::{Counters, QueueReport};
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 
@@ -107,7 +107,7 @@ where
     http::speak(stream, stop, answer).await;
 }
 
-async fn respond(request: Request<Incoming>, management: &Management) -> Response<Full<Bytes>> {
+async fn respond(request: Request<Incoming>, management: &Management) -> Response<Body> {
     let options = management.options();
     let below = request.uri().path().strip_prefix(options.metrics_path.trim_end_matches('/'));
     let query = Query::parse(request.uri().query().unwrap_or_default());
@@ -119,90 +119,170 @@ async fn respond(request: Request<Incoming>, management: &Management) -> Respons
         Method::OPTIONS => return allowing(http::empty(StatusCode::OK)),
         _ => return allowing(http::empty(StatusCode::METHOD_NOT_ALLOWED)),
     };
-    let text = if is_head { Some(Vec::new()) } else { scraped(scrape, management).await };
-    match text {
-        Some(text) => allowing(http::with_body(StatusCode::OK, CONTENT_TYPE, text)),
+    let body = if is_head { Some(Body::default()) } else { scraped(scrape, management).await };
+    match body {
+        Some(body) => allowing(http::with_body(StatusCode::OK, CONTENT_TYPE, body)),
         None => http::refusal(&Refused::unavailable()),
     }
 }
 
-fn allowing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+fn allowing(mut response: Response<Body>) -> Response<Body> {
     http::allow(&mut response, "GET");
     response
 }
 
 /// `None` only while the server ends.
-async fn scraped(scrape: Scrape, management: &Management) -> Option<Vec<u8>> {
-    let _turn = management.0.scrape.acquire().await.ok()?;
-    let snapshot = Snapshot::take(&scrape, management).await;
-    let management = management.clone();
-    // Awaited here, so it is nobody's but this request's.
-    tokio::task::spawn_blocking(move || written(&scrape, &snapshot, &management)).await.ok()
+async fn scraped(scrape: Scrape, management: &Management) -> Option<Body> {
+    let snapshot = {
+        let _turn = management.0.scrape.acquire().await.ok()?;
+        Snapshot::take(&scrape, management).await
+    };
+    let mut writing = Writing::new(scrape, snapshot, management.clone());
+    Some(Body::of_parts(move || writing.part()))
 }
 
-fn written(scrape: &Scrape, snapshot: &Snapshot, management: &Management) -> Vec<u8> {
-    let is_detailed = matches!(scrape, Scrape::Detailed(_));
-    let mut page = Page::new(if is_detailed { "rabbitmq_detailed_" } else { "rabbitmq_" });
-    broker_wide::identity(&mut page, scrape, management);
-    broker_wide::node(&mut page, scrape, snapshot, management);
-    broker_wide::logins(&mut page, scrape, management);
-    broker_wide::exchanges(&mut page, scrape, snapshot);
-    queues(&mut page, scrape, snapshot);
-    channels(&mut page, scrape, snapshot);
-    connections(&mut page, scrape, snapshot);
-    if !is_detailed {
-        broker_wide::objects(&mut page, snapshot);
-        broker_wide::global(&mut page, snapshot);
-        broker_wide::alarms(&mut page, snapshot, management);
+/// A scrape that is being written.
+struct Writing {
+    scrape: Scrape,
+    snapshot: Snapshot,
+    management: Management,
+    page: Page,
+    at: At,
+}
+
+/// What comes next.
+#[derive(Clone, Copy)]
+enum At {
+    Head,
+    Queues(Place),
+    Info(usize),
+    Channels(Place),
+    Connections(Place),
+    Tail,
+    End,
+}
+
+/// Among the families of a kind: which one, and of which object.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    family: usize,
+    object: usize,
+}
+
+/// Objects that are told of between two looks at how long the part is.
+const OBJECTS_A_STEP: usize = 128;
+
+impl Writing {
+    fn new(scrape: Scrape, snapshot: Snapshot, management: Management) -> Self {
+        let is_detailed = matches!(scrape, Scrape::Detailed(_));
+        let page = Page::new(if is_detailed { "rabbitmq_detailed_" } else { "rabbitmq_" });
+        Self { scrape, snapshot, management, page, at: At::Head }
     }
-    page.into_text()
+
+    fn part(&mut self) -> Option<Bytes> {
+        self.page.reserve(PART_BYTES + PART_BYTES / 2);
+        while self.page.len() < PART_BYTES && !matches!(self.at, At::End) {
+            self.at = self.step();
+        }
+        Some(Bytes::from(self.page.take_text())).filter(|part| !part.is_empty())
+    }
+
+    /// Writes some more, and says what comes then.
+    fn step(&mut self) -> At {
+        let Self { scrape, snapshot, management, page, at } = self;
+        match *at {
+            At::Head => {
+                broker_wide::identity(page, scrape, management);
+                broker_wide::node(page, scrape, snapshot, management);
+                broker_wide::logins(page, scrape, management);
+                broker_wide::exchanges(page, scrape, snapshot);
+                At::Queues(Place::default())
+            }
+            At::Queues(place) => {
+                // As in RabbitMQ, of a queue where nothing ever happened there is nothing to tell of that.
+                let untouched = Counters::default();
+                let is_told = |family: &Family<QueueReport>, queue: &QueueReport| {
+                    family.kind == Kind::Gauge
+                        || family.name.ends_with("reductions_total")
+                        || queue.counters != untouched
+                };
+                tell(page, scrape, QUEUES, &snapshot.queues, of_queue, is_told, place).map_or(At::Info(0), At::Queues)
+            }
+            At::Info(from) => queue_info(page, scrape, snapshot, from),
+            At::Channels(place) => {
+                let next = tell(page, scrape, CHANNELS, &snapshot.channels, of_pair, |_, _| true, place);
+                next.map_or(At::Connections(Place::default()), At::Channels)
+            }
+            At::Connections(place) => {
+                let next = tell(page, scrape, CONNECTIONS, &snapshot.connections, of_pair, |_, _| true, place);
+                next.map_or(At::Tail, At::Connections)
+            }
+            At::Tail => {
+                if !matches!(scrape, Scrape::Detailed(_)) {
+                    broker_wide::objects(page, snapshot);
+                    broker_wide::global(page, snapshot);
+                    broker_wide::alarms(page, snapshot, management);
+                }
+                At::End
+            }
+            At::End => At::End,
+        }
+    }
 }
 
-/// Writes families: their sums, or of each object.
-fn tell<'a, T: 'a>(
+fn of_queue(queue: &Queue) -> (&Labels, &QueueReport) {
+    (&queue.labels, &queue.report)
+}
+
+fn of_pair<T>((labels, object): &(Labels, T)) -> (&Labels, &T) {
+    (labels, object)
+}
+
+/// Writes of families, from some place on: their sums, or of each object. Gives the next place, if there is one.
+fn tell<O, T>(
     page: &mut Page,
     scrape: &Scrape,
     families: &[Family<T>],
-    objects: impl Iterator<Item = (&'a Labels, &'a T)> + Clone,
+    objects: &[O],
+    split: impl Fn(&O) -> (&Labels, &T),
     is_told: impl Fn(&Family<T>, &T) -> bool,
-) {
-    for family in families.iter().filter(|family| scrape.wants(family.group)) {
+    Place { family: number, object: from }: Place,
+) -> Option<Place> {
+    let family = families.get(number)?;
+    let next_family = Some(Place { family: number + 1, object: 0 });
+    if !scrape.wants(family.group) {
+        return next_family;
+    }
+    if from == 0 {
         page.family(family.name, family.kind, family.help);
-        if *scrape == Scrape::Aggregated {
-            let sum = objects.clone().map(|(_, object)| (family.value)(object)).sum();
-            page.sample(&Labels::default(), sum);
-            continue;
-        }
-        for (labels, object) in objects.clone().filter(|(_, object)| is_told(family, object)) {
+    }
+    if *scrape == Scrape::Aggregated {
+        page.sample(&Labels::default(), objects.iter().map(|object| (family.value)(split(object).1)).sum());
+        return next_family;
+    }
+    for (labels, object) in objects.iter().skip(from).take(OBJECTS_A_STEP).map(&split) {
+        if is_told(family, object) {
             page.sample(labels, (family.value)(object));
         }
     }
+    let object = from + OBJECTS_A_STEP;
+    if object < objects.len() { Some(Place { family: number, object }) } else { next_family }
 }
 
-fn queues(page: &mut Page, scrape: &Scrape, snapshot: &Snapshot) {
-    let objects = snapshot.queues.iter().map(|queue| (&queue.labels, &queue.report));
-    // As in RabbitMQ, of a queue where nothing ever happened there is nothing to tell of that.
-    let untouched = Counters::default();
-    tell(page, scrape, QUEUES, objects, |family, queue| {
-        family.kind == Kind::Gauge || family.name.ends_with("reductions_total") || queue.counters != untouched
-    });
+fn queue_info(page: &mut Page, scrape: &Scrape, snapshot: &Snapshot, from: usize) -> At {
     let with_info = ["queue_coarse_metrics", QUEUE_CONSUMER_COUNT];
-    if *scrape != Scrape::Aggregated && with_info.iter().any(|group| scrape.wants(group)) {
-        page.family("queue_info", Kind::Gauge, "What a queue is");
-        for queue in &snapshot.queues {
-            page.sample(&queue.info(), 1.0);
-        }
+    let next = At::Channels(Place::default());
+    if *scrape == Scrape::Aggregated || !with_info.iter().any(|group| scrape.wants(group)) {
+        return next;
     }
-}
-
-fn channels(page: &mut Page, scrape: &Scrape, snapshot: &Snapshot) {
-    let objects = snapshot.channels.iter().map(|(labels, channel)| (labels, channel));
-    tell(page, scrape, CHANNELS, objects, |_, _| true);
-}
-
-fn connections(page: &mut Page, scrape: &Scrape, snapshot: &Snapshot) {
-    let objects = snapshot.connections.iter().map(|(labels, connection)| (labels, connection));
-    tell(page, scrape, CONNECTIONS, objects, |_, _| true);
+    if from == 0 {
+        page.family("queue_info", Kind::Gauge, "What a queue is");
+    }
+    for queue in snapshot.queues.iter().skip(from).take(OBJECTS_A_STEP) {
+        page.sample(&queue.info(), 1.0);
+    }
+    let from = from + OBJECTS_A_STEP;
+    if from < snapshot.queues.len() { At::Info(from) } else { next }
 }
 
 #[cfg(test)]

@@ -97,8 +97,17 @@ impl Page {
         self.sample(&Labels::default(), value);
     }
 
-    pub(super) fn into_text(self) -> Vec<u8> {
-        self.text
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.text.reserve(bytes);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// What has been written since the last time.
+    pub(super) fn take_text(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.text)
     }
 }
 
@@ -114,7 +123,7 @@ mod tests {
         page.sample(&Labels::new([]), 0.5);
         page.one("=process_x", Kind::Counter, "X", 1e16);
         assert_eq!(
-            String::from_utf8(page.into_text()).expect("text"),
+            String::from_utf8(page.take_text()).expect("text"),
             "# TYPE rabbitmq_queue_messages gauge\n# HELP rabbitmq_queue_messages Messages\n\
              rabbitmq_queue_messages{vhost=\"a\\\"b\",queue=\"\\\\\\n\"} 3\nrabbitmq_queue_messages 0.5\n\
              # TYPE process_x counter\n# HELP process_x X\nprocess_x 10000000000000000\n"
