@@ -270,6 +270,27 @@ def messages_are_moved():
     clean("moving")
 
 
+def ranges():
+    return browser.text("fieldset.segments").split()
+
+
+@suite.scenario
+def charts_go_back_as_far_as_samples_do():
+    begin()
+    browser.see("Queued messages")
+    equal(" ".join(ranges()), "1 min 10 min 1 h 8 h 1 day", "ranges of the whole broker")
+    browser.press("//fieldset[contains(@class, 'segments')]//label[normalize-space()='1 day']", "the range of a day")
+    sentence = "return document.querySelector('svg.plot').getAttribute('aria-label')"
+    browser.wait(lambda: "the last day" in browser.script(sentence), "charts of a day")
+    browser.wait(lambda: any("msg_rates_age=86400&msg_rates_incr=1800" in url for url in browser.requests()), "samples of a day")
+    name = suite.queue()
+    http("PUT", path("queues", vhost, name), {"durable": True})
+    browser.go(page("queues", vhost, name), f"Queue {name}")
+    equal(" ".join(ranges()), "1 min 10 min 1 h", "ranges of a queue")
+    check("the last minute" in browser.script(sentence), "the range of queues is chosen for itself")
+    clean("charts")
+
+
 @suite.scenario
 def exchange_with_bindings():
     begin()

@@ -161,6 +161,17 @@ pub const KEYS: &[Key] = &[
         "basic, detailed or none",
         "rates of the management API; detailed is the same as basic",
     ),
+    key(
+        "management.sample_retention_policies.global.*",
+        "seconds between samples; the name is minute, hour, day or seconds",
+        "how long samples of the broker, its node and vhosts are kept; 1000 of them at most",
+    ),
+    key(
+        "management.sample_retention_policies.basic.*",
+        "the same",
+        "those of queues, exchanges, connections, channels",
+    ),
+    key("management.sample_retention_policies.detailed.*", "the same", "those of pairs of them"),
     key("management.disable_stats", FLAG, "answers of the management API have no counts"),
     key("management.hsts.policy", TEXT, "the header Strict-Transport-Security"),
     key("management.csp.policy", TEXT, "the header Content-Security-Policy"),

@@ -4,7 +4,8 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::history::{BARE, BASIC, COARSE, GLOBAL, History, Past, Policy};
+use super::history::{History, Past};
+use super::retention::Policy;
 use crate::hashing::Hashing;
 
 /// Objects of a kind that have all samples, and those that have the coarse ones. Others have a rate only.
@@ -38,14 +39,9 @@ pub(super) struct Histories<K, const N: usize> {
 }
 
 impl<K: Hash + Eq, const N: usize> Histories<K, N> {
-    /// Of things in a broker, of which there may be many.
-    pub(super) fn basic() -> Self {
-        Self { all: HashMap::default(), finest: BASIC, kept: (0, 0), round: 0 }
-    }
-
-    /// Of vhosts.
-    pub(super) fn global() -> Self {
-        Self { finest: GLOBAL, ..Self::basic() }
+    /// That keep as much, as long as there are not too many of them.
+    pub(super) fn new(finest: &Policy) -> Self {
+        Self { all: HashMap::default(), finest: finest.clone(), kept: (0, 0), round: 0 }
     }
 
     /// How an object is now. One whose counters went back is another of the same name.
@@ -57,11 +53,11 @@ impl<K: Hash + Eq, const N: usize> Histories<K, N> {
                 entry.round = round;
             }
             Some(entry) => {
-                entry.history = History::new(policy(entry.level, self.finest), at_ms, values);
+                entry.history = History::new(intervals(entry.level, &self.finest), at_ms, values);
                 entry.round = round;
             }
             None => {
-                let history = History::new(BARE, at_ms, values);
+                let history = History::new(&[], at_ms, values);
                 self.all.insert(key, Entry { history, level: Level::Bare, round });
                 return;
             }
@@ -91,7 +87,7 @@ impl<K: Hash + Eq, const N: usize> Histories<K, N> {
             entry.level = Level::Fine;
         }
         if entry.level != before {
-            entry.history.keep(policy(entry.level, self.finest));
+            entry.history.keep(intervals(entry.level, &self.finest));
         }
     }
 
@@ -128,17 +124,18 @@ impl<K: Hash + Eq, const N: usize> Histories<K, N> {
     }
 }
 
-fn policy(level: Level, finest: Policy) -> Policy {
+fn intervals(level: Level, finest: &Policy) -> &[(u64, u64)] {
     match level {
-        Level::Bare => BARE,
-        Level::Coarse => COARSE,
-        Level::Fine => finest,
+        Level::Bare => &[],
+        Level::Coarse => finest.coarse(),
+        Level::Fine => finest.intervals(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::management::retention::Retention;
 
     fn first(values: &[u64]) -> u64 {
         values[0]
@@ -153,7 +150,7 @@ mod tests {
 
     #[test]
     fn beyond_a_bound_samples_are_coarse_and_then_none() {
-        let mut histories = Histories::basic();
+        let mut histories = Histories::new(&Retention::default().basic);
         for at in (0..=120).step_by(5) {
             sample(&mut histories, COARSE_MAX + 5, at);
         }
@@ -168,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_forgotten_and_makes_room() {
-        let mut histories = Histories::basic();
+        let mut histories = Histories::new(&Retention::default().basic);
         sample(&mut histories, 10, 0);
         sample(&mut histories, 10, 5);
         assert_eq!(histories.kept, (10, 10));
@@ -179,7 +176,7 @@ mod tests {
 
     #[test]
     fn another_of_the_same_name_begins_anew() {
-        let mut histories = Histories::basic();
+        let mut histories = Histories::new(&Retention::default().basic);
         for (at, value) in [(0, 10), (5, 20), (10, 3)] {
             histories.add(1, at * 1000, [value], |before| before[0] > value);
             histories.end_round();
@@ -190,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_did_nothing_is_kept() {
-        let mut histories = Histories::basic();
+        let mut histories = Histories::new(&Retention::default().basic);
         sample(&mut histories, 1, 0);
         sample(&mut histories, 1, 5);
         histories.stay(10_000, |key| *key == 0);

@@ -3,18 +3,6 @@
 
 use std::collections::VecDeque;
 
-/// How long samples are kept, and how far apart: seconds of both, the finest first.
-pub(super) type Policy = &'static [(u64, u64)];
-
-/// RabbitMQ's `sample_retention_policies`: of the node, the vhosts, and all of them together.
-pub(super) const GLOBAL: Policy = &[(600, 5), (3600, 60), (28_800, 600), (86_400, 1800)];
-/// Of queues, exchanges, connections and channels.
-pub(super) const BASIC: Policy = &[(600, 5), (3600, 60)];
-/// Of those for which there is no room for more.
-pub(super) const COARSE: Policy = &[(3600, 60)];
-/// Only what makes a rate.
-pub(super) const BARE: Policy = &[];
-
 /// Reads a number out of a sample.
 pub(super) type Read = fn(&[u64]) -> u64;
 
@@ -54,8 +42,8 @@ impl<const N: usize> Slide<N> {
     }
 }
 
-/// See the module's documentation. What it takes is bounded by its policy: a sample is 8 (N + 1) bytes, and there are at
-/// most 183 of them for [`BASIC`], 283 for [`GLOBAL`].
+/// See the module's documentation. What it takes is bounded by its policy: a sample is 8 (N + 1) bytes, and by default there
+/// are at most 183 of them, of the node and of vhosts 283.
 #[derive(Debug)]
 pub(super) struct History<const N: usize> {
     slides: Vec<Slide<N>>,
@@ -66,15 +54,15 @@ pub(super) struct History<const N: usize> {
 }
 
 impl<const N: usize> History<N> {
-    pub(super) fn new(policy: Policy, at_ms: u64, values: [u64; N]) -> Self {
+    pub(super) fn new(policy: &[(u64, u64)], at_ms: u64, values: [u64; N]) -> Self {
         let last = Sample { at_ms, values };
         let mut history = Self { slides: Vec::new(), before: last.clone(), last, changed_ms: at_ms };
         history.keep(policy);
         history
     }
 
-    /// From now on as this policy says. Samples that both have are kept.
-    pub(super) fn keep(&mut self, policy: Policy) {
+    /// From now on as these intervals of a [`Policy`](super::retention::Policy) say. Samples that both have are kept.
+    pub(super) fn keep(&mut self, policy: &[(u64, u64)]) {
         let mut old = std::mem::take(&mut self.slides);
         let slide = |(span, step): &(u64, u64)| {
             let (span_ms, step_ms) = (span * 1000, step * 1000);
@@ -166,6 +154,7 @@ impl Past for Sum<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::management::retention::Retention;
 
     fn first(values: &[u64]) -> u64 {
         values[0]
@@ -178,7 +167,7 @@ mod tests {
     /// A counter that grows by one a second, sampled every five seconds for two hours.
     #[test]
     fn the_past_is_known_the_coarser_the_longer_ago() {
-        let mut history = History::new(BASIC, 0, [0]);
+        let mut history = History::new(Retention::default().basic.intervals(), 0, [0]);
         for at in (5..=7200).step_by(5) {
             history.add(at * 1000, [at]);
         }
@@ -195,7 +184,7 @@ mod tests {
 
     #[test]
     fn what_does_not_change_takes_no_room_and_is_known_for_ever() {
-        let mut history = History::new(GLOBAL, 0, [0]);
+        let mut history = History::new(Retention::default().global.intervals(), 0, [0]);
         history.add(5000, [7]);
         for at in 2..20_000 {
             history.add_unchanged(at * 5000);
@@ -208,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_length_that_falls_has_a_negative_rate() {
-        let mut history = History::new(BARE, 1000, [10]);
+        let mut history = History::new(&[], 1000, [10]);
         assert_eq!(history.rate(first), 0.0, "one sample is no rate");
         history.add(6000, [4]);
         assert_eq!(history.rate(first), -1.2);
@@ -217,11 +206,11 @@ mod tests {
 
     #[test]
     fn a_finer_policy_goes_on_from_there() {
-        let mut history = History::new(COARSE, 0, [0]);
+        let mut history = History::new(Retention::default().basic.coarse(), 0, [0]);
         for at in (5..=600).step_by(5) {
             history.add(at * 1000, [at]);
         }
-        history.keep(BASIC);
+        history.keep(Retention::default().basic.intervals());
         history.add(605_000, [605]);
         history.add(610_000, [610]);
         assert_eq!(value(&history, 607), Some(605));

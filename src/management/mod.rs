@@ -22,6 +22,7 @@ mod ranges;
 mod rates;
 mod record;
 mod reply;
+mod retention;
 mod routes;
 mod series;
 mod settings;
@@ -44,6 +45,7 @@ pub(crate) use self::call::decoded as percent_decoded;
 pub use self::http::{serve, serve_operator};
 pub(crate) use self::names::percent_encoded;
 pub use self::prometheus::serve as serve_metrics;
+pub use self::retention::{Policy, Retention};
 pub use self::settings::{NoSettings, SettingError, Settings};
 
 /// How the API behaves.
@@ -79,6 +81,8 @@ pub struct Options {
     pub sync: String,
     /// Whether anything is sampled for rates (`management.rates_mode`).
     pub rates: bool,
+    /// How long samples are kept (`management.sample_retention_policies`).
+    pub retention: Retention,
     /// Requests are answered as with `disable_stats=true` (`management.disable_stats`).
     pub disable_stats: bool,
     /// What clients of AMQP may log in by.
@@ -109,6 +113,7 @@ impl Default for Options {
             config_files: Vec::new(),
             sync: "in-memory".to_owned(),
             rates: true,
+            retention: Retention::default(),
             disable_stats: false,
             mechanisms: Vec::new(),
             listeners: Vec::new(),
@@ -156,11 +161,12 @@ struct Shared {
 impl Management {
     /// An API for this broker.
     pub fn new(broker: Broker, options: Options) -> Self {
+        let rates = rates::Rates::new(options.retention.clone());
         Self(Arc::new(Shared {
             broker,
             options,
             started: SystemTime::now(),
-            rates: rates::Rates::default(),
+            rates,
             cache: cache::Cache::default(),
             logins: AtomicU64::new(0),
             logins_refused: AtomicU64::new(0),

@@ -131,8 +131,9 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::management::history::{BASIC, History};
+    use crate::management::history::History;
     use crate::management::record::Columns;
+    use crate::management::retention::Retention;
 
     fn details(past: Option<&dyn Past>, range: Option<Range>) -> Json {
         let mut out = Vec::new();
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn samples_come_newest_first_with_their_mean_and_slope() {
-        let mut history = History::new(BASIC, 863_000, [0]);
+        let mut history = History::new(Retention::default().basic.intervals(), 863_000, [0]);
         for (at_ms, value) in [(868_000, 502), (873_000, 6550), (878_000, 12_376), (883_000, 18_231)] {
             history.add(at_ms, [value]);
         }

@@ -10,6 +10,7 @@ use super::Management;
 use super::histories::Histories;
 use super::history::Past;
 use super::machine::Machine;
+use super::retention::Retention;
 use super::series::{
     CHANNEL_LEN, CONNECTION_LEN, EXCHANGE_LEN, NODE_LEN, QUEUE_LEN, VHOST_LEN, VhostSample, channel_sample,
     node_sample, queue_sample,
@@ -40,6 +41,7 @@ type ChannelName = (ConnectionId, u16);
 /// All histories there are. The locks are held for a lookup or for some samples.
 #[derive(Debug)]
 pub(super) struct Rates {
+    retention: Retention,
     queues: Mutex<Histories<QueueId, QUEUE_LEN>>,
     exchanges: Mutex<Histories<ExchangeName, EXCHANGE_LEN>>,
     connections: Mutex<Histories<ConnectionId, CONNECTION_LEN>>,
@@ -48,20 +50,6 @@ pub(super) struct Rates {
     /// All vhosts together, those included that are deleted.
     all: Mutex<Histories<(), VHOST_LEN>>,
     node: Mutex<Histories<(), NODE_LEN>>,
-}
-
-impl Default for Rates {
-    fn default() -> Self {
-        Self {
-            queues: Mutex::new(Histories::basic()),
-            exchanges: Mutex::new(Histories::basic()),
-            connections: Mutex::new(Histories::basic()),
-            channels: Mutex::new(Histories::basic()),
-            vhosts: Mutex::new(Histories::global()),
-            all: Mutex::new(Histories::global()),
-            node: Mutex::new(Histories::global()),
-        }
-    }
 }
 
 pub(super) fn now_ms() -> u64 {
@@ -79,6 +67,20 @@ fn any_fell<const N: usize>(before: &[u64; N], after: &[u64; N]) -> bool {
 }
 
 impl Rates {
+    pub(super) fn new(retention: Retention) -> Self {
+        let Retention { global, basic, .. } = &retention;
+        Self {
+            queues: Mutex::new(Histories::new(basic)),
+            exchanges: Mutex::new(Histories::new(basic)),
+            connections: Mutex::new(Histories::new(basic)),
+            channels: Mutex::new(Histories::new(basic)),
+            vhosts: Mutex::new(Histories::new(global)),
+            all: Mutex::new(Histories::new(global)),
+            node: Mutex::new(Histories::new(global)),
+            retention,
+        }
+    }
+
     /// Calls `show` with the history of a queue, if there is one.
     pub(super) fn of_queue<R>(&self, id: QueueId, show: impl FnOnce(Option<&dyn Past>) -> R) -> R {
         show(lock(&self.queues).get(&id))
@@ -128,13 +130,14 @@ impl Rates {
 
     /// Forgets all samples.
     pub(super) fn reset(&self) {
-        *lock(&self.queues) = Histories::basic();
-        *lock(&self.exchanges) = Histories::basic();
-        *lock(&self.connections) = Histories::basic();
-        *lock(&self.channels) = Histories::basic();
-        *lock(&self.vhosts) = Histories::global();
-        *lock(&self.all) = Histories::global();
-        *lock(&self.node) = Histories::global();
+        let Retention { global, basic, .. } = &self.retention;
+        *lock(&self.queues) = Histories::new(basic);
+        *lock(&self.exchanges) = Histories::new(basic);
+        *lock(&self.connections) = Histories::new(basic);
+        *lock(&self.channels) = Histories::new(basic);
+        *lock(&self.vhosts) = Histories::new(global);
+        *lock(&self.all) = Histories::new(global);
+        *lock(&self.node) = Histories::new(global);
     }
 }
 

@@ -5,6 +5,7 @@
 mod broker;
 mod listeners;
 mod logging;
+mod management;
 #[cfg(test)]
 mod tests;
 
@@ -63,6 +64,7 @@ pub fn apply(options: &mut Options, settings: &[Setting]) -> Result<Applied, Err
     let settings = Settings(latest);
     listeners::apply(options, &settings, &mut warnings)?;
     broker::apply(options, &settings)?;
+    management::apply(options, &settings)?;
     Ok(Applied { warnings, logging: logging::read(&settings)? })
 }
 

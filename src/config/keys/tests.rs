@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::conf;
 use crate::config::logging::{Format, LogFile, Output};
+use crate::management::{Policy, Retention};
 use crate::server::{Definitions, LoginFrom, Mechanism, NameKind, PasswordRule, TlsOptions, TlsVersion, Watermark};
 
 fn apply_text(text: &str) -> Result<(Options, Applied), String> {
@@ -51,6 +52,20 @@ fn management_listens_where_it_is_told() {
     assert_eq!(options.http, ["[::1]:15672", "15673"]);
     assert_eq!((options.http_cors_origins, options.http_body_size_max), (vec!["http://a".to_owned()], 1000));
     assert!(apply_text("").unwrap().0.http.is_empty());
+}
+
+#[test]
+fn samples_are_kept_as_long_as_is_said() {
+    let key = "management.sample_retention_policies";
+    let text = format!("{key}.global.minute = 5\n{key}.global.day = 1200\n{key}.basic.7200 = 60");
+    let (options, _) = apply_text(&text).unwrap();
+    let policy = |intervals: &[(u64, u64)]| Policy::new(intervals.to_vec()).unwrap();
+    assert_eq!(options.http_retention.global, policy(&[(60, 5), (86_400, 1200)]));
+    assert_eq!(options.http_retention.basic, policy(&[(7200, 60)]));
+    assert_eq!(options.http_retention.detailed, Retention::default().detailed, "what is not said stays");
+    for bad in ["global.week = 5", "global.day = 0", "basic.day = 5", "detailed.hour = often"] {
+        assert!(apply_text(&format!("{key}.{bad}")).is_err(), "{bad}");
+    }
 }
 
 /// FEATURES 4.6.

@@ -6,17 +6,12 @@ use super::nodes;
 use crate::broker::{BrokerTotals, RABBITMQ_VERSION, Vhost};
 use crate::management::Management;
 use crate::management::call::Call;
-use crate::management::history::{BASIC, GLOBAL, Past, Policy};
+use crate::management::history::Past;
 use crate::management::machine::Machine;
 use crate::management::ranges::put;
 use crate::management::record::Record;
 use crate::management::reply::{Outcome, Reply};
 use crate::management::series::{CHURN, DELIVERED, DISK, PUBLISHED, VHOST_LENGTHS, VhostSample, node_sample};
-
-/// How long each kind of sample is kept, in seconds.
-fn spans(policy: Policy) -> Vec<u64> {
-    policy.iter().map(|(span, _)| *span).collect()
-}
 
 pub(in crate::management) async fn overview(call: &Call, management: &Management) -> Outcome {
     let broker = management.broker();
@@ -32,9 +27,10 @@ pub(in crate::management) async fn overview(call: &Call, management: &Management
         record.put("management_version", RABBITMQ_VERSION);
         record.put("rates_mode", management.rates_mode());
         record.object("sample_retention_policies", |policies| {
-            policies.put("global", spans(GLOBAL));
-            policies.put("basic", spans(BASIC));
-            policies.put("detailed", [600]);
+            let retention = &management.options().retention;
+            policies.put("global", retention.global.spans());
+            policies.put("basic", retention.basic.spans());
+            policies.put("detailed", retention.detailed.spans());
         });
         record.json("exchange_types", || nodes::exchange_types().into());
         record.put("product_name", "RabbitMQ");

@@ -4,7 +4,7 @@
 // good, and how it gets and draws what changes.
 
 import { Unreachable, LoggedOut, api } from './core/api.js';
-import { forgetSamples } from './core/chart.js';
+import { forgetSamples, keepSamples } from './core/chart.js';
 import { tell } from './core/dialog.js';
 import { h, patch } from './core/dom.js';
 import { Place } from './core/page.js';
@@ -131,7 +131,15 @@ function leave(reason = '') {
   root.querySelector('input').focus();
 }
 
-function enter() {
+async function enter() {
+  try {
+    keepSamples((await api.get('overview?columns=sample_retention_policies')).sample_retention_policies);
+  } catch (error) {
+    if (!(error instanceof Unreachable)) {
+      leave(error.message);
+      return;
+    }
+  }
   root.replaceChildren();
   shell = new Shell(root, { leave, reload });
   open();
@@ -150,7 +158,7 @@ async function start() {
       return;
     }
   }
-  enter();
+  await enter();
 }
 
 window.addEventListener('hashchange', () => {

@@ -7,22 +7,33 @@ import { bytes, clock, count, rate } from './format.js';
 const HEIGHT = 190;
 const MARGIN = { top: 10, right: 12, bottom: 24, left: 58 };
 
-// Seconds, seconds between samples, and what they are called: those that RabbitMQ keeps.
+// Seconds, seconds between samples, and what they are called: those of RabbitMQ.
 const RANGES = [
   [60, 5, '1 min', 'minute'],
   [600, 5, '10 min', 'ten minutes'],
   [3600, 60, '1 h', 'hour'],
   [28800, 600, '8 h', 'eight hours'],
+  [86400, 1800, '1 day', 'day'],
 ];
 const KEPT_MS = 28_800_000;
 const KEPT_SAMPLES_MAX = 6000;
 
-const chosenRange = () => RANGES.find(([seconds]) => seconds === choices.get('range', 60)) ?? RANGES[0];
+// For how many seconds samples are kept: `global` of the broker, its nodes and vhosts, `basic` of what is in them.
+const retention = { global: [86400], basic: [3600] };
+
+export const keepSamples = (policies) => Object.assign(retention, policies);
+
+const rangesOf = (kind) => RANGES.filter(([seconds]) => retention[kind].some((kept) => kept >= seconds));
+
+const chosenRange = (kind) => {
+  const ranges = rangesOf(kind);
+  return ranges.find(([seconds]) => seconds === choices.get(`range.${kind}`, 60)) ?? ranges[0] ?? RANGES[0];
+};
 
 // What a request must ask for so that samples of the chosen range come.
-export function ages() {
-  const [seconds, step] = chosenRange();
-  const of = (kind) => `${kind}_age=${seconds}&${kind}_incr=${step}`;
+function ages(kind) {
+  const [seconds, step] = chosenRange(kind);
+  const of = (what) => `${what}_age=${seconds}&${what}_incr=${step}`;
   return ['lengths', 'msg_rates', 'data_rates', 'node_stats'].map(of).join('&');
 }
 
@@ -66,8 +77,8 @@ const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFraction
 // `read`: from a record of the API to the object with the values; `series`: `[name, label]`, the name with `_details`
 // beside it; `isRate`: the values are counters, and what is drawn is their growth.
 class Chart {
-  constructor({ id, title, series, read, isRate = false, format = isRate ? rate : count, tick = short.format }) {
-    Object.assign(this, { id, title, series, read, isRate, format, tick, lines: [], hovered: null });
+  constructor(kind, { id, title, series, read, isRate = false, format = isRate ? rate : count, tick = short.format }) {
+    Object.assign(this, { kind, id, title, series, read, isRate, format, tick, lines: [], hovered: null });
     this.hidden = new Set(choices.get(`hidden.${id}`, []));
     this.canvas = svg('svg', {
       class: 'plot',
@@ -112,7 +123,7 @@ class Chart {
 
   draw() {
     this.width = Math.max(240, Math.floor(this.node.clientWidth));
-    const [seconds, , , spoken] = chosenRange();
+    const [seconds, , , spoken] = chosenRange(this.kind);
     const shown = this.lines.filter(({ key }) => !this.hidden.has(key));
     const to = Math.max(0, ...this.lines.map(({ points }) => points.at(-1)?.[0] ?? 0)) || Date.now();
     const from = to - seconds * 1000;
@@ -219,11 +230,11 @@ class Chart {
   }
 }
 
-// Charts side by side below a choice of their range.
-export function charts(refresh, ...specs) {
-  const all = specs.map((spec) => new Chart(spec));
+// Charts side by side below a choice of their range. `kind`: for how long there are samples.
+export function charts(refresh, kind, ...specs) {
+  const all = specs.map((spec) => new Chart(kind, spec));
   const choose = (seconds) => {
-    choices.set('range', seconds);
+    choices.set(`range.${kind}`, seconds);
     for (const chart of all) chart.draw();
     refresh();
   };
@@ -235,7 +246,7 @@ export function charts(refresh, ...specs) {
       h('input', {
         type: 'radio',
         name: group,
-        checked: seconds === chosenRange()[0],
+        checked: seconds === chosenRange(kind)[0],
         onchange: () => choose(seconds),
       }),
       h('span', null, label),
@@ -244,10 +255,11 @@ export function charts(refresh, ...specs) {
     'fieldset',
     { class: 'segments' },
     h('legend', { class: 'hidden' }, 'Range of the charts'),
-    RANGES.map(option),
+    rangesOf(kind).map(option),
   );
   return {
     range,
+    ages: () => ages(kind),
     node: h(
       'div',
       { class: 'charts' },

@@ -1,7 +1,7 @@
 // Channels, and one of them.
 
 import { api, path } from '../core/api.js';
-import { MESSAGE_RATES, ages, charts } from '../core/chart.js';
+import { MESSAGE_RATES, charts } from '../core/chart.js';
 import { h } from '../core/dom.js';
 import { count, plain, rate, rateOf, yesNo } from '../core/format.js';
 import { Listing, countColumn, rateColumn, table } from '../core/listing.js';
@@ -128,7 +128,7 @@ export function channel(place) {
   const details = live();
   const consumers = live();
   const breakdown = live();
-  const drawn = charts(place.refresh, {
+  const drawn = charts(place.refresh, 'basic', {
     id: 'channel.rates',
     title: 'Message rates',
     series: MESSAGE_RATES,
@@ -144,7 +144,7 @@ export function channel(place) {
     section('Message rates breakdown', null, breakdown.node),
   );
   const load = async (signal) => {
-    const record = await api.get(`${path('channels', name)}?${ages()}`, { signal });
+    const record = await api.get(`${path('channels', name)}?${drawn.ages()}`, { signal });
     drawn.update(record, name);
     details.draw(
       pairs(

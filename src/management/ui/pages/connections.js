@@ -1,7 +1,7 @@
 // Connections, and one of them.
 
 import { api, path } from '../core/api.js';
-import { ages, charts } from '../core/chart.js';
+import { charts } from '../core/chart.js';
 import { attempt, openDialog } from '../core/dialog.js';
 import { h } from '../core/dom.js';
 import { form } from '../core/form.js';
@@ -160,7 +160,7 @@ export function connection(place) {
   const details = live();
   const channelList = live();
   const properties = live();
-  const drawn = charts(place.refresh, {
+  const drawn = charts(place.refresh, 'basic', {
     id: 'connection.data',
     title: 'Data rates',
     series: [
@@ -186,7 +186,7 @@ export function connection(place) {
   );
   const load = async (signal) => {
     const [record, channels] = await Promise.all([
-      api.get(`${own}?${ages()}`, { signal }),
+      api.get(`${own}?${drawn.ages()}`, { signal }),
       api.get(`${own}/channels`, { signal }),
     ]);
     drawn.update(record, name);

@@ -1,7 +1,7 @@
 // Exchanges, and one of them.
 
 import { api, exchangeName, path } from '../core/api.js';
-import { MESSAGE_RATES, ages, charts } from '../core/chart.js';
+import { MESSAGE_RATES, charts } from '../core/chart.js';
 import { attempt, confirmed } from '../core/dialog.js';
 import { h } from '../core/dom.js';
 import { formDialog } from '../core/form.js';
@@ -119,7 +119,7 @@ export function exchange(place) {
   const own = path('exchanges', vhost, exchangeName(name));
   const details = live();
   const breakdown = live();
-  const drawn = charts(place.refresh, {
+  const drawn = charts(place.refresh, 'basic', {
     id: 'exchange.rates',
     title: 'Message rates',
     series: MESSAGE_RATES,
@@ -170,7 +170,7 @@ export function exchange(place) {
   );
   const load = async (signal) => {
     const [record] = await Promise.all([
-      api.get(`${own}?${ages()}`, { signal }),
+      api.get(`${own}?${drawn.ages()}`, { signal }),
       isOwn && incoming.load(signal),
       isOwn && outgoing.load(signal),
     ]);

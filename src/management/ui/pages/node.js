@@ -1,7 +1,7 @@
 // One node: its resources, and where its memory is.
 
 import { api, path } from '../core/api.js';
-import { ages, bar, charts } from '../core/chart.js';
+import { bar, charts } from '../core/chart.js';
 import { h } from '../core/dom.js';
 import { bytes, count, duration } from '../core/format.js';
 import { live, pairs, section, state } from '../core/parts.js';
@@ -51,6 +51,7 @@ export function node(place) {
   const parts = live();
   const drawn = charts(
     place.refresh,
+    'global',
     {
       id: 'node.memory',
       title: 'Memory',
@@ -79,7 +80,7 @@ export function node(place) {
   );
 
   const load = async (signal) => {
-    const record = await api.get(`${path('nodes', name)}?memory=true&${ages()}`, { signal });
+    const record = await api.get(`${path('nodes', name)}?memory=true&${drawn.ages()}`, { signal });
     details.draw(
       pairs(
         ['State', nodeState(record)],

@@ -1,7 +1,7 @@
 // The broker as a whole: totals, charts, nodes, churn, listeners, definitions.
 
 import { api } from '../core/api.js';
-import { MESSAGE_RATES, QUEUED, ages, charts } from '../core/chart.js';
+import { MESSAGE_RATES, QUEUED, charts } from '../core/chart.js';
 import { h } from '../core/dom.js';
 import { bytes, count, duration } from '../core/format.js';
 import { figure, link, live, section } from '../core/parts.js';
@@ -59,6 +59,7 @@ export function overview(place) {
   const listeners = live();
   const messages = charts(
     place.refresh,
+    'global',
     { id: 'queued', title: 'Queued messages', series: QUEUED, read: (record) => record.queue_totals },
     {
       id: 'rates',
@@ -70,6 +71,7 @@ export function overview(place) {
   );
   const churn = charts(
     place.refresh,
+    'global',
     ...CHURN.map(([title, ...series]) => ({
       id: `churn.${title}`,
       title,
@@ -92,10 +94,10 @@ export function overview(place) {
   const load = async (signal) => {
     const { vhost } = place;
     const [whole, all, vhosts] = await Promise.all([
-      api.get(`overview?${ages()}`, { signal }),
+      api.get(`overview?${messages.ages()}`, { signal }),
       session.isMonitor && api.get('nodes', { signal }),
       // What is queued and moved in one vhost is told by the vhost; the list is for all, one alone for administrators.
-      vhost && api.get(`vhosts?${ages()}`, { signal }),
+      vhost && api.get(`vhosts?${messages.ages()}`, { signal }),
     ]);
     const { object_totals: objects = {} } = whole;
     totals.draw(

@@ -1,7 +1,7 @@
 // One queue or stream.
 
 import { api, path } from '../core/api.js';
-import { MESSAGE_RATES, QUEUED, ages, charts } from '../core/chart.js';
+import { MESSAGE_RATES, QUEUED, charts } from '../core/chart.js';
 import { attempt, confirmed } from '../core/dialog.js';
 import { h } from '../core/dom.js';
 import { bytes, count } from '../core/format.js';
@@ -96,6 +96,7 @@ export function queue(place) {
   const [about, held, consumers, breakdown] = [live(), live(), live(), live()];
   const drawn = charts(
     place.refresh,
+    'basic',
     { id: 'queue.queued', title: 'Queued messages', series: QUEUED, read: (record) => record },
     {
       id: 'queue.rates',
@@ -130,7 +131,7 @@ export function queue(place) {
     movePanel(place, vhost, name),
   );
   const load = async (signal) => {
-    const [record] = await Promise.all([api.get(`${own}?${ages()}`, { signal }), bindings.load(signal)]);
+    const [record] = await Promise.all([api.get(`${own}?${drawn.ages()}`, { signal }), bindings.load(signal)]);
     drawn.update(record, `${vhost} ${name}`);
     about.draw(details(record));
     held.draw(table('Contents', LENGTH_COLUMNS, lengths(record), { rowKey: ([kind]) => kind }));

@@ -1,7 +1,7 @@
 // Virtual hosts, and one of them.
 
 import { api, path } from '../core/api.js';
-import { MESSAGE_RATES, QUEUED, ages, charts } from '../core/chart.js';
+import { MESSAGE_RATES, QUEUED, charts } from '../core/chart.js';
 import { attempt, confirmed } from '../core/dialog.js';
 import { h } from '../core/dom.js';
 import { formDialog } from '../core/form.js';
@@ -113,6 +113,7 @@ export function vhost(place) {
   const topics = live();
   const drawn = charts(
     place.refresh,
+    'global',
     { id: 'vhost.queued', title: 'Queued messages', series: QUEUED, read: (record) => record },
     {
       id: 'vhost.rates',
@@ -156,7 +157,7 @@ export function vhost(place) {
   );
   const load = async (signal) => {
     const [record, allowed, allowedTopics] = await Promise.all([
-      api.get(`${own}?${ages()}`, { signal }),
+      api.get(`${own}?${drawn.ages()}`, { signal }),
       api.get(`${own}/permissions`, { signal }),
       api.get(`${own}/topic-permissions`, { signal }),
     ]);
