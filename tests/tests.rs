@@ -70,3 +70,4 @@ mod transcripts;
 mod ttl;
 mod tx;
 mod ui;
+mod ui_login;

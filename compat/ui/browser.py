@@ -117,6 +117,10 @@ class Browser:
     def follow(self, label):
         self.press(f"//main//a[normalize-space()={quoted(label)}]", f"the link {label!r}")
 
+    def follow_any(self, label):
+        """On a page that is not the UI's."""
+        self.press(f"//a[normalize-space()={quoted(label)}]", f"the link {label!r}")
+
     def open(self, panel):
         self.press(f"//summary[normalize-space()={quoted(panel)}]", f"the panel {panel!r}")
 

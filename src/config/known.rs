@@ -28,6 +28,7 @@ const MILLISECONDS: &str = "a number of milliseconds above 0";
 const NUMBER: &str = "a number";
 const PATTERN: &str = "a regular expression";
 const PORT: &str = "a port";
+const WEB_ADDRESS: &str = "an address that begins with https:// or http://";
 const TEXT: &str = "a text";
 const VERIFY: &str = "verify_peer or verify_none";
 const TLS_VERSION: &str = "tlsv1.2 or tlsv1.3; older ones are passed over";
@@ -172,6 +173,21 @@ pub const KEYS: &[Key] = &[
         "those of queues, exchanges, connections, channels",
     ),
     key("management.sample_retention_policies.detailed.*", "the same", "those of pairs of them"),
+    key("management.oauth_enabled", FLAG, "users of the UI log in at a provider of OAuth 2"),
+    key("management.oauth_provider_url", WEB_ADDRESS, "the provider; auth_oauth2.issuer if absent"),
+    key("management.oauth_metadata_url", WEB_ADDRESS, "where its endpoints are told of, if not where OpenID has them"),
+    key("management.oauth_client_id", TEXT, "what the UI is called there"),
+    key("management.oauth_scopes", "names with spaces between them", "what it asks for; openid profile if absent"),
+    key(
+        "management.oauth_initiated_logon_type",
+        "sp_initiated or idp_initiated",
+        "whether the UI asks the provider for a token, or the provider sends users with one",
+    ),
+    key(
+        "management.oauth_disable_basic_auth",
+        FLAG,
+        "with oauth_enabled, names with passwords are not taken by the UI and the management API; true if absent",
+    ),
     key("management.disable_stats", FLAG, "answers of the management API have no counts"),
     key("management.hsts.policy", TEXT, "the header Strict-Transport-Security"),
     key("management.csp.policy", TEXT, "the header Content-Security-Policy"),

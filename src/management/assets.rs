@@ -7,6 +7,7 @@ use hyper::{Method, Response, StatusCode};
 
 use super::body::Body;
 use super::http::{empty, refusal};
+use super::oauth::OAuth;
 use super::reply::Refused;
 
 struct Asset {
@@ -37,6 +38,8 @@ const ASSETS: &[Asset] = assets![
     CSS "forms.css",
     CSS "charts.css",
     SCRIPT "theme.js",
+    HTML "js/oidc-oauth/login-callback.html",
+    SCRIPT "js/oidc-oauth/login-callback.js",
     SCRIPT "app.js",
     SCRIPT "shell.js",
     SCRIPT "core/api.js",
@@ -46,6 +49,7 @@ const ASSETS: &[Asset] = assets![
     SCRIPT "core/form.js",
     SCRIPT "core/format.js",
     SCRIPT "core/listing.js",
+    SCRIPT "core/oauth.js",
     SCRIPT "core/page.js",
     SCRIPT "core/parts.js",
     SCRIPT "core/session.js",
@@ -67,12 +71,11 @@ const ASSETS: &[Asset] = assets![
     SCRIPT "pages/vhosts.js",
 ];
 
-/// A page runs what comes from here and nothing else, speaks to nobody else, and stands in no frame.
-const HEADERS: [(HeaderName, &str); 5] = [
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'",
-    ),
+/// A page runs what comes from here and nothing else, and stands in no frame.
+const CONTENT_SECURITY: &str =
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
+
+const HEADERS: [(HeaderName, &str); 4] = [
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
@@ -80,8 +83,8 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (header::CACHE_CONTROL, "no-cache"),
 ];
 
-/// Answers for a path that is not the API's.
-pub(super) fn serve(method: &Method, path: &str, request: &HeaderMap) -> Response<Body> {
+/// Answers for a path that is not the API's. A page speaks to nobody else but the provider that logs users in.
+pub(super) fn serve(method: &Method, path: &str, request: &HeaderMap, oauth: Option<&OAuth>) -> Response<Body> {
     let mut response = match find(path) {
         Some(asset) if method == Method::GET || method == Method::HEAD => found(asset, method, request),
         Some(_) => {
@@ -91,6 +94,13 @@ pub(super) fn serve(method: &Method, path: &str, request: &HeaderMap) -> Respons
         }
         None => refusal(&Refused::no_object()),
     };
+    let policy = match oauth {
+        None => HeaderValue::from_static(CONTENT_SECURITY),
+        // An address of the web has no letters that a header cannot hold.
+        Some(oauth) => HeaderValue::from_str(&format!("{CONTENT_SECURITY}; connect-src 'self' {}", oauth.origins()))
+            .unwrap_or(HeaderValue::from_static(CONTENT_SECURITY)),
+    };
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }

@@ -25,6 +25,8 @@ use super::assets;
 use super::body::Body;
 use super::call::{Call, Query, name_of};
 use super::list;
+use super::names::percent_encoded;
+use super::oauth::{self, LogonType};
 use super::record::{Columns, paths_of};
 use super::reply::{Outcome, Refused, Reply};
 use super::routes;
@@ -99,7 +101,12 @@ async fn respond(request: Request<Incoming>, peer: SocketAddr, management: &Mana
         return match path {
             // What the page names lies below it.
             "" => located(empty(StatusCode::MOVED_PERMANENTLY), Some(format!("{prefix}/"))),
-            _ => assets::serve(request.method(), path, request.headers()),
+            "/oauth.json" => {
+                let oauth = management.options().oauth.as_ref();
+                with_body(StatusCode::OK, "application/json", oauth::told(oauth))
+            }
+            "/login" if request.method() == Method::POST => sent_with_token(request, peer, management).await,
+            _ => assets::serve(request.method(), path, request.headers(), management.options().oauth.as_ref()),
         };
     }
     let origin = allowed_origin(request.headers(), &management.options().cors_origins);
@@ -128,6 +135,25 @@ async fn respond(request: Request<Incoming>, peer: SocketAddr, management: &Mana
 /// What stands before all paths. Nothing does on the local socket: nobody is in front of it.
 fn prefix<'a>(request: &Request<Incoming>, management: &'a Management) -> &'a str {
     if request.extensions().get::<Operator>().is_some() { "" } else { &management.options().path_prefix }
+}
+
+/// The provider sends a user with a token. The page finds it behind the `#`, which no browser tells anybody.
+async fn sent_with_token(request: Request<Incoming>, peer: SocketAddr, management: &Management) -> Response<Body> {
+    let options = management.options();
+    if !options.oauth.as_ref().is_some_and(|oauth| oauth.logon_type == LogonType::Provider) {
+        return refusal(&Refused::no_object());
+    }
+    let read = Limited::new(request.into_body(), options.body_size_max).collect();
+    let Ok(Ok(body)) = tokio::time::timeout(REQUEST_TIMEOUT, read).await else {
+        return refusal(&Refused::bad_request("the body cannot be read"));
+    };
+    let form = Query::parse(&String::from_utf8_lossy(&body.to_bytes()));
+    let token = form.get("access_token").unwrap_or_default();
+    let told = match authenticate("", token.as_bytes(), peer, management).await {
+        Ok(_) => format!("access_token={}", percent_encoded(token)),
+        Err(refused) => format!("error={}", percent_encoded(refused.reason.as_str().unwrap_or_default())),
+    };
+    located(empty(StatusCode::SEE_OTHER), Some(format!("{}/#{told}", options.path_prefix)))
 }
 
 fn is_of_api(path: &str) -> bool {
@@ -214,7 +240,10 @@ async fn called(
     let needs_login = head.extensions.get::<Operator>().is_none() || head.headers.contains_key(header::AUTHORIZATION);
     let user = match needs_login {
         _ if routes::is_open(&path) => None,
-        true => Some(log_in(&head.headers, peer, management).await?),
+        true => {
+            let takes_passwords = head.extensions.get::<Operator>().is_some() || takes_passwords(management);
+            Some(log_in(&head.headers, takes_passwords, peer, management).await?)
+        }
         false => Some(Arc::new(auth::User::operator())),
     };
     let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -284,8 +313,18 @@ async fn shaped(call: &Call, management: &Management) -> Outcome {
     }
 }
 
+/// Not where a provider logs all users in (`management.oauth_disable_basic_auth`).
+pub(super) fn takes_passwords(management: &Management) -> bool {
+    !management.options().oauth.as_ref().is_some_and(|oauth| oauth.basic_disabled)
+}
+
 /// Basic authentication, or a token; whoever has no tag of the API is refused, too.
-async fn log_in(headers: &HeaderMap, peer: SocketAddr, management: &Management) -> Result<Arc<auth::User>, Refused> {
+async fn log_in(
+    headers: &HeaderMap,
+    takes_passwords: bool,
+    peer: SocketAddr,
+    management: &Management,
+) -> Result<Arc<auth::User>, Refused> {
     let missing = || Refused::not_authorized("");
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
     let failed = || Refused::not_authorized("Not_Authorized");
@@ -293,7 +332,7 @@ async fn log_in(headers: &HeaderMap, peer: SocketAddr, management: &Management) 
     if scheme.eq_ignore_ascii_case("bearer") {
         return authenticate("", credentials.trim().as_bytes(), peer, management).await;
     }
-    if !scheme.eq_ignore_ascii_case("basic") {
+    if !scheme.eq_ignore_ascii_case("basic") || !takes_passwords {
         return Err(failed());
     }
     let decoded = STANDARD.decode(credentials.trim()).map_err(|_| failed())?;

@@ -17,6 +17,7 @@ mod http;
 mod list;
 mod machine;
 mod names;
+mod oauth;
 mod prometheus;
 mod ranges;
 mod rates;
@@ -44,6 +45,7 @@ use crate::broker::Broker;
 pub(crate) use self::call::decoded as percent_decoded;
 pub use self::http::{serve, serve_operator};
 pub(crate) use self::names::percent_encoded;
+pub use self::oauth::{LogonType, OAuth, WebAddress};
 pub use self::prometheus::serve as serve_metrics;
 pub use self::retention::{Policy, Retention};
 pub use self::settings::{NoSettings, SettingError, Settings};
@@ -83,6 +85,8 @@ pub struct Options {
     pub rates: bool,
     /// How long samples are kept (`management.sample_retention_policies`).
     pub retention: Retention,
+    /// Users of the UI log in at a provider (`management.oauth_enabled`).
+    pub oauth: Option<OAuth>,
     /// Requests are answered as with `disable_stats=true` (`management.disable_stats`).
     pub disable_stats: bool,
     /// What clients of AMQP may log in by.
@@ -114,6 +118,7 @@ impl Default for Options {
             sync: "in-memory".to_owned(),
             rates: true,
             retention: Retention::default(),
+            oauth: None,
             disable_stats: false,
             mechanisms: Vec::new(),
             listeners: Vec::new(),

@@ -9,7 +9,7 @@ use super::tls::TlsOptions;
 use crate::auth::{HashingAlgorithm, Mechanism, PasswordRule};
 use crate::auth_backends;
 use crate::broker::{DefaultLimits, DefaultPolicy, MESSAGE_MEMORY_BYTES, Watermark};
-use crate::management::Retention;
+use crate::management::{OAuth, Retention};
 use crate::store::SyncMode;
 
 /// Settings of a [`crate::Server`]. [`crate::ServerBuilder`] has a method for most; `config` fills it from the
@@ -52,6 +52,8 @@ pub struct Options {
     pub http_rates: bool,
     /// How long samples are kept. Default RabbitMQ's (`management.sample_retention_policies`).
     pub http_retention: Retention,
+    /// Users of the UI log in at a provider. Default they do not (`management.oauth_enabled`).
+    pub http_oauth: Option<OAuth>,
     /// Requests are answered without counts and rates. Default false (`management.disable_stats`).
     pub http_disable_stats: bool,
     /// How long a browser remembers which origins may use it, in seconds. Default 1800 (`management.cors.max_age`).
@@ -186,6 +188,7 @@ impl Default for Options {
             http_csp: None,
             http_rates: true,
             http_retention: Retention::default(),
+            http_oauth: None,
             http_disable_stats: false,
             http_cors_max_age_s: 1800,
             statistics_interval: Duration::from_secs(5),

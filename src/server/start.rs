@@ -94,6 +94,7 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         cors_max_age_s: options.http_cors_max_age_s,
         rates: options.http_rates,
         retention: options.http_retention.clone(),
+        oauth: options.http_oauth.clone(),
         disable_stats: options.http_disable_stats,
         settings: settings.clone(),
         log_files: options.log_files.clone(),

@@ -121,6 +121,14 @@ pub(crate) async fn fetch_with(address: SocketAddr, method: &str, path: &str, he
     exchange(address, &format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n")).await
 }
 
+/// A form that is sent without a login.
+pub(crate) async fn send_form(address: SocketAddr, path: &str, form: &str) -> Response {
+    let kind = "Content-Type: application/x-www-form-urlencoded";
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{kind}\r\nContent-Length: {}", form.len());
+    exchange(address, &format!("{head}\r\n\r\n{form}")).await
+}
+
 async fn exchange(address: SocketAddr, request: &str) -> Response {
     let mut stream = within(TcpStream::connect(address)).await.expect("it listens");
     within(stream.write_all(request.as_bytes())).await.expect("it reads");

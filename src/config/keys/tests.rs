@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::conf;
 use crate::config::logging::{Format, LogFile, Output};
-use crate::management::{Policy, Retention};
+use crate::management::{LogonType, Policy, Retention};
 use crate::server::{Definitions, LoginFrom, Mechanism, NameKind, PasswordRule, TlsOptions, TlsVersion, Watermark};
 
 fn apply_text(text: &str) -> Result<(Options, Applied), String> {
@@ -52,6 +52,36 @@ fn management_listens_where_it_is_told() {
     assert_eq!(options.http, ["[::1]:15672", "15673"]);
     assert_eq!((options.http_cors_origins, options.http_body_size_max), (vec!["http://a".to_owned()], 1000));
     assert!(apply_text("").unwrap().0.http.is_empty());
+}
+
+/// FEATURES 4.6.
+#[test]
+fn users_of_the_ui_log_in_where_is_said() {
+    let oauth = |text: &str| apply_text(text).map(|(options, _)| options.http_oauth);
+    let on = "management.oauth_enabled = true\nmanagement.oauth_client_id = ui";
+    let full = format!(
+        "{on}\nmanagement.oauth_provider_url = https://id/\nmanagement.oauth_scopes = openid x\n\
+         management.oauth_disable_basic_auth = false\nmanagement.oauth_metadata_url = https://id/m"
+    );
+    let own = oauth(&full).unwrap().unwrap();
+    assert_eq!(
+        (own.provider.as_str(), own.client_id.as_str(), own.scopes.as_deref()),
+        ("https://id/", "ui", Some("openid x"))
+    );
+    assert_eq!((own.metadata.as_ref().map(|m| m.as_str()), own.basic_disabled), (Some("https://id/m"), false));
+    let own = oauth(&format!("{on}\nauth_oauth2.issuer = https://issuer/a")).unwrap().unwrap();
+    assert_eq!((own.provider.as_str(), own.logon_type, own.basic_disabled), ("https://issuer/a", LogonType::Ui, true));
+    assert_eq!(oauth("management.oauth_enabled = false\nmanagement.oauth_client_id = ui"), Ok(None));
+    let sent = "management.oauth_enabled = true\nmanagement.oauth_provider_url = https://id\nmanagement.oauth_initiated_logon_type = ";
+    assert_eq!(oauth(&format!("{sent}idp_initiated")).unwrap().unwrap().logon_type, LogonType::Provider);
+    for bad in [
+        on.to_owned(),
+        format!("{sent}sp_initiated"),
+        format!("{sent}x"),
+        full.replace("https://id/", "id; script-src *"),
+    ] {
+        assert!(oauth(&bad).is_err(), "{bad}");
+    }
 }
 
 #[test]

@@ -7,8 +7,9 @@ import { Unreachable, LoggedOut, api } from './core/api.js';
 import { forgetSamples, keepSamples } from './core/chart.js';
 import { tell } from './core/dialog.js';
 import { h, patch } from './core/dom.js';
+import { arrived, logoutUrl, provider, renewed } from './core/oauth.js';
 import { Place } from './core/page.js';
-import { session } from './core/session.js';
+import { bearer, session } from './core/session.js';
 import { Shell } from './shell.js';
 import { login } from './pages/login.js';
 import { overview } from './pages/overview.js';
@@ -98,13 +99,14 @@ async function load() {
   const mine = (loading = new AbortController());
   let wait = shell.refreshMs;
   try {
+    await renew();
     await Promise.all([page.load(mine.signal), shell.load(mine.signal)]);
     shell.problem('');
     shell.loaded();
   } catch (error) {
     if (mine.signal.aborted) return;
     if (error instanceof LoggedOut) {
-      leave(error.message);
+      await leave(error.message);
       return;
     }
     shell.problem(error.message);
@@ -119,16 +121,28 @@ function whenSeen() {
   if (!document.hidden) load();
 }
 
-function leave(reason = '') {
+// Ends the session, and asks for another.
+async function leave(reason = '') {
   clearTimeout(timer);
   loading?.abort();
   session.end();
   forgetSamples();
   shell = undefined;
   document.title = 'Lepus';
+  // A broker that does not answer says nothing of a provider; who then logs in is told so.
+  const own = await provider().catch(() => undefined);
   patch(root);
-  root.append(login(enter, reason));
-  root.querySelector('input').focus();
+  root.append(login(enter, reason, own));
+  root.querySelector('input, button').focus();
+}
+
+// The user wants to leave: the provider's session ends, too, or its page would let in whoever comes next.
+async function logOut() {
+  const { tokens } = session;
+  const own = tokens && (await provider().catch(() => undefined));
+  const url = own && logoutUrl(tokens, own.oauth_client_id);
+  await leave();
+  if (url) location.assign(url);
 }
 
 async function enter() {
@@ -136,25 +150,43 @@ async function enter() {
     keepSamples((await api.get('overview?columns=sample_retention_policies')).sample_retention_policies);
   } catch (error) {
     if (!(error instanceof Unreachable)) {
-      leave(error.message);
+      await leave(error.message);
       return;
     }
   }
   root.replaceChildren();
-  shell = new Shell(root, { leave, reload });
+  shell = new Shell(root, { leave: logOut, reload });
   open();
 }
 
+const begin = async (authorization, tokens) =>
+  session.begin(authorization, await api.whoami(authorization), tokens);
+
+let renewing;
+
+// A token ends with its time, and so would the session. If there is no other to be had, the one that there is may do for
+// a while yet; when it does not, the broker says so.
+function renew() {
+  const { tokens } = session;
+  if (!tokens?.refresh || !tokens.renewAt || Date.now() < tokens.renewAt) return renewing;
+  renewing ??= renewed(tokens)
+    .then((fresh) => begin(bearer(fresh.token), fresh))
+    .catch(() => {})
+    .finally(() => (renewing = undefined));
+  return renewing;
+}
+
 async function start() {
-  if (!session.restore()) {
-    leave();
-    return;
-  }
   try {
-    session.begin(session.credentials, await api.whoami(session.credentials));
+    const tokens = await arrived();
+    if (tokens) await begin(bearer(tokens.token), tokens);
+    else if (!session.restore()) {
+      await leave();
+      return;
+    } else await begin(session.authorization, session.tokens);
   } catch (error) {
-    if (!(error instanceof Unreachable)) {
-      leave(error.message);
+    if (!(error instanceof Unreachable) || !session.authorization) {
+      await leave(error.message);
       return;
     }
   }

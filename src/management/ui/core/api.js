@@ -39,7 +39,7 @@ export const path = (...names) => names.map(encodeURIComponent).join('/');
 export const exchangeName = (name) => name || 'amq.default';
 
 async function answered(method, url, body, options) {
-  const headers = { Authorization: `Basic ${options.credentials ?? session.credentials}`, ...options.headers };
+  const headers = { Authorization: options.authorization ?? session.authorization, ...options.headers };
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   const request = { method, headers, signal: options.signal, cache: 'no-store', credentials: 'omit' };
   if (body !== undefined) request.body = typeof body === 'string' ? body : JSON.stringify(body);
@@ -64,7 +64,7 @@ async function send(method, url, body, options = {}) {
   if (response.ok) return json;
   // The login is spelled with a z, rights are not.
   const isLogin = response.status === 401 && (!json || json.error === 'not_authorized');
-  if (isLogin && !options.credentials) throw new LoggedOut();
+  if (isLogin && !options.authorization) throw new LoggedOut();
   throw new Refused(response.status, json?.error, json?.reason);
 }
 
@@ -73,5 +73,5 @@ export const api = {
   put: (url, body = {}) => send('PUT', url, body),
   post: (url, body = {}) => send('POST', url, body),
   delete: (url, options) => send('DELETE', url, undefined, options),
-  whoami: (credentials) => send('GET', 'whoami', undefined, { credentials }),
+  whoami: (authorization) => send('GET', 'whoami', undefined, { authorization }),
 };

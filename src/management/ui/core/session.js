@@ -5,7 +5,10 @@ const SESSION = 'lepus.session';
 export const session = {
   name: '',
   tags: [],
-  credentials: '',
+  // The header of the user's requests.
+  authorization: '',
+  // What a provider gave, if it was one that logged the user in (`oauth.js`).
+  tokens: null,
 
   // Takes up the session of this tab, if there is one.
   restore() {
@@ -14,17 +17,18 @@ export const session = {
     } catch {
       sessionStorage.removeItem(SESSION);
     }
-    return this.credentials !== '';
+    return this.authorization !== '';
   },
 
-  begin(credentials, { name, tags }) {
-    Object.assign(this, { name, tags: typeof tags === 'string' ? tags.split(',') : tags, credentials });
-    sessionStorage.setItem(SESSION, JSON.stringify({ name: this.name, tags: this.tags, credentials }));
+  begin(authorization, { name, tags }, tokens = null) {
+    Object.assign(this, { name, tags: typeof tags === 'string' ? tags.split(',') : tags, authorization, tokens });
+    const { name: own, tags: theirs } = this;
+    sessionStorage.setItem(SESSION, JSON.stringify({ name: own, tags: theirs, authorization, tokens }));
   },
 
   end() {
     sessionStorage.removeItem(SESSION);
-    Object.assign(this, { name: '', tags: [], credentials: '' });
+    Object.assign(this, { name: '', tags: [], authorization: '', tokens: null });
   },
 
   has(...tags) {
@@ -44,10 +48,12 @@ export const session = {
 };
 
 // Name and password as the header of a request wants them: UTF-8 in base64.
-export function encoded(name, password) {
+export function basic(name, password) {
   const bytes = new TextEncoder().encode(`${name}:${password}`);
-  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
+  return `Basic ${btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''))}`;
 }
+
+export const bearer = (token) => `Bearer ${token}`;
 
 // What the user chose, kept in this browser. What cannot be read or kept is as if never chosen.
 export const choices = {
