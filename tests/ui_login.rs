@@ -32,6 +32,7 @@ async fn start(oauth: Option<OAuth>, signer: &Signer) -> Server {
     options.storage = Some(Storage::Memory);
     options.http = vec!["127.0.0.1:0".to_owned()];
     options.amqp = vec!["127.0.0.1:0".to_owned()];
+    options.http_login_session_minutes = oauth.as_ref().map(|_| 480);
     options.http_oauth = oauth;
     options.auth_backends = auth_backends::Options { chain, oauth2, ..Default::default() };
     Server::with_options(options).start().await.expect("the broker starts")
@@ -56,6 +57,9 @@ async fn the_page_is_told_of_the_provider_and_may_speak_to_it() {
     assert!(policy.ends_with("; connect-src 'self' https://id.example"), "{policy}");
     assert_eq!(fetch(address, "GET", "/js/oidc-oauth/login-callback.html").await.status, 200);
     assert_eq!(send_form(address, "/login", "access_token=x").await.status, 404, "the page asks for tokens itself");
+
+    let whoami = Http::bearer(address, &signer.token(&claims("rabbitmq.tag:management"))).get("whoami").await;
+    assert_eq!(whoami.json["login_session_timeout"], 480);
 
     let without = start(None, &signer).await;
     let address = without.http_addr().expect("it has the API");

@@ -132,6 +132,7 @@ def broker_with(provider):
             "auth_backends.1 = oauth2",
             "auth_oauth2.resource_server_id = rabbitmq",
             f"auth_oauth2.signing_keys.k = {key}",
+            "management.login_session_timeout = 480",
             "management.oauth_enabled = true",
             f"management.oauth_client_id = {CLIENT}",
             f"management.oauth_provider_url = {provider.url}",

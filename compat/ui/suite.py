@@ -576,6 +576,15 @@ def login_at_a_provider():
         browser.click(f"Log in at 127.0.0.1:{provider.port}")
         browser.follow_any("Yes")
         browser.titled("Overview")
+        kept = "const kept = JSON.parse(sessionStorage.getItem('lepus.session'));"
+        left = browser.script(f"{kept} return kept.until - Date.now()") / 60_000
+        check(479 < left <= 480, f"the session has {left} minutes left")
+        browser.script(f"{kept} kept.until = Date.now() - 1; sessionStorage.setItem('lepus.session', JSON.stringify(kept))")
+        browser.driver.refresh()
+        browser.see("Your session is over.", "[role=alert]")
+        browser.click(f"Log in at 127.0.0.1:{provider.port}")
+        browser.follow_any("Yes")
+        browser.titled("Overview")
         browser.click("Log out")
         browser.see("Log in at")
         equal(provider.logouts, ["lepus-ui"], "sessions that the provider has ended")

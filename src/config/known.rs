@@ -173,6 +173,7 @@ pub const KEYS: &[Key] = &[
         "those of queues, exchanges, connections, channels",
     ),
     key("management.sample_retention_policies.detailed.*", "the same", "those of pairs of them"),
+    key("management.login_session_timeout", "a number of minutes", "how long a login in the UI lasts"),
     key("management.oauth_enabled", FLAG, "users of the UI log in at a provider of OAuth 2"),
     key("management.oauth_provider_url", WEB_ADDRESS, "the provider; auth_oauth2.issuer if absent"),
     key("management.oauth_metadata_url", WEB_ADDRESS, "where its endpoints are told of, if not where OpenID has them"),

@@ -85,6 +85,8 @@ pub struct Options {
     pub rates: bool,
     /// How long samples are kept (`management.sample_retention_policies`).
     pub retention: Retention,
+    /// How long a login in the UI lasts, in minutes (`management.login_session_timeout`).
+    pub login_session_minutes: Option<u32>,
     /// Users of the UI log in at a provider (`management.oauth_enabled`).
     pub oauth: Option<OAuth>,
     /// Requests are answered as with `disable_stats=true` (`management.disable_stats`).
@@ -118,6 +120,7 @@ impl Default for Options {
             sync: "in-memory".to_owned(),
             rates: true,
             retention: Retention::default(),
+            login_session_minutes: None,
             oauth: None,
             disable_stats: false,
             mechanisms: Vec::new(),

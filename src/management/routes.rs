@@ -96,7 +96,7 @@ pub(super) async fn serve(call: &Call, management: &Management) -> Outcome {
     let names: Vec<&str> = call.path.iter().map(String::as_str).collect();
     let m = management;
     match (call.method.as_str(), &names[..]) {
-        (_, ["whoami"]) => Ok(Reply::Json(api::users::whoami(&call.user))),
+        (_, ["whoami"]) => Ok(Reply::Json(api::users::whoami(&call.user, m))),
         (_, ["overview"]) => api::overview::overview(call, m).await,
         (_, ["nodes" | "cluster-name" | "extensions" | "config", ..]) => api::nodes::serve(call, m, &names).await,
         (_, ["vhosts", _, "connections" | "channels"]) => api::connections::serve(call, m, &names).await,

@@ -52,6 +52,8 @@ pub struct Options {
     pub http_rates: bool,
     /// How long samples are kept. Default RabbitMQ's (`management.sample_retention_policies`).
     pub http_retention: Retention,
+    /// How long a login in the UI lasts, in minutes. Default as long as the tab (`management.login_session_timeout`).
+    pub http_login_session_minutes: Option<u32>,
     /// Users of the UI log in at a provider. Default they do not (`management.oauth_enabled`).
     pub http_oauth: Option<OAuth>,
     /// Requests are answered without counts and rates. Default false (`management.disable_stats`).
@@ -188,6 +190,7 @@ impl Default for Options {
             http_csp: None,
             http_rates: true,
             http_retention: Retention::default(),
+            http_login_session_minutes: None,
             http_oauth: None,
             http_disable_stats: false,
             http_cors_max_age_s: 1800,

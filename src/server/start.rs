@@ -94,6 +94,7 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         cors_max_age_s: options.http_cors_max_age_s,
         rates: options.http_rates,
         retention: options.http_retention.clone(),
+        login_session_minutes: options.http_login_session_minutes,
         oauth: options.http_oauth.clone(),
         disable_stats: options.http_disable_stats,
         settings: settings.clone(),

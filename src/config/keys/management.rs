@@ -10,6 +10,8 @@ pub(super) fn apply(options: &mut Options, settings: &Settings<'_>) -> Result<()
     set(&mut retention.global, retained(settings, "global")?);
     set(&mut retention.basic, retained(settings, "basic")?);
     set(&mut retention.detailed, retained(settings, "detailed")?);
+    let minutes = settings.number("management.login_session_timeout")?;
+    options.http_login_session_minutes = minutes.or(options.http_login_session_minutes);
     options.http_oauth = oauth(options, settings)?.or(options.http_oauth.take());
     Ok(())
 }

@@ -46,9 +46,11 @@ fn keys_reach_the_options() {
 fn management_listens_where_it_is_told() {
     let (options, _) = apply_text(
         "management.tcp.port = 15672\nmanagement.tcp.ip = ::1\nmanagement.listener.port = 15673\n\
-         management.cors.allow_origins.1 = http://a\nmanagement.http.max_body_size = 1000",
+         management.cors.allow_origins.1 = http://a\nmanagement.http.max_body_size = 1000\n\
+         management.login_session_timeout = 480",
     )
     .unwrap();
+    assert_eq!(options.http_login_session_minutes, Some(480));
     assert_eq!(options.http, ["[::1]:15672", "15673"]);
     assert_eq!((options.http_cors_origins, options.http_body_size_max), (vec!["http://a".to_owned()], 1000));
     assert!(apply_text("").unwrap().0.http.is_empty());

@@ -170,5 +170,5 @@ pub(in crate::management) async fn login(body: &[u8], peer: SocketAddr, manageme
     let (name, password) = (form.get("username").unwrap_or_default(), form.get("password").unwrap_or_default());
     let user = authenticate(name, password.as_bytes(), peer, management).await?;
     let token = STANDARD.encode(format!("{name}:{password}"));
-    Ok(Reply::Json(json!({"user": whoami(&user), "token": {"type": "basic", "value": token}})))
+    Ok(Reply::Json(json!({"user": whoami(&user, management), "token": {"type": "basic", "value": token}})))
 }

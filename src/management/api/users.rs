@@ -12,8 +12,12 @@ use crate::management::call::{Call, Fields};
 use crate::management::reply::{Outcome, Refused, Reply};
 
 /// Who asks.
-pub(in crate::management) fn whoami(user: &User) -> Json {
-    json!({"name": user.name, "tags": user.tags, "is_internal_user": user.authorizer().is_none()})
+pub(in crate::management) fn whoami(user: &User, management: &Management) -> Json {
+    let mut own = json!({"name": user.name, "tags": user.tags, "is_internal_user": user.authorizer().is_none()});
+    if let Some(minutes) = management.options().login_session_minutes {
+        own["login_session_timeout"] = minutes.into();
+    }
+    own
 }
 
 pub(in crate::management) fn serve(call: &Call, management: &Management, path: &[&str]) -> Outcome {

@@ -50,12 +50,16 @@ const ROUTES = [
 
 // How long to wait for a broker that does not answer.
 const RETRY_MS = 2000;
+// How long a session may be over before that is seen, in a computer that has slept.
+const WATCH_MS = 60_000;
+const OVER = 'Your session is over. Log in again.';
 
 const root = document.getElementById('app');
 let shell;
 let current;
 let timer;
 let loading;
+let over;
 
 // `#/queues/%2F/a?page=2` as its names and its query.
 function address() {
@@ -124,6 +128,7 @@ function whenSeen() {
 // Ends the session, and asks for another.
 async function leave(reason = '') {
   clearTimeout(timer);
+  clearTimeout(over);
   loading?.abort();
   session.end();
   forgetSamples();
@@ -145,7 +150,15 @@ async function logOut() {
   if (url) location.assign(url);
 }
 
+// Ends the session when its time is over, even if nobody looks.
+function watch() {
+  clearTimeout(over);
+  const left = session.until - Date.now();
+  if (session.until) over = setTimeout(left > 0 ? watch : () => leave(OVER), Math.min(Math.max(left, 0), WATCH_MS));
+}
+
 async function enter() {
+  watch();
   try {
     keepSamples((await api.get('overview?columns=sample_retention_policies')).sample_retention_policies);
   } catch (error) {
@@ -180,8 +193,8 @@ async function start() {
   try {
     const tokens = await arrived();
     if (tokens) await begin(bearer(tokens.token), tokens);
-    else if (!session.restore()) {
-      await leave();
+    else if (!session.restore() || (session.until && Date.now() > session.until)) {
+      await leave(session.until ? OVER : '');
       return;
     } else await begin(session.authorization, session.tokens);
   } catch (error) {

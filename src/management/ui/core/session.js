@@ -7,6 +7,8 @@ export const session = {
   tags: [],
   // The header of the user's requests.
   authorization: '',
+  // When the login is over, in ms; 0: it is not.
+  until: 0,
   // What a provider gave, if it was one that logged the user in (`oauth.js`).
   tokens: null,
 
@@ -20,15 +22,17 @@ export const session = {
     return this.authorization !== '';
   },
 
-  begin(authorization, { name, tags }, tokens = null) {
-    Object.assign(this, { name, tags: typeof tags === 'string' ? tags.split(',') : tags, authorization, tokens });
-    const { name: own, tags: theirs } = this;
-    sessionStorage.setItem(SESSION, JSON.stringify({ name: own, tags: theirs, authorization, tokens }));
+  // One that goes on, with another token, ends when it would have ended.
+  begin(authorization, { name, tags, login_session_timeout: minutes }, tokens = null) {
+    const until = this.until || (minutes ? Date.now() + minutes * 60_000 : 0);
+    const kept = { name, tags: typeof tags === 'string' ? tags.split(',') : tags, authorization, until, tokens };
+    Object.assign(this, kept);
+    sessionStorage.setItem(SESSION, JSON.stringify(kept));
   },
 
   end() {
     sessionStorage.removeItem(SESSION);
-    Object.assign(this, { name: '', tags: [], authorization: '', tokens: null });
+    Object.assign(this, { name: '', tags: [], authorization: '', until: 0, tokens: null });
   },
 
   has(...tags) {
