@@ -57,6 +57,7 @@ const ASSETS: &[Asset] = assets![
     SCRIPT "pages/channels.js",
     SCRIPT "pages/cluster.js",
     SCRIPT "pages/connections.js",
+    SCRIPT "pages/declared.js",
     SCRIPT "pages/definitions.js",
     SCRIPT "pages/exchanges.js",
     SCRIPT "pages/login.js",

@@ -4,9 +4,8 @@ import { api, exchangeName, path } from '../core/api.js';
 import { MESSAGE_RATES, charts } from '../core/chart.js';
 import { attempt, confirmed } from '../core/dialog.js';
 import { h } from '../core/dom.js';
-import { formDialog } from '../core/form.js';
 import { exchangeTitle } from '../core/format.js';
-import { Listing, rateColumn } from '../core/listing.js';
+import { rateColumn } from '../core/listing.js';
 import {
   button,
   declaredTags,
@@ -15,27 +14,19 @@ import {
   pairs,
   panel,
   policyLink,
-  policyTags,
   section,
   values,
 } from '../core/parts.js';
 import { bindFromExchange, bindingList } from './bindings.js';
 import { ofChannel, toQueue, traffic } from './channels.js';
+import { declareDialog, declaredColumns, declaredPage } from './declared.js';
 import { publishPanel } from './messages.js';
 import { vhostField } from './vhosts.js';
 
 const KNOWN = { 'alternate-exchange': 'AE' };
 
 const COLUMNS = [
-  { id: 'name', label: 'Name', sort: 'name', cell: ({ vhost, name }) => exchangeLink(vhost, name) },
-  { id: 'vhost', label: 'Virtual host', sort: 'vhost', cell: ({ vhost }) => vhost },
-  { id: 'type', label: 'Type', sort: 'type', cell: ({ type }) => type },
-  {
-    id: 'features',
-    label: 'Features',
-    kind: 'tags',
-    cell: (exchange) => [declaredTags(exchange, KNOWN), policyTags(exchange.vhost, exchange)],
-  },
+  ...declaredColumns(exchangeLink, KNOWN),
   rateColumn('publish_in', 'In'),
   rateColumn('publish_out', 'Out'),
 ];
@@ -62,48 +53,27 @@ async function add(place) {
   );
   if (!prepared) return;
   const [vhost, types] = prepared;
-  await formDialog('Add a new exchange', {
-    fields: [
-      vhost,
-      { name: 'name', label: 'Name', required: true },
-      { name: 'type', label: 'Type', kind: 'select', options: types.map(({ name }) => name), value: 'direct' },
-      {
-        name: 'durable',
-        label: 'Durability',
-        kind: 'select',
-        options: [
-          ['true', 'Durable'],
-          ['false', 'Transient'],
-        ],
-      },
-      { name: 'auto_delete', label: 'Auto delete: goes with its last binding', kind: 'check' },
-      { name: 'internal', label: 'Internal: only exchanges publish to it', kind: 'check' },
-      { name: 'arguments', label: 'Arguments', kind: 'arguments', shortcuts: SHORTCUTS },
-    ],
-    submit: 'Add exchange',
-    send: ({ vhost: own, name, durable, ...rest }) =>
-      api.put(path('exchanges', own, name), { ...rest, durable: durable === 'true' }),
-    done: ({ name }) => `The exchange ${name} was added.`,
-    after: () => place.refresh(),
+  await declareDialog(place, {
+    kind: 'exchanges',
+    word: 'exchange',
+    vhost,
+    type: { options: types.map(({ name }) => name), value: 'direct' },
+    autoDelete: 'goes with its last binding',
+    flags: [{ name: 'internal', label: 'Internal: only exchanges publish to it', kind: 'check' }],
+    shortcuts: SHORTCUTS,
+    body: (values) => values,
   });
 }
 
-export function exchanges(place) {
-  const listing = new Listing(place, {
+export const exchanges = (place) =>
+  declaredPage(place, {
     id: 'exchanges',
-    label: 'Exchanges',
-    columns: COLUMNS,
-    url: () => place.within('exchanges'),
-    rowKey: ({ vhost, name }) => `${vhost} ${name}`,
-    sort: 'name',
-  });
-  return {
     title: 'Exchanges',
-    node: section('All exchanges', null, listing.node),
-    actions: [button('Add a new exchange', () => add(place), 'primary')],
-    load: (signal) => listing.load(signal),
-  };
-}
+    all: 'All exchanges',
+    columns: COLUMNS,
+    addLabel: 'Add a new exchange',
+    add,
+  });
 
 async function remove(own, name) {
   if (!(await confirmed('Delete exchange', `Delete ${name} with its bindings?`, 'Delete'))) return;

@@ -1,12 +1,12 @@
 // All queues and streams.
 
-import { api, path } from '../core/api.js';
 import { attempt } from '../core/dialog.js';
 import { h } from '../core/dom.js';
-import { formDialog, shortcut } from '../core/form.js';
+import { shortcut } from '../core/form.js';
 import { bytes, count } from '../core/format.js';
-import { Listing, bytesColumn, countColumn, rateColumn } from '../core/listing.js';
-import { button, declaredTags, policyTags, queueLink, section, state } from '../core/parts.js';
+import { bytesColumn, countColumn, rateColumn } from '../core/listing.js';
+import { queueLink, state } from '../core/parts.js';
+import { declareDialog, declaredColumns, declaredPage } from './declared.js';
 import { QUEUE_TYPES, vhostField } from './vhosts.js';
 
 // Arguments that have a short word in lists.
@@ -51,16 +51,8 @@ const capacity = (queue) =>
     : '';
 
 const COLUMNS = [
-  { id: 'name', label: 'Name', sort: 'name', cell: ({ vhost, name }) => queueLink(vhost, name) },
-  { id: 'vhost', label: 'Virtual host', sort: 'vhost', cell: ({ vhost }) => vhost },
+  ...declaredColumns(queueLink, KNOWN),
   { id: 'node', label: 'Node', sort: 'node', off: true, cell: ({ node }) => node },
-  { id: 'type', label: 'Type', sort: 'type', cell: ({ type }) => type },
-  {
-    id: 'features',
-    label: 'Features',
-    kind: 'tags',
-    cell: (queue) => [declaredTags(queue, KNOWN), policyTags(queue.vhost, queue)],
-  },
   { id: 'state', label: 'State', sort: 'state', cell: queueState },
   {
     id: 'consumers',
@@ -133,51 +125,28 @@ const SHORTCUTS = [
 async function add(place) {
   const vhost = await attempt(() => vhostField(place));
   if (!vhost) return;
-  await formDialog('Add a new queue', {
-    fields: [
-      vhost,
-      { name: 'name', label: 'Name', required: true },
-      { name: 'type', label: 'Type', kind: 'select', options: [['', 'Default of the virtual host'], ...QUEUE_TYPES] },
-      {
-        name: 'durable',
-        label: 'Durability',
-        kind: 'select',
-        options: [
-          ['true', 'Durable'],
-          ['false', 'Transient'],
-        ],
-      },
-      { name: 'auto_delete', label: 'Auto delete: goes with its last consumer', kind: 'check' },
-      { name: 'arguments', label: 'Arguments', kind: 'arguments', shortcuts: SHORTCUTS },
-    ],
-    submit: 'Add queue',
-    send: ({ vhost: own, name, type, durable, auto_delete: autoDelete, arguments: given }) => {
-      const wanted = type ? { 'x-queue-type': type, ...given } : given;
-      return api.put(path('queues', own, name), {
-        durable: durable === 'true',
-        auto_delete: autoDelete,
-        arguments: wanted,
-      });
-    },
-    done: ({ name }) => `The queue ${name} was added.`,
-    after: () => place.refresh(),
+  await declareDialog(place, {
+    kind: 'queues',
+    word: 'queue',
+    vhost,
+    type: { options: [['', 'Default of the virtual host'], ...QUEUE_TYPES] },
+    autoDelete: 'goes with its last consumer',
+    shortcuts: SHORTCUTS,
+    body: ({ type, arguments: given, ...rest }) => ({
+      ...rest,
+      arguments: type ? { 'x-queue-type': type, ...given } : given,
+    }),
   });
 }
 
-export function queues(place) {
-  const listing = new Listing(place, {
+export const queues = (place) =>
+  declaredPage(place, {
     id: 'queues',
-    label: 'Queues and streams',
-    columns: COLUMNS,
-    url: () => place.within('queues'),
-    rowKey: ({ vhost, name }) => `${vhost} ${name}`,
-    sort: 'name',
-    empty: 'There are no queues.',
-  });
-  return {
     title: 'Queues and Streams',
-    node: section('All queues', null, listing.node),
-    actions: [button('Add a new queue', () => add(place), 'primary')],
-    load: (signal) => listing.load(signal),
-  };
-}
+    label: 'Queues and streams',
+    all: 'All queues',
+    columns: COLUMNS,
+    empty: 'There are no queues.',
+    addLabel: 'Add a new queue',
+    add,
+  });
