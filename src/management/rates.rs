@@ -1,6 +1,6 @@
 //! Samples, taken every five seconds or as `collect_statistics_interval` says, of all that has numbers: what `rate` and `samples` are made of.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -146,11 +146,12 @@ impl Management {
     pub async fn sample(self) {
         let mut ticks = tokio::time::interval(self.options().statistics_interval.max(INTERVAL_MIN));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut unsettled = Vec::new();
         loop {
             ticks.tick().await;
             self.sample_node().await;
             let of_vhosts = self.sample_queues(&mut ticks).await;
-            let octets = self.sample_connections().await;
+            let octets = self.sample_connections(&mut unsettled).await;
             self.sample_exchanges();
             self.sample_vhosts(of_vhosts, &octets);
         }
@@ -181,8 +182,9 @@ impl Management {
         sums
     }
 
-    /// Gives the bytes that went through each vhost's open connections.
-    async fn sample_connections(&self) -> HashMap<Arc<str>, (u64, u64)> {
+    /// Gives the bytes that went through each vhost's open connections. `unsettled` are those whose channels are to be
+    /// asked though nothing has gone through.
+    async fn sample_connections(&self, unsettled: &mut Vec<ConnectionId>) -> HashMap<Arc<str>, (u64, u64)> {
         let (mut octets, mut busy) = (HashMap::<Arc<str>, (u64, u64)>::new(), Vec::new());
         let at_ms = now_ms();
         let all = self.broker().connection_traffic();
@@ -200,19 +202,24 @@ impl Management {
             }
             connections.end_round();
         }
-        busy.truncate(CONNECTIONS_A_TICK);
-        self.sample_channels(&all.iter().map(|one| one.id).collect::<Vec<_>>(), &busy).await;
+        let mut asked = std::mem::take(unsettled);
+        let known: HashSet<ConnectionId> = asked.iter().copied().collect();
+        asked.extend(busy.iter().filter(|id| !known.contains(id)));
+        let left = asked.split_off(asked.len().min(CONNECTIONS_A_TICK));
+        self.sample_channels(&all.iter().map(|one| one.id).collect::<Vec<_>>(), &asked).await;
+        // What it has read it may not have worked off when it was asked: it is asked once more.
+        let left: HashSet<ConnectionId> = left.into_iter().chain(busy).collect();
+        unsettled.extend(left);
         octets
     }
 
-    /// Only connections where something happened are asked.
-    async fn sample_channels(&self, all: &[ConnectionId], busy: &[ConnectionId]) {
+    async fn sample_channels(&self, all: &[ConnectionId], asked: &[ConnectionId]) {
         let mut reports = HashMap::with_hasher(Hashing::default());
-        for some in busy.chunks(CONNECTIONS_ASKED) {
+        for some in asked.chunks(CONNECTIONS_ASKED) {
             reports.extend(self.broker().count_connections(some, PATIENCE).await);
         }
         let at_ms = now_ms();
-        let is_open: std::collections::HashSet<&ConnectionId> = all.iter().collect();
+        let is_open: HashSet<&ConnectionId> = all.iter().collect();
         let mut channels = lock(&self.0.rates.channels);
         for (id, report) in &reports {
             for channel in &report.channels {
