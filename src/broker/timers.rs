@@ -2,7 +2,7 @@
 //! each of those exchanges one for its messages.
 //!
 //! A sorted map, not a timing wheel: a wheel moves what waits in its upper levels down, a million items at once when
-//! its time reaches a border of a high level, and the lane stands still for 150 ms.
+//! its time reaches a border of a high level, and the lane stands still meanwhile.
 //!
 //! The time is an argument; nothing here looks at a clock.
 
