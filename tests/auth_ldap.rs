@@ -6,7 +6,7 @@ use crate::common::http::Http;
 use crate::common::ldap::{Directory, Entry};
 use crate::common::papers::Papers;
 use crate::common::raw::{self, Args, Close, Raw, id};
-use crate::common::{ChannelExt, Client, args, within};
+use crate::common::{ChannelExt, Client, args, options_of, within};
 
 const HARE: &str = "cn=hare,ou=people,dc=field";
 const MOLE: &str = "cn=mole,ou=people,dc=field";
@@ -40,13 +40,7 @@ fn asks(directory: &Directory, more: &str) -> ServerBuilder {
         "auth_backends.1 = ldap\nauth_ldap.servers.1 = localhost\nauth_ldap.port = {port}\n\
          auth_ldap.user_dn_pattern = cn=${{username}},ou=people,dc=field\n{more}"
     );
-    let path = std::env::temp_dir().join(format!("lepus-{:x}.conf", rand::random::<u64>()));
-    std::fs::write(&path, text).unwrap();
-    let settings = config::conf::read(&path, |_| None);
-    std::fs::remove_file(path).unwrap();
-    let mut options = lepus::server::Options::default();
-    config::keys::apply(&mut options, &settings.unwrap()).unwrap();
-    options.storage = Some(lepus::server::Storage::Memory);
+    let mut options = options_of(&text);
     options.amqp = vec!["127.0.0.1:0".into()];
     options.http = vec!["127.0.0.1:0".into()];
     Server::with_options(options)

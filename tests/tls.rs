@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use lepus::server::{TlsOptions, TlsVersion};
-use lepus::{Server, ServerBuilder, config};
+use lepus::{Server, ServerBuilder};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use crate::common::http::{Http, fetch};
 use crate::common::papers::{Papers, connect_tls};
 use crate::common::raw::Raw;
-use crate::common::{ChannelExt, Client, builder, within};
+use crate::common::{ChannelExt, Client, builder, options_of, within};
 
 /// The first octet of the answer to a protocol header: 1 is a method frame, connection.start. `None`: the connection
 /// ended.
@@ -92,13 +92,7 @@ async fn verify_peer_alone_asks_and_does_not_insist() {
 
 /// A listener in TLS as this `rabbitmq.conf` has it.
 fn configured(text: &str) -> ServerBuilder {
-    let path = std::env::temp_dir().join(format!("lepus-{:x}.conf", rand::random::<u64>()));
-    std::fs::write(&path, text).unwrap();
-    let settings = config::conf::read(&path, |_| None);
-    std::fs::remove_file(path).unwrap();
-    let mut options = lepus::server::Options::default();
-    config::keys::apply(&mut options, &settings.unwrap()).unwrap();
-    options.storage = Some(lepus::server::Storage::Memory);
+    let mut options = options_of(text);
     options.amqps = vec!["127.0.0.1:0".into()];
     Server::with_options(options)
 }

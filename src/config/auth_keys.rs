@@ -101,11 +101,7 @@ fn wrong(setting: &Setting, expected: &'static str) -> Error {
 }
 
 fn flag(setting: &Setting) -> Result<bool, Error> {
-    match setting.value.as_str() {
-        "true" | "on" => Ok(true),
-        "false" | "off" => Ok(false),
-        _ => Err(wrong(setting, "true or false")),
-    }
+    super::switch(&setting.value).ok_or_else(|| wrong(setting, "true or false"))
 }
 
 fn milliseconds(setting: &Setting) -> Result<Duration, Error> {

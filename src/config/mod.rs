@@ -14,3 +14,12 @@ pub mod quantity;
 pub mod show;
 
 pub use error::Error;
+
+/// What a value that is either true or false says.
+fn switch(value: &str) -> Option<bool> {
+    match value {
+        "true" | "on" => Some(true),
+        "false" | "off" => Some(false),
+        _ => None,
+    }
+}

@@ -65,3 +65,15 @@ where
         pause = (pause * 2).min(Duration::from_millis(50));
     }
 }
+
+/// What these lines of `rabbitmq.conf` come to, in memory.
+pub(crate) fn options_of(conf: &str) -> lepus::server::Options {
+    let path = std::env::temp_dir().join(format!("lepus-{:x}.conf", rand::random::<u64>()));
+    std::fs::write(&path, conf).unwrap();
+    let settings = lepus::config::conf::read(&path, |_| None);
+    std::fs::remove_file(path).unwrap();
+    let mut options = lepus::server::Options::default();
+    lepus::config::keys::apply(&mut options, &settings.unwrap()).unwrap();
+    options.storage = Some(lepus::server::Storage::Memory);
+    options
+}

@@ -126,11 +126,7 @@ fn wrong(setting: &Setting) -> Error {
 }
 
 fn flag(setting: &Setting) -> Result<bool, Error> {
-    match setting.value.as_str() {
-        "true" | "on" => Ok(true),
-        "false" | "off" => Ok(false),
-        _ => Err(wrong(setting)),
-    }
+    super::switch(&setting.value).ok_or_else(|| wrong(setting))
 }
 
 fn set<T>(option: &mut T, given: Option<T>) {
