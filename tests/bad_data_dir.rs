@@ -49,9 +49,9 @@ async fn a_later_version_and_another_node_are_refused() {
     fs::write(&path, mine).expect("written");
 
     let node = fs::read_to_string(place.0.join("node")).expect("text");
-    fs::write(place.0.join("node"), node.replace("format 1", "format 2")).expect("written");
+    fs::write(place.0.join("node"), node.replace("format 2", "format 3")).expect("written");
     let error = refused(&place).await;
-    assert!(error.contains("node has format 2, this program reads up to 1: use the newer Lepus"), "{error}");
+    assert!(error.contains("node has format 3, this program reads up to 2: use the newer Lepus"), "{error}");
     fs::remove_file(place.0.join("node")).expect("removed");
     let error = refused(&place).await;
     assert!(error.contains("node is missing or damaged: "), "{error}");

@@ -11,7 +11,9 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, ExchangeKind};
+use lepus::Server;
 
+use crate::common::child::command;
 use crate::common::place::Place;
 use crate::common::{ChannelExt, Client, connect, connect_as, table, within};
 
@@ -31,9 +33,19 @@ async fn publish(client: &Client, exchange: &str, key: &str, body: &str, propert
     within(confirm).await.expect("confirmed");
 }
 
+/// A body that is kept once for several queues.
+fn shared(life: &str) -> String {
+    format!("shared of {life} ").repeat(50)
+}
+
+/// As many lanes everywhere: a message in queues of two of them has other records.
+async fn start(place: &Place) -> Server {
+    place.start_as(|builder| builder.lanes(2)).await
+}
+
 /// Three lives: one that ends in order, so that messages lie in segments, and two that crash.
 async fn fill(place: &Place) {
-    let server = place.start().await;
+    let server = start(place).await;
     let json = r#"{"users": [{"name": "ann", "password": "secret", "tags": ["monitoring"]}],
         "vhosts": [{"name": "shop", "metadata": {"description": "a shop"}, "limits": {"max-queues": 7}}],
         "permissions": [{"user": "ann", "vhost": "shop", "configure": ".*", "write": ".*", "read": ".*"}],
@@ -57,6 +69,7 @@ async fn fill(place: &Place) {
         publish(&client, "fanout", "a.1", &format!("both {n}"), BasicProperties::default()).await;
         publish(&client, "", "deleted", "lost", BasicProperties::default()).await;
     }
+    publish(&client, "fanout", "a.1", &shared("the first life"), BasicProperties::default()).await;
     for priority in [1_u8, 5, 3] {
         let properties = BasicProperties::default().with_priority(priority);
         publish(&client, "", "priority", &priority.to_string(), properties).await;
@@ -71,7 +84,7 @@ async fn fill(place: &Place) {
     server.shutdown().await;
 
     for life in 0..2 {
-        let server = place.start().await;
+        let server = start(place).await;
         let client = connect(&server).await;
         client.confirms().await;
         let got = client.get("old").await.expect("a message");
@@ -84,20 +97,25 @@ async fn fill(place: &Place) {
                 .expect("deleted");
         }
         publish(&client, "topic", "a.1.2", &format!("life {life}"), BasicProperties::default()).await;
+        publish(&client, "topic", "a.1", &shared(&format!("life {life}")), BasicProperties::default()).await;
         client.count("old").await;
         client.close().await;
         drop(server);
     }
 }
 
-/// Finds what [`fill`] has left.
-async fn check(place: &Place) {
+/// Finds what [`fill`] has left, as it was when this format was written last.
+async fn check(place: &Place, format: u32) {
     let server = place.start().await;
     let client = connect(&server).await;
     let both = |from: usize| (from..10).map(|n| format!("both {n}"));
-    assert_eq!(client.drain("old").await, both(3).collect::<Vec<_>>());
-    let lives = (0..2).map(|life| format!("life {life}"));
-    assert_eq!(client.drain("new").await, both(0).chain(lives).collect::<Vec<_>>());
+    let is_shared = format > 1;
+    let first = || is_shared.then(|| shared("the first life"));
+    let of_life = |life: u32| is_shared.then(|| shared(&format!("life {life}")));
+    let old = both(3).chain(first()).chain((0..2).filter_map(of_life));
+    assert_eq!(client.drain("old").await, old.collect::<Vec<_>>());
+    let lives = (0..2).flat_map(|life| [Some(format!("life {life}")), of_life(life)]).flatten();
+    assert_eq!(client.drain("new").await, both(0).chain(first()).chain(lives).collect::<Vec<_>>());
     assert_eq!(client.drain("priority").await, ["5", "3", "1"]);
     let long = client.get("quorum").await.expect("a message");
     assert!(long.redelivered && long.data == "long".repeat(2000).as_bytes());
@@ -161,15 +179,27 @@ fn pack(place: &Place, into: &Path) {
 async fn what_this_version_writes_is_found() {
     let place = Place::new();
     fill(&place).await;
+    let checked = command(&["store", "check"]).arg(&place.0).output().expect("the binary starts");
+    let checked = String::from_utf8(checked.stdout).expect("text");
+    for kind in ["shared", "also", "body", "borrowing", "lending"] {
+        assert!(checked.contains(&format!(" {kind}")), "{kind}: {checked}");
+    }
     if let Some(into) = std::env::var_os("LEPUS_FIXTURE") {
         pack(&place, Path::new(&into));
     }
-    check(&place).await;
+    check(&place, 2).await;
 }
 
 #[tokio::test]
 async fn what_version_1_wrote_is_found() {
     let place = Place::new();
     unpack(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/format-1"), &place);
-    check(&place).await;
+    check(&place, 1).await;
+}
+
+#[tokio::test]
+async fn what_version_2_wrote_is_found() {
+    let place = Place::new();
+    unpack(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/format-2"), &place);
+    check(&place, 2).await;
 }

@@ -60,6 +60,7 @@ mod queue_expiry;
 mod quorum;
 mod reply_to;
 mod settings;
+mod shared_bodies;
 mod shutdown;
 mod single_active;
 mod store_tools;

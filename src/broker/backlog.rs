@@ -11,7 +11,7 @@ use super::dedup::Producers;
 use super::effects::Effects;
 use super::event::QueueId;
 use super::kept;
-use super::message::{Body, Facts, Message};
+use super::message::{Facts, Message, Parts};
 use super::queue::TTL_MS_MAX;
 use super::receipts::Origin;
 use super::stored::{CHUNK_BYTES, Stored};
@@ -195,7 +195,7 @@ impl Backlog {
             self.move_old(queue, &old, segments);
         }
         let (next_seq, chunks) = (self.next_seq, self.stored.chunks());
-        records.put_queue(&QueueState { queue, next_seq, delivered_before: 0, chunks });
+        records.put_queue(&QueueState { queue, next_seq, delivered_before: 0, chunks }, segments);
         for (value, key) in self.producers.notes() {
             records.put(&Record::Note { queue, parts: 1, value, key: &key });
         }
@@ -219,7 +219,7 @@ impl Backlog {
                     && let Some((seq, expires_ms, message)) = rest.next()
                 {
                     let place = Place { queue, seq: *seq, expires_ms: *expires_ms };
-                    chunk.add(place, kept::bytes(message, &mut room));
+                    kept::put(&mut chunk, place, message, &mut room);
                 }
                 made.push(Chunk { level: LEVEL, expires: true, ..segments.put(chunk) });
             }
@@ -396,18 +396,17 @@ fn with_negated_delay(message: &Message, scratch: &mut Scratch) -> Option<Messag
     headers.encode_with(DELAY_HEADER, &delay, &mut scratch.headers);
     scratch.properties.clear();
     Properties { headers: Some(RawTable(&scratch.headers)), ..properties }.encode(&mut scratch.properties);
-    let body = match message.body_shared() {
-        Some(shared) => Body::Large(shared.clone()),
-        None => Body::Small(message.body()),
-    };
     let facts = Facts { is_numbered: false, ..message.facts() };
-    let (address, bcc) = (message.address(), message.bcc());
-    Some(Message::with_bcc(address, &scratch.properties, body, facts, &bcc, &mut scratch.message))
+    let (address, properties, body, bcc) =
+        (message.address(), &scratch.properties, message.body_again(), message.bcc());
+    let parts = Parts { address, properties, body, facts, bcc: &bcc, sharing: None };
+    Some(Message::of(parts, &mut scratch.message))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::message::Body;
     use crate::wire::Table;
 
     fn delay(value: Value) -> Option<u64> {

@@ -78,6 +78,7 @@ impl Broker {
 
 impl Lane {
     pub(super) fn begin_checkpoint(&mut self, gathering: Arc<Gathering>) {
+        self.checkpoints += 1;
         let queues = self.durable_queues();
         // One that is not finished has been given up by whoever began it.
         self.checkpoint = Some(Part { gathering, queues });

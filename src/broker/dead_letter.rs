@@ -45,11 +45,12 @@ impl Lane {
             Remains::All { seq, taken, is_held } => (Some(*seq), taken, *is_held),
         };
         let mut sent = Sent::default();
+        let shared = found.shared(&letter.message);
         for queue in found.queues.iter().filter(|queue| !taken.contains(&queue.key.id)) {
             if dead.death != Death::Rejected && is_cycle(&letter.headers, &queue.name) {
                 continue;
             }
-            let message = letter.message.clone();
+            let message = shared.as_ref().unwrap_or(&letter.message).clone();
             match seq {
                 None => self.pass_on(queue.key, message, now_ms),
                 Some(seq) => {

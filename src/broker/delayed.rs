@@ -74,6 +74,8 @@ impl Lane {
             None => SmallVec::from_slice(&[&*own_key]),
         };
         let found = vhost.route(exchange, &Routable { keys: &keys, properties: &properties }, &|| now_ms);
+        let shared = found.shared(message);
+        let message = shared.as_ref().unwrap_or(message);
         let Some(seq) = released.seq else {
             for queue in &found.queues {
                 self.pass_on(queue.key, message.clone(), now_ms);

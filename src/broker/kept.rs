@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::message::{Body, Facts, LARGE_BODY_MIN, Message, keys_in};
+use super::message::{Body, Facts, LARGE_BODY_MIN, Message, Parts, Sharing, keys_in};
 use super::publish::Read;
-use crate::replicate::MessageBytes;
+use crate::replicate::{ChunkBuilder, MessageBytes, Place, SharedBody};
 
 /// It has a sequence number of its producer that counts.
 const NUMBERED: u8 = 1;
@@ -27,8 +27,14 @@ pub(super) fn bytes<'a>(message: &'a Message, room: &'a mut Vec<u8>) -> MessageB
     MessageBytes { address, properties, hidden: hidden(message, room), body }
 }
 
-/// A message from the log. `None`: none was ever written so.
-pub(super) fn read(kept: &MessageBytes<'_>, scratch: &mut Vec<u8>) -> Option<Message> {
+/// Puts a message into a chunk.
+pub(super) fn put(chunk: &mut ChunkBuilder, place: Place, message: &Message, room: &mut Vec<u8>) {
+    chunk.add(place, bytes(message, room), message.sharing().map(|sharing| &sharing.body));
+}
+
+/// A message from the log or a segment; `body`: several queues have it. `None`: none was ever written so.
+pub(super) fn read(kept: &MessageBytes<'_>, body: Option<SharedBody>, scratch: &mut Vec<u8>) -> Option<Message> {
+    let sharing = body.map(|body| Sharing { body, ..Sharing::default() });
     let (flags, keys) = kept.hidden.split_first()?;
     let mut facts = Read::new(kept.properties).ok()?.facts;
     facts.is_numbered &= flags & NUMBERED != 0;
@@ -37,7 +43,8 @@ pub(super) fn read(kept: &MessageBytes<'_>, scratch: &mut Vec<u8>) -> Option<Mes
         body if body.len() < LARGE_BODY_MIN => Body::Small(body),
         body => Body::Large(Bytes::copy_from_slice(body)),
     };
-    Some(Message::with_bcc(kept.address, kept.properties, body, facts, &keys_in(keys), scratch))
+    let (address, properties, bcc) = (kept.address, kept.properties, &keys_in(keys));
+    Some(Message::of(Parts { address, properties, body, facts, bcc, sharing }, scratch))
 }
 
 #[cfg(test)]
@@ -51,14 +58,15 @@ mod tests {
         for (bcc, body) in [(vec![], vec![1; 10]), (vec!["a".to_owned(), "b".to_owned()], vec![2; LARGE_BODY_MIN])] {
             let bytes = Bytes::from(body.clone());
             let body = if bytes.len() < LARGE_BODY_MIN { Body::Small(&bytes) } else { Body::Large(bytes.clone()) };
-            let message = Message::with_bcc(b"\0\x01q", b"\x10\0\x02", body, facts, &bcc, &mut scratch);
+            let parts = Parts { address: b"\0\x01q", properties: b"\x10\0\x02", body, facts, bcc: &bcc, sharing: None };
+            let message = Message::of(parts, &mut scratch);
             let (address, properties, body) = (message.address(), message.properties(), message.body());
             let kept = MessageBytes { address, properties, hidden: hidden(&message, &mut room), body };
-            let again = read(&kept, &mut scratch).unwrap();
+            let again = read(&kept, None, &mut scratch).unwrap();
             assert_eq!((again.address(), again.properties(), again.body()), (address, properties, body));
             assert_eq!((again.facts(), again.bcc()), (facts, bcc));
         }
         let kept = MessageBytes { address: b"", properties: b"", hidden: b"", body: b"" };
-        assert!(read(&kept, &mut scratch).is_none());
+        assert!(read(&kept, None, &mut scratch).is_none());
     }
 }

@@ -83,6 +83,10 @@ pub struct Lane {
     /// Queues that took a message with a number of its producer.
     pub(super) numbered: Vec<u64>,
     pub(super) hidden: Vec<u8>,
+    /// So many messages were written that other records speak of.
+    pub(super) shared_messages: u64,
+    /// So many checkpoints were begun.
+    pub(super) checkpoints: u32,
     pub(super) replicator: Box<dyn Replicator>,
     /// Where the log ends, as far as this lane appended to it.
     pub(super) appended: Position,
@@ -127,6 +131,8 @@ impl Lane {
             places: Vec::new(),
             numbered: Vec::new(),
             hidden: Vec::new(),
+            shared_messages: 0,
+            checkpoints: 0,
             appended: replicator.durable(),
             replicator,
             held: Held::default(),

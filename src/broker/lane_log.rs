@@ -7,7 +7,7 @@ use super::event::QueueId;
 use super::inbox::Op;
 use super::kept;
 use super::lane::{Lane, WaitingGet};
-use super::message::Message;
+use super::message::{Logged, Message, Sharing};
 use super::queue::{Load, Loaded, Published};
 use crate::replicate::{Place, Record, Records};
 
@@ -70,19 +70,23 @@ impl Lane {
     /// At the places that were noted; with how far its producer has come, which is to be known when it is gone.
     #[inline]
     fn write_message(&mut self, message: &Message) {
-        self.write_places(message);
+        if !self.places.is_empty() {
+            let sharing = message.sharing().filter(|sharing| sharing.writers > 1);
+            self.write_places(message, sharing);
+        }
         if !self.numbered.is_empty() {
             self.write_number(message);
         }
     }
 
-    /// A message that an exchange holds back.
+    /// A message that an exchange holds back. What it shares it shares with queues.
     pub(super) fn write_held(&mut self, place: Place, message: &Message) {
         self.places.push(place);
+        self.write_places(message, None);
         if message.facts().is_numbered {
             self.numbered.push(place.queue);
+            self.write_number(message);
         }
-        self.write_message(message);
     }
 
     /// What an exchange is to know of the message before.
@@ -101,12 +105,34 @@ impl Lane {
         });
     }
 
-    fn write_places(&mut self, message: &Message) {
-        if !self.places.is_empty() {
-            let message = kept::bytes(message, &mut self.hidden);
-            self.appended = self.replicator.append(Record::Enqueue { places: &self.places, message });
-            self.places.clear();
-        }
+    /// Of several records only the first has the message. Whoever waits for it is told when all are durable.
+    fn write_places(&mut self, message: &Message, sharing: Option<&Sharing>) {
+        let logged = sharing.map(|sharing| (self.logged(sharing), sharing.writers));
+        let (places, hidden) = (&self.places, &mut self.hidden);
+        let record = match logged {
+            Some(((Logged { id, .. }, true), records)) => {
+                Record::Shared { id, records, places, message: kept::bytes(message, hidden) }
+            }
+            Some(((Logged { id, checkpoints }, false), _)) if checkpoints == self.checkpoints => {
+                Record::Also { id, places }
+            }
+            _ => Record::Enqueue { places, message: kept::bytes(message, hidden) },
+        };
+        self.appended = self.replicator.append(record);
+        self.places.clear();
+    }
+
+    /// How the log speaks of a message; true: for the first time.
+    fn logged(&mut self, sharing: &Sharing) -> (Logged, bool) {
+        let mut is_first = false;
+        let logged = sharing.logged.get_or_init(|| {
+            is_first = true;
+            self.shared_messages += 1;
+            // Unlike those of other lanes.
+            let id = u64::from(self.index()) << 48 | self.shared_messages;
+            Logged { id, checkpoints: self.checkpoints }
+        });
+        (*logged, is_first)
     }
 
     /// What became of messages that the log knows. Behind the messages of the same operation: a dead letter is in the

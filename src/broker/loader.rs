@@ -1,7 +1,7 @@
 //! Reads messages from disk for the lanes, which do not wait for it, and writes chunks anew.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::inbox::{LaneHandle, Op};
 use super::kept;
 use super::mailbox::Mailbox;
 use super::queue::Load;
-use crate::replicate::Segments;
+use crate::replicate::{Segments, is_damage};
 
 /// What cannot be read is tried again after this time.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -101,8 +101,8 @@ impl Reading {
         match work {
             Work::Load(Job { load, lane }) => {
                 let mut messages = Vec::new();
-                let result = self.segments.read(load.place, |place, message| {
-                    messages.push((place, kept::read(&message, scratch)));
+                let result = self.segments.read(load.place, |place, message, shared| {
+                    messages.push((place, kept::read(&message, shared, scratch)));
                 });
                 match result {
                     Ok(()) => {}
@@ -124,11 +124,6 @@ impl Reading {
         }
         None
     }
-}
-
-/// What is there is not what was written, and never will be again; other errors may be over the next time.
-pub(super) fn is_damage(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::NotFound)
 }
 
 impl Loader {

@@ -1,10 +1,12 @@
 //! A message as the broker holds it: one allocation, shared by every queue and delivery that has it.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use triomphe::ThinArc;
 
+use crate::replicate::SharedBody;
 use crate::wire::address_parts;
 
 /// Bodies of at least this many bytes are kept as shared [`Bytes`] instead of being copied into the message's own
@@ -75,7 +77,56 @@ struct Meta {
     address_len: u16,
     properties_len: u32,
     has_bcc: bool,
+    /// What few messages have.
+    more: Option<Box<More>>,
+}
+
+#[derive(Default)]
+struct More {
     large_body: Option<Bytes>,
+    sharing: Option<Sharing>,
+}
+
+/// What a message that several queues have knows of that.
+#[derive(Debug, Default)]
+pub(super) struct Sharing {
+    /// How often it is written that queues have it: once for each lane, or for each queue.
+    pub(super) writers: u16,
+    /// Where the log has it, once it has been written first.
+    pub(super) logged: OnceLock<Logged>,
+    /// Where the segments have its body.
+    pub(super) body: SharedBody,
+}
+
+/// A message in the log, for whoever else has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Logged {
+    /// By which it is spoken of.
+    pub(super) id: u64,
+    /// So many checkpoints had the lane begun that wrote it. The log is cut by checkpoints: one that has begun another
+    /// meanwhile cannot rely on it.
+    pub(super) checkpoints: u32,
+}
+
+impl Sharing {
+    /// Of a message of which it will be written no more than so often that queues have it.
+    pub(super) fn of_writers(writers: u16) -> Self {
+        Self { writers, ..Self::default() }
+    }
+}
+
+/// What a message is made of.
+pub(super) struct Parts<'a> {
+    /// `exchange shortstr | routing-key shortstr`.
+    pub(super) address: &'a [u8],
+    /// Raw flags and values of the content header.
+    pub(super) properties: &'a [u8],
+    pub(super) body: Body<'a>,
+    pub(super) facts: Facts,
+    /// Keys that no client is told.
+    pub(super) bcc: &'a [String],
+    /// Several queues get it.
+    pub(super) sharing: Option<Sharing>,
 }
 
 /// A published message. Cloning counts a reference.
@@ -94,18 +145,12 @@ impl Message {
     /// Builds a message. `address` is `exchange shortstr | routing-key shortstr`, `properties` the raw flags and
     /// values of the content header; `scratch` is a buffer to assemble in, kept by the caller to save allocations.
     pub fn new(address: &[u8], properties: &[u8], body: Body<'_>, facts: Facts, scratch: &mut Vec<u8>) -> Self {
-        Self::with_bcc(address, properties, body, facts, &[], scratch)
+        Self::of(Parts { address, properties, body, facts, bcc: &[], sharing: None }, scratch)
     }
 
-    /// As [`Self::new`], with keys that no client is told.
-    pub fn with_bcc(
-        address: &[u8],
-        properties: &[u8],
-        body: Body<'_>,
-        facts: Facts,
-        bcc: &[String],
-        scratch: &mut Vec<u8>,
-    ) -> Self {
+    /// Builds a message; `scratch` as for [`Self::new`].
+    pub(super) fn of(parts: Parts<'_>, scratch: &mut Vec<u8>) -> Self {
+        let Parts { address, properties, body, facts, bcc, sharing } = parts;
         scratch.clear();
         scratch.extend_from_slice(address);
         scratch.extend_from_slice(properties);
@@ -119,6 +164,7 @@ impl Message {
             }
             Body::Large(bytes) => Some(bytes),
         };
+        let is_plain = large_body.is_none() && sharing.is_none();
         let meta = Meta {
             facts,
             // Two shortstrs: at most 512 bytes.
@@ -126,7 +172,7 @@ impl Message {
             // A content header fits a frame, whose size is 32 bits.
             properties_len: properties.len() as u32,
             has_bcc: !bcc.is_empty(),
-            large_body,
+            more: if is_plain { None } else { Some(Box::new(More { large_body, sharing })) },
         };
         Self(ThinArc::from_header_and_slice(meta, scratch))
     }
@@ -158,7 +204,7 @@ impl Message {
 
     /// The body.
     pub fn body(&self) -> &[u8] {
-        match &self.meta().large_body {
+        match self.body_shared() {
             Some(bytes) => bytes,
             None => {
                 let rest = self.behind_properties();
@@ -187,16 +233,33 @@ impl Message {
 
     /// The same message with other properties.
     pub fn with_properties(&self, address: &[u8], properties: &[u8], facts: Facts, bcc: &[String]) -> Self {
-        let body = match self.body_shared() {
+        let body = self.body_again();
+        Self::of(Parts { address, properties, body, facts, bcc, sharing: None }, &mut Vec::new())
+    }
+
+    /// The same message, to be routed once more: what it knew of its sharing was of another route.
+    pub(super) fn shared_anew(&self, sharing: Option<Sharing>) -> Self {
+        let (address, properties, facts) = (self.address(), self.properties(), self.facts());
+        let parts = Parts { address, properties, body: self.body_again(), facts, bcc: &self.bcc(), sharing };
+        Self::of(parts, &mut Vec::new())
+    }
+
+    /// The body, to build another message with.
+    pub(super) fn body_again(&self) -> Body<'_> {
+        match self.body_shared() {
             Some(shared) => Body::Large(shared.clone()),
             None => Body::Small(self.body()),
-        };
-        Self::with_bcc(address, properties, body, facts, bcc, &mut Vec::new())
+        }
     }
 
     /// The body by reference count, if it is a large one.
     pub fn body_shared(&self) -> Option<&Bytes> {
-        self.meta().large_body.as_ref()
+        self.meta().more.as_ref()?.large_body.as_ref()
+    }
+
+    /// Several queues have it.
+    pub(super) fn sharing(&self) -> Option<&Sharing> {
+        self.meta().more.as_ref()?.sharing.as_ref()
     }
 
     /// What the broker read from the properties when it was published.
@@ -206,7 +269,8 @@ impl Message {
 
     /// Memory this message holds, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        OVERHEAD_BYTES + self.0.slice.len() + self.meta().large_body.as_ref().map_or(0, Bytes::len)
+        let more = self.meta().more.as_ref().map_or(0, |_| size_of::<More>());
+        OVERHEAD_BYTES + self.0.slice.len() + more + self.body_shared().map_or(0, Bytes::len)
     }
 }
 
@@ -270,7 +334,9 @@ mod tests {
         assert!(message.bcc().is_empty());
         let bcc = ["a".to_owned(), String::new(), "b.c".to_owned(), "x".repeat(256)];
         let facts = Facts::default();
-        let message = Message::with_bcc(b"\x00\x01q", b"\x00\x00", Body::Small(b"hello"), facts, &bcc, &mut scratch);
+        let body = Body::Small(b"hello");
+        let parts = Parts { address: b"\x00\x01q", properties: b"\x00\x00", body, facts, bcc: &bcc, sharing: None };
+        let message = Message::of(parts, &mut scratch);
         assert_eq!((message.body(), message.bcc()), (&b"hello"[..], bcc[..3].to_vec()));
         let other = message.with_properties(message.address(), b"\x10\x00\x02", facts, &message.bcc());
         assert_eq!((other.body(), other.bcc()), (&b"hello"[..], bcc[..3].to_vec()));

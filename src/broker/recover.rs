@@ -18,13 +18,15 @@ use super::kept;
 use super::kept_definitions::{
     AUTO_DELETE, BINDING, EXCHANGE, INTERNAL, NUMBERED, QUEUE, SYSTEM, TO_EXCHANGE, TO_QUEUE,
 };
-use super::loader::{Loader, is_damage};
+use super::loader::Loader;
 use super::message::Message;
 use super::queue::QueueOptions;
 use super::refusal::Refusal;
 use super::vhost::{Destination, Exchange, ExchangeDefinition, QueueHandle, Vhost};
 use crate::hashing::Hashing;
-use crate::replicate::{Chunk, LocalLog, MessageBytes, Recovered, RecoveredMessage, RecoveredQueue, Segments};
+use crate::replicate::{
+    Chunk, LocalLog, MessageBytes, Recovered, RecoveredMessage, RecoveredQueue, Segments, SharedBody, is_damage,
+};
 use crate::wire::Table;
 
 /// What was kept cannot be taken up again.
@@ -111,9 +113,10 @@ impl ChunkReader<'_> {
     ) -> Vec<RecoveredMessage<Option<Message>>> {
         let mut read = Vec::new();
         for chunk in chunks {
-            let result = self.segments.read(chunk.place, |place, message| {
+            let result = self.segments.read(chunk.place, |place, message, shared| {
                 if chunk.members.contains(place.seq) {
-                    read.push(content.with_counts(place.seq, place.expires_ms, message_of(&message)));
+                    let message = kept::read(&message, shared, &mut Vec::new());
+                    read.push(content.with_counts(place.seq, place.expires_ms, message));
                 }
             });
             match result {
@@ -126,9 +129,9 @@ impl ChunkReader<'_> {
     }
 }
 
-/// A message from the log; what cannot be read there was damaged before it was written.
-pub fn message_of(kept: &MessageBytes<'_>) -> Option<Message> {
-    kept::read(kept, &mut Vec::new())
+/// A message from the log, for one queue or several; what cannot be read there was damaged before it was written.
+pub fn message_of(kept: MessageBytes<'_>, is_shared: bool) -> Option<Message> {
+    kept::read(&kept, is_shared.then(SharedBody::default), &mut Vec::new())
 }
 
 impl Broker {

@@ -57,8 +57,12 @@ impl Broker {
         self.send(&Targets::new(vhost, &found, &keys), message);
     }
 
-    /// Sends a message where it goes, in the broker's own name.
+    /// Sends a message that has been sent before, in the broker's own name.
     fn send(&self, targets: &Targets, message: &Message) {
+        self.send_once(targets, &message.shared_anew(targets.sharing()));
+    }
+
+    fn send_once(&self, targets: &Targets, message: &Message) {
         let send =
             |lane, operation| self.lane(lane).send(self.system_mailbox(), vec![operation], message.memory_bytes());
         match targets {
@@ -80,7 +84,7 @@ impl Broker {
                     let lane = self.lane_of_exchange(&hold.exchange);
                     send(lane, Op::Hold { hold: Box::new(hold.clone()), message: message.clone(), confirm: None });
                 }
-                self.send(&detour.queues, message);
+                self.send_once(&detour.queues, message);
                 let lanes = detour.queues.lanes_of_queues();
                 for admission in &detour.admitted {
                     for lane in &lanes {

@@ -9,6 +9,7 @@ use super::backlog::{Hold, delay_ms};
 use super::dedup::{self, Admission, Id};
 use super::event::{QueueId, QueueKey};
 use super::exchange::Routable;
+use super::message::{Message, Sharing};
 use super::recent_history;
 use super::reply_to::Requester;
 use super::traffic::{Passed, Passing};
@@ -69,6 +70,15 @@ impl Targets {
             Self::Many(lanes) => lanes.len() as u16,
             // A message passes few exchanges that delay.
             Self::Detour(detour) => detour.queues.lanes() + detour.held.len() as u16,
+        }
+    }
+
+    /// What a message is to know that takes this route, if several queues get it.
+    pub(super) fn sharing(&self) -> Option<Sharing> {
+        match self {
+            Self::Nowhere | Self::One(_) | Self::Reply(_) => None,
+            Self::Many(lanes) => Some(Sharing::of_writers(lanes.len() as u16)),
+            Self::Detour(detour) => detour.queues.sharing(),
         }
     }
 
@@ -151,6 +161,12 @@ impl Found {
             delay_ms: *delay_ms,
         };
         self.held.iter().map(hold).collect()
+    }
+
+    /// The message as it is to be sent to each of the queues, if there are several.
+    pub(super) fn shared(&self, message: &Message) -> Option<Message> {
+        let writers = u16::try_from(self.queues.len()).ok().filter(|queues| *queues > 1)?;
+        Some(message.shared_anew(Some(Sharing::of_writers(writers))))
     }
 
     fn add(&mut self, queue: &Arc<QueueHandle>) {

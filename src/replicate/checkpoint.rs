@@ -2,7 +2,9 @@
 
 use std::io;
 
+use super::bodies::{LENDING, Lending};
 use super::record::{QUEUE, QueueState, Record};
+use super::segments::Segments;
 use crate::store::{self, CheckpointWriter, Disk};
 
 /// Records for a checkpoint, put together by anybody: `kind u8 | length u32 | payload` each.
@@ -28,8 +30,14 @@ impl Records {
     }
 
     /// Adds a queue; what is known of single messages comes behind it.
-    pub fn put_queue(&mut self, state: &QueueState) {
+    pub fn put_queue(&mut self, state: &QueueState, segments: &Segments) {
+        segments.say_lending(&state.chunks, self);
         self.add(QUEUE, |out| state.encode(out));
+    }
+
+    /// Adds which blocks of bodies a chunk needs.
+    pub(super) fn put_lending(&mut self, lending: &Lending) {
+        self.add(LENDING, |out| lending.encode(out));
     }
 
     /// Adds all of another's.

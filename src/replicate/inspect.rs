@@ -6,9 +6,10 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::Path;
 
+use super::bodies::{BODY, BORROWING, BlockPlace, Borrowing, LENDING, Lending};
 use super::journal::JOURNAL;
 use super::record::{MessageBytes, Place, QUEUE, QueueState, Record};
-use super::segments::SEGMENT;
+use super::segments::{ChunkPlace, SEGMENT};
 use crate::store::{self, Contents, Damage, DataDirError, FileKind, Inspection, LogError};
 
 /// The logs of a data directory: the first is written ahead of all else.
@@ -42,8 +43,10 @@ pub fn check(path: &Path, mut report: impl FnMut(&FileReport)) -> Result<(), Dat
         let is_newest = newest.is_some() && checkpoint_number(*kind) == newest;
         let scanned = inspection.scan_file(*kind, name, |record| {
             *kinds.entry(kind_name(record.kind)).or_default() += 1;
-            if is_newest && record.kind == QUEUE {
-                known.take_up(QueueState::decode(record.payload));
+            match record.kind {
+                QUEUE if is_newest => known.take_up(QueueState::decode(record.payload)),
+                LENDING if is_newest => known.take_up_bodies(Lending::decode(record.payload)),
+                _ => {}
             }
         });
         report(&match scanned {
@@ -54,9 +57,17 @@ pub fn check(path: &Path, mut report: impl FnMut(&FileReport)) -> Result<(), Dat
             Err(error) => known.unreadable(*kind, name, &error),
         });
     }
-    for (number, chunks) in std::mem::take(&mut known.chunks) {
-        let damages =
-            vec![format!("missing: {} in it are lost", messages(chunks.iter().map(|(_, count)| *count).sum()))];
+    for (number, wanted) in std::mem::take(&mut known.wanted) {
+        let counts = wanted.into_values().map(|(_, what)| what);
+        let (bodies, chunks): (Vec<_>, Vec<_>) = counts.partition(|what| *what == Wanted::Bodies);
+        let count = chunks.iter().map(|what| if let Wanted::Messages(count) = what { *count } else { 0 }).sum();
+        let mut damages = Vec::new();
+        if !chunks.is_empty() {
+            damages.push(format!("missing: {} in it are lost", messages(count)));
+        }
+        if !bodies.is_empty() {
+            damages.push("missing: messages of other files whose bodies are in it are lost".into());
+        }
         report(&FileReport { file: store::file_name(SEGMENT, number), holds: "missing".into(), damages });
     }
     match inspection.missing(known.replay_from) {
@@ -88,23 +99,41 @@ fn checkpoint_number(kind: FileKind) -> Option<u32> {
 #[derive(Default)]
 struct Known {
     replay_from: store::Position,
-    /// By segment file: where a chunk lies in it, and how many messages of it are wanted.
-    chunks: BTreeMap<u32, Vec<(Range<u64>, u64)>>,
+    /// By segment file and offset: the end of what is wanted there, and what it is.
+    wanted: BTreeMap<u32, BTreeMap<u64, (u64, Wanted)>>,
+}
+
+/// What is wanted of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wanted {
+    /// So many messages of a chunk.
+    Messages(u64),
+    /// Bodies of messages whose chunks lie elsewhere.
+    Bodies,
 }
 
 impl Known {
     fn take_up(&mut self, state: Option<QueueState>) {
         for chunk in state.into_iter().flat_map(|state| state.chunks) {
-            let position = chunk.place.position;
-            let start = u64::from(position.offset());
-            let bytes = start..start + u64::from(chunk.place.length);
-            self.chunks.entry(position.file()).or_default().push((bytes, chunk.members.count()));
+            self.want(chunk.place, Wanted::Messages(chunk.members.count()));
         }
+    }
+
+    fn take_up_bodies(&mut self, lending: Option<Lending>) {
+        for block in lending.into_iter().flat_map(|lending| lending.blocks) {
+            self.want(block.place, Wanted::Bodies);
+        }
+    }
+
+    fn want(&mut self, place: ChunkPlace, what: Wanted) {
+        let start = u64::from(place.position.offset());
+        let in_file = self.wanted.entry(place.file()).or_default();
+        in_file.insert(start, (start + u64::from(place.length), what));
     }
 
     fn unreadable(&mut self, kind: FileKind, name: &str, error: &LogError) -> FileReport {
         if let FileKind::Log(SEGMENTS, number) = kind {
-            self.chunks.remove(&number);
+            self.wanted.remove(&number);
         }
         FileReport { file: name.into(), holds: "unreadable".into(), damages: vec![error.to_string()] }
     }
@@ -134,8 +163,8 @@ impl Known {
         }
         let damages = match kind {
             FileKind::Log(SEGMENTS, number) => {
-                let chunks = self.chunks.remove(&number).unwrap_or_default();
-                let (lost, unwanted) = damaged_chunks(found, chunks);
+                let wanted = self.wanted.remove(&number).unwrap_or_default();
+                let (lost, unwanted) = damaged(found, &wanted);
                 if unwanted > 0 {
                     let _ = write!(holds, "; {unwanted} stretches cannot be read, and nobody wants them");
                 }
@@ -147,20 +176,20 @@ impl Known {
     }
 }
 
-/// The chunks that are wanted and damaged, in words, and how much else is.
-fn damaged_chunks(found: &Contents, chunks: Vec<(Range<u64>, u64)>) -> (Vec<String>, usize) {
+/// What is wanted and damaged, in words, and how much else is.
+fn damaged(found: &Contents, wanted: &BTreeMap<u64, (u64, Wanted)>) -> (Vec<String>, usize) {
     let mut bad: Vec<Range<u64>> =
         found.damages.iter().map(|damage| damage.from.offset().into()..damage.to.offset().into()).collect();
     bad.push(found.used..u64::MAX);
     let hits = |chunk: &Range<u64>, bad: &Range<u64>| bad.start < chunk.end && chunk.start < bad.end;
-    let unwanted = bad[..bad.len() - 1].iter().filter(|bad| !chunks.iter().any(|(chunk, _)| hits(chunk, bad))).count();
-    let lost = chunks.into_iter().filter(|(chunk, _)| bad.iter().any(|bad| hits(chunk, bad))).map(|(chunk, count)| {
-        format!(
-            "bytes {}..{} cannot be read whole: some of the {} in them are lost",
-            chunk.start,
-            chunk.end,
-            messages(count)
-        )
+    let all = || wanted.iter().map(|(start, (end, what))| (*start..*end, *what));
+    let unwanted = bad[..bad.len() - 1].iter().filter(|bad| !all().any(|(range, _)| hits(&range, bad))).count();
+    let lost = all().filter(|(range, _)| bad.iter().any(|bad| hits(range, bad))).map(|(Range { start, end }, what)| {
+        let what = match what {
+            Wanted::Messages(count) => messages(count),
+            Wanted::Bodies => "bodies".into(),
+        };
+        format!("bytes {start}..{end} cannot be read whole: some of the {what} in them are lost")
     });
     (lost.collect(), unwanted)
 }
@@ -227,9 +256,25 @@ fn writer(kind: FileKind, source: u32) -> String {
 }
 
 fn kind_name(kind: u8) -> &'static str {
-    const NAMES: [&str; 13] = [
-        "enqueue", "remove", "return", "deliver", "put", "delete", "forget", "queue", "part", "part-end", "whole",
-        "start", "note",
+    const NAMES: [&str; 18] = [
+        "enqueue",
+        "remove",
+        "return",
+        "deliver",
+        "put",
+        "delete",
+        "forget",
+        "queue",
+        "part",
+        "part-end",
+        "whole",
+        "start",
+        "note",
+        "shared",
+        "also",
+        "body",
+        "borrowing",
+        "lending",
     ];
     kind.checked_sub(1).and_then(|kind| NAMES.get(usize::from(kind))).copied().unwrap_or("unknown")
 }
@@ -238,23 +283,28 @@ fn kind_name(kind: u8) -> &'static str {
 fn describe(kind: u8, payload: &[u8], bodies: bool) -> String {
     let name = kind_name(kind);
     let mut places = Vec::new();
-    if kind == QUEUE {
-        return QueueState::decode(payload).map_or_else(|| unknown(kind, payload), |state| describe_queue(&state));
+    let other = match kind {
+        QUEUE => QueueState::decode(payload).map(|state| describe_queue(&state)),
+        LENDING => Lending::decode(payload).map(|lending| describe_lending(&lending)),
+        BORROWING => Borrowing::decode(payload).map(|borrowing| describe_borrowing(&borrowing)),
+        BODY => Some(format!("{name}{}", describe_body(payload, bodies))),
+        _ => None,
+    };
+    if let Some(text) = other {
+        return text;
     }
     let Some(record) = Record::decode(kind, payload, &mut places) else {
         return unknown(kind, payload);
     };
     match record {
         Record::Enqueue { places, message } => {
-            let mut text = name.to_owned();
-            for Place { queue, seq, expires_ms } in places {
-                let _ = write!(text, " queue={queue} message={seq}");
-                if *expires_ms != u64::MAX {
-                    let _ = write!(text, " expires={expires_ms}ms");
-                }
-            }
-            text + &describe_message(&message, bodies)
+            format!("{name}{}{}", describe_places(places), describe_message(&message, bodies))
         }
+        Record::Shared { id, records, places, message } => {
+            let places = describe_places(places);
+            format!("{name} id={id} records={records}{places}{}", describe_message(&message, bodies))
+        }
+        Record::Also { id, places } => format!("{name} id={id}{}", describe_places(places)),
         Record::Remove { queue, first, last } if first == last => format!("{name} queue={queue} message={first}"),
         Record::Remove { queue, first, last } => format!("{name} queue={queue} messages={first}..={last}"),
         Record::Return { queue, seq, deliveries, failures } => {
@@ -290,20 +340,54 @@ fn describe_queue(state: &QueueState) -> String {
     text
 }
 
+fn describe_places(places: &[Place]) -> String {
+    let mut text = String::new();
+    for Place { queue, seq, expires_ms } in places {
+        let _ = write!(text, " queue={queue} message={seq}");
+        if *expires_ms != u64::MAX {
+            let _ = write!(text, " expires={expires_ms}ms");
+        }
+    }
+    text
+}
+
 fn describe_message(message: &MessageBytes<'_>, bodies: bool) -> String {
+    describe_head(message) + &describe_body(message.body, bodies)
+}
+
+fn describe_head(message: &MessageBytes<'_>) -> String {
     let (exchange, key) = shortstr(message.address);
     let (key, _) = shortstr(key);
-    let shown = if bodies { message.body } else { &message.body[..message.body.len().min(SHOWN_BYTES)] };
-    let more = if shown.len() < message.body.len() { "..." } else { "" };
     format!(
-        " exchange=\"{}\" key=\"{}\" properties={} hidden={} length={} body=\"{}\"{more}",
+        " exchange=\"{}\" key=\"{}\" properties={} hidden={}",
         exchange.escape_ascii(),
         key.escape_ascii(),
         message.properties.len(),
         message.hidden.len(),
-        message.body.len(),
-        shown.escape_ascii(),
     )
+}
+
+fn describe_body(body: &[u8], whole: bool) -> String {
+    let shown = if whole { body } else { &body[..body.len().min(SHOWN_BYTES)] };
+    let more = if shown.len() < body.len() { "..." } else { "" };
+    format!(" length={} body=\"{}\"{more}", body.len(), shown.escape_ascii())
+}
+
+/// The block goes by the position at which it was written first.
+fn describe_borrowing(Borrowing { place, lent, message }: &Borrowing<'_>) -> String {
+    let (file, offset) = (store::file_name(SEGMENT, lent.block.file()), lent.block.offset());
+    let (places, head) = (describe_places(std::slice::from_ref(place)), describe_head(message));
+    format!("borrowing{places}{head} length={} from={file}:{offset}+{}", lent.length, lent.offset)
+}
+
+fn describe_lending(Lending { chunk, blocks }: &Lending) -> String {
+    let mut text = format!("lending chunk={}:{}", store::file_name(SEGMENT, chunk.file()), chunk.offset());
+    for BlockPlace { block, place } in blocks {
+        let (file, offset) = (store::file_name(SEGMENT, block.file()), block.offset());
+        let (now, at) = (store::file_name(SEGMENT, place.position.file()), place.position.offset());
+        let _ = write!(text, " block={file}:{offset} at={now}:{at}+{}", place.length);
+    }
+    text
 }
 
 /// The short string that bytes begin with, and the rest.

@@ -78,16 +78,17 @@ impl Drop for LocalLog {
 }
 
 impl LocalLog {
-    /// Opens the log in a directory and reads what it says; `make` builds a message. `failed` is called with the error
+    /// Opens the log in a directory and reads what it says; `make` builds a message, and is told whether several queues
+    /// have it. `failed` is called with the error
     /// that ends the log before its time, and with it everything that relies on it.
     ///
     /// # Errors
     /// The disk fails, or what is there cannot be read by this program.
-    pub fn open<D: Disk, M: Clone>(
+    pub fn open<D: Disk, M: Clone + Default>(
         disk: Arc<D>,
         lock: Option<DirLock>,
         options: LocalOptions,
-        make: impl FnMut(MessageBytes<'_>) -> M,
+        make: impl FnMut(MessageBytes<'_>, bool) -> M,
         failed: impl Fn(io::Error) + Clone + Send + 'static,
     ) -> Result<(Self, Recovered<M>), LogError> {
         Self::open_with(Threads::Own, disk, lock, options, make, failed)
@@ -95,30 +96,30 @@ impl LocalLog {
 
     /// As [`Self::open`], without threads: nothing is written but in [`Self::step`], and where somebody waits for it.
     #[cfg(test)]
-    pub(crate) fn by_hand<D: Disk, M: Clone>(
+    pub(crate) fn by_hand<D: Disk, M: Clone + Default>(
         disk: Arc<D>,
         options: LocalOptions,
-        make: impl FnMut(MessageBytes<'_>) -> M,
+        make: impl FnMut(MessageBytes<'_>, bool) -> M,
         failed: impl Fn(io::Error) + Clone + Send + 'static,
     ) -> Result<(Self, Recovered<M>), LogError> {
         Self::open_with(Threads::None, disk, None, options, make, failed)
     }
 
-    fn open_with<D: Disk, M: Clone>(
+    fn open_with<D: Disk, M: Clone + Default>(
         threads: Threads,
         disk: Arc<D>,
         lock: Option<DirLock>,
         options: LocalOptions,
-        make: impl FnMut(MessageBytes<'_>) -> M,
+        make: impl FnMut(MessageBytes<'_>, bool) -> M,
         failed: impl Fn(io::Error) + Clone + Send + 'static,
     ) -> Result<(Self, Recovered<M>), LogError> {
         let log_options =
             LogOptions { name: "log", file_bytes: options.file_bytes, prewritten: true, node: options.node };
         let Opened { log, recovered, checkpoint, first_file, segment } = recovery::recover(&disk, log_options, make)?;
         let io_error = |error| LogError::of("data directory", error);
-        let places = recovered.chunks().collect::<Vec<_>>().into_iter();
+        let chunks = recovered.chunks().map(|(chunk, blocks)| (chunk, blocks.to_vec())).collect();
         let (segments, segments_thread) =
-            Segments::open(threads, disk.clone(), log_options, segment, places, failed.clone()).map_err(io_error)?;
+            Segments::open(threads, disk.clone(), log_options, segment, chunks, failed.clone()).map_err(io_error)?;
         // What was recovered lies before.
         let replay_from = log.end();
         let (writer, thread) = threads.start(log, options.sync, failed).map_err(io_error)?;

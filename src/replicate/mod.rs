@@ -2,6 +2,7 @@
 //! appends what has happened and answers for it once the position it got is durable. It knows queues and messages by
 //! number and their contents as bytes. Start reading at [`Replicator`]; [`Local`] is the log of this node.
 
+mod bodies;
 mod checkpoint;
 mod in_memory;
 mod inspect;
@@ -12,14 +13,18 @@ mod record;
 mod recovery;
 mod runs;
 mod segments;
+mod sharing;
+#[cfg(test)]
+mod tests;
 mod transactions;
 
+pub use self::bodies::SharedBody;
 pub use self::checkpoint::{BegunCheckpoint, Records};
 pub use self::in_memory::InMemory;
 pub use self::inspect::{DumpError, FileReport, check, dump};
 pub use self::journal::{Journal, Written};
 pub use self::local::{Local, LocalLog, LocalOptions};
-pub use crate::store::OnSynced as OnDurable;
+pub use crate::store::{OnSynced as OnDurable, is_damage};
 
 pub use self::record::{MessageBytes, Place, QueueState, Record};
 pub use self::recovery::{Recovered, RecoveredMessage, RecoveredQueue};

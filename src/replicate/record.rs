@@ -38,6 +38,24 @@ pub enum Record<'a> {
         /// What.
         message: MessageBytes<'a>,
     },
+    /// A message is in these queues, which are all of one lane, and in others, of which [`Record::Also`] speaks.
+    Shared {
+        /// By which the others speak of it.
+        id: u64,
+        /// There are no more than so many records of it, this one among them.
+        records: u16,
+        /// Where.
+        places: &'a [Place],
+        /// What.
+        message: MessageBytes<'a>,
+    },
+    /// A message that is written elsewhere, before or after, is in these queues too.
+    Also {
+        /// As in [`Record::Shared`].
+        id: u64,
+        /// Where.
+        places: &'a [Place],
+    },
     /// Messages `first..=last` of a queue are gone. Numbers that are not there are passed over.
     Remove {
         /// The queue's number.
@@ -128,6 +146,44 @@ pub struct QueueState {
 /// A [`QueueState`], in a checkpoint.
 pub(super) const QUEUE: u8 = 8;
 
+impl Place {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        for number in [self.queue, self.seq, self.expires_ms] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+
+    pub(super) fn decode(from: &mut Bytes<'_>) -> Option<Self> {
+        Some(Self { queue: from.u64()?, seq: from.u64()?, expires_ms: from.u64()? })
+    }
+
+    /// `n u32 | places`.
+    fn encode_all(places: &[Self], out: &mut Vec<u8>) {
+        // A lane that owns 2^32 queues has no memory left for their names.
+        out.extend_from_slice(&(places.len() as u32).to_le_bytes());
+        places.iter().for_each(|place| place.encode(out));
+    }
+
+    fn decode_all(from: &mut Bytes<'_>, into: &mut Vec<Self>) -> Option<()> {
+        into.clear();
+        for _ in 0..from.u32()? {
+            into.push(Self::decode(from)?);
+        }
+        Some(())
+    }
+}
+
+impl ChunkPlace {
+    pub(super) fn encode(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.position.0.to_le_bytes());
+        out.extend_from_slice(&self.length.to_le_bytes());
+    }
+
+    pub(super) fn decode(from: &mut Bytes<'_>) -> Option<Self> {
+        Some(Self { position: store::Position(from.u64()?), length: from.u32()? })
+    }
+}
+
 /// Some message of a chunk expires.
 const EXPIRES: u8 = 1;
 
@@ -139,8 +195,7 @@ impl QueueState {
             out.extend_from_slice(&number.to_le_bytes());
         }
         for chunk in &self.chunks {
-            out.extend_from_slice(&chunk.place.position.0.to_le_bytes());
-            out.extend_from_slice(&chunk.place.length.to_le_bytes());
+            chunk.place.encode(out);
             out.extend_from_slice(&chunk.body_bytes.to_le_bytes());
             out.extend_from_slice(&[chunk.level, if chunk.expires { EXPIRES } else { 0 }]);
             // No more runs than messages, of which a chunk has less than 2^32.
@@ -157,7 +212,7 @@ impl QueueState {
         let (queue, next_seq, delivered_before) = (from.u64()?, from.u64()?, from.u64()?);
         let mut chunks = Vec::new();
         while !from.0.is_empty() {
-            let place = ChunkPlace { position: store::Position(from.u64()?), length: from.u32()? };
+            let place = ChunkPlace::decode(&mut from)?;
             let (body_bytes, level, flags, runs) = (from.u64()?, from.u8()?, from.u8()?, from.u32()?);
             let mut members = Runs::default();
             for _ in 0..runs {
@@ -181,12 +236,16 @@ const PART_END: u8 = 10;
 const WHOLE: u8 = 11;
 const START: u8 = 12;
 const NOTE: u8 = 13;
+const SHARED: u8 = 14;
+const ALSO: u8 = 15;
 
 impl<'a> Record<'a> {
     /// What kind of record it is, in the log.
     pub(super) fn kind(&self) -> u8 {
         match self {
             Self::Enqueue { .. } => ENQUEUE,
+            Self::Shared { .. } => SHARED,
+            Self::Also { .. } => ALSO,
             Self::Remove { .. } => REMOVE,
             Self::Return { .. } => RETURN,
             Self::Deliver { .. } => DELIVER,
@@ -206,14 +265,18 @@ impl<'a> Record<'a> {
         let put = |out: &mut Vec<u8>, number: u64| out.extend_from_slice(&number.to_le_bytes());
         match *self {
             Self::Enqueue { places, message } => {
-                // A lane that owns 2^32 queues has no memory left for their names.
-                out.extend_from_slice(&(places.len() as u32).to_le_bytes());
-                for place in places {
-                    put(out, place.queue);
-                    put(out, place.seq);
-                    put(out, place.expires_ms);
-                }
+                Place::encode_all(places, out);
                 message.encode(out);
+            }
+            Self::Shared { id, records, places, message } => {
+                put(out, id);
+                out.extend_from_slice(&records.to_le_bytes());
+                Place::encode_all(places, out);
+                message.encode(out);
+            }
+            Self::Also { id, places } => {
+                put(out, id);
+                Place::encode_all(places, out);
             }
             Self::Remove { queue, first, last } => {
                 put(out, queue);
@@ -253,18 +316,23 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Reads a record; `places` is room for those of an [`Record::Enqueue`]. `None`: it says nothing known.
+    /// Reads a record; `places` is room for those of a message. `None`: it says nothing known.
     pub(super) fn decode(kind: u8, payload: &'a [u8], places: &'a mut Vec<Place>) -> Option<Self> {
         let mut from = Bytes(payload);
         let record = match kind {
             ENQUEUE => {
-                let count = from.u32()?;
-                places.clear();
-                for _ in 0..count {
-                    places.push(Place { queue: from.u64()?, seq: from.u64()?, expires_ms: from.u64()? });
-                }
-                let message = MessageBytes::decode(from.0)?;
-                return Some(Self::Enqueue { places, message });
+                Place::decode_all(&mut from, places)?;
+                return Some(Self::Enqueue { places, message: MessageBytes::decode(from.0)? });
+            }
+            SHARED => {
+                let (id, records) = (from.u64()?, from.u16()?);
+                Place::decode_all(&mut from, places)?;
+                return Some(Self::Shared { id, records, places, message: MessageBytes::decode(from.0)? });
+            }
+            ALSO => {
+                let id = from.u64()?;
+                Place::decode_all(&mut from, places)?;
+                Self::Also { id, places }
             }
             REMOVE => Self::Remove { queue: from.u64()?, first: from.u64()?, last: from.u64()? },
             RETURN => {
@@ -380,6 +448,8 @@ mod tests {
         let records = [
             Record::Enqueue { places: &places, message },
             Record::Enqueue { places: &[], message: MessageBytes { hidden: b"bcc", body: b"", ..message } },
+            Record::Shared { id: 7, records: 2, places: &places, message },
+            Record::Also { id: 7, places: &places },
             Record::Remove { queue: 1, first: 2, last: 3 },
             Record::Return { queue: 1, seq: 2, deliveries: 3, failures: u32::MAX },
             Record::Deliver { queue: 1, up_to: 2 },

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use super::bodies::{BORROWING, BlockPlace, Borrowing, LENDING, Lending};
 use super::notes::Notes;
 use super::record::{MessageBytes, Place, QUEUE, QueueState, Record};
 use super::runs::Runs;
-use super::segments::{ChunkPlace, Chunks, SEGMENT};
+use super::segments::{Chunk, ChunkPlace, Chunks, SEGMENT};
+use super::sharing::Sharing;
 use super::transactions::{Removed, Transactions, Whole};
 use crate::hashing::Hashing;
-use crate::store::{self, CHECKPOINT, Damage, Disk, Log, LogError, LogOptions, read_checkpoint};
+use crate::store::{self, CHECKPOINT, Damage, Disk, Log, LogError, LogOptions, Position, Reader, read_checkpoint};
 
 /// A message of a queue.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,6 +100,22 @@ impl<M> RecoveredQueue<M> {
         self.messages.back().is_none_or(|(last, _)| *last < seq) && !self.chunks.contains(seq)
     }
 
+    /// What one of its messages is, if it is there still.
+    fn fill(&mut self, seq: u64, message: M) {
+        if let Ok(at) = self.messages.binary_search_by_key(&seq, |(seq, _)| *seq)
+            && let Some((_, Some(known))) = self.messages.get_mut(at)
+        {
+            known.message = message;
+        }
+    }
+
+    /// A message that is in no chunk is there.
+    fn has(&self, seq: u64) -> bool {
+        self.messages
+            .binary_search_by_key(&seq, |(seq, _)| *seq)
+            .is_ok_and(|at| self.messages.get(at).is_some_and(|(_, message)| message.is_some()))
+    }
+
     fn add(&mut self, message: RecoveredMessage<M>) {
         self.next_seq = self.next_seq.max(message.seq + 1);
         self.messages.push_back((message.seq, Some(message)));
@@ -144,9 +162,12 @@ pub struct Recovered<M> {
     /// Greater than the number of any transaction that the log speaks of.
     pub transactions_end: u64,
     transactions: Transactions,
+    sharing: Sharing<M>,
+    /// By the place of a chunk: the blocks of bodies that it needs.
+    lending: HashMap<Position, Vec<BlockPlace>, Hashing>,
 }
 
-impl<M: Clone> Recovered<M> {
+impl<M: Clone + Default> Recovered<M> {
     pub(super) fn new() -> Self {
         Self {
             definitions: BTreeMap::new(),
@@ -155,22 +176,33 @@ impl<M: Clone> Recovered<M> {
             lost: Vec::new(),
             transactions_end: 0,
             transactions: Transactions::default(),
+            sharing: Sharing::default(),
+            lending: HashMap::default(),
         }
     }
 
-    /// `source` is who wrote it.
-    pub(super) fn apply(&mut self, source: u32, record: Record<'_>, make: &mut impl FnMut(MessageBytes<'_>) -> M) {
+    /// `source` is who wrote it. `make` builds a message; it is told whether several queues have it.
+    pub(super) fn apply(
+        &mut self,
+        source: u32,
+        record: Record<'_>,
+        make: &mut impl FnMut(MessageBytes<'_>, bool) -> M,
+    ) {
         match record {
             Record::Enqueue { places, message } => {
-                self.transactions.placed(source, places);
                 let mut made = None;
-                for &Place { queue, seq, expires_ms } in places {
-                    let queue = self.queues.entry(queue).or_default();
-                    if queue.is_new(seq) {
-                        let message = made.get_or_insert_with(|| make(message)).clone();
-                        queue.add(RecoveredMessage { seq, expires_ms, deliveries: 0, failures: 0, message });
-                    }
+                self.place(source, places, || made.get_or_insert_with(|| make(message, places.len() > 1)).clone());
+            }
+            Record::Shared { id, records, places, message } => {
+                let message = make(message, true);
+                self.place(source, places, || message.clone());
+                for (queue, seq) in self.sharing.written(id, records, message.clone()) {
+                    self.queues.entry(queue).or_default().fill(seq, message.clone());
                 }
+            }
+            Record::Also { id, places } => {
+                let message = self.sharing.also(id, places);
+                self.place(source, places, || message.clone().unwrap_or_default());
             }
             Record::Remove { queue, first, last } => {
                 if self.transactions.removes(source, (queue, first, last)) {
@@ -205,7 +237,20 @@ impl<M: Clone> Recovered<M> {
                 noted.iter().for_each(|(queue, value, key)| self.note(*queue, 1, *value, key));
             }
             Record::Whole { transaction } => self.transactions.is_whole(transaction),
-            Record::Start => self.transactions.started(),
+            Record::Start => {
+                self.transactions.started();
+                self.sharing.started();
+            }
+        }
+    }
+
+    fn place(&mut self, source: u32, places: &[Place], mut message: impl FnMut() -> M) {
+        self.transactions.placed(source, places);
+        for &Place { queue, seq, expires_ms } in places {
+            let queue = self.queues.entry(queue).or_default();
+            if queue.is_new(seq) {
+                queue.add(RecoveredMessage { seq, expires_ms, deliveries: 0, failures: 0, message: message() });
+            }
         }
     }
 
@@ -217,9 +262,22 @@ impl<M: Clone> Recovered<M> {
         self.queues.entry(queue).or_default().remove(first, last);
     }
 
-    /// Takes back the messages of transactions that were never committed. Where something is damaged, the part that is
-    /// missing may be the damage, and a message too many is better than one too few.
+    /// Takes back the messages that nobody wrote down, and those of transactions that were never committed. Where
+    /// something is damaged, the part that is missing may be the damage, and a message too many is better than one too
+    /// few.
     pub(super) fn roll_back(&mut self, is_damaged: bool) {
+        let mut lost: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for (queue, seq) in std::mem::take(&mut self.sharing).unwritten() {
+            if self.queues.get(&queue).is_some_and(|queue| queue.has(seq)) {
+                self.remove((queue, seq, seq));
+                lost.entry(queue).or_default().push(seq);
+            }
+        }
+        // What was not damaged was never promised.
+        for (queue, mut seqs) in lost.into_iter().filter(|_| is_damaged) {
+            seqs.sort_unstable();
+            self.lost.push((queue, seqs.into_iter().collect()));
+        }
         let transactions = std::mem::take(&mut self.transactions);
         self.transactions_end = transactions.numbers_end();
         if !is_damaged {
@@ -232,6 +290,10 @@ impl<M: Clone> Recovered<M> {
         queue.next_seq = state.next_seq;
         queue.delivered_before = state.delivered_before;
         state.chunks.into_iter().for_each(|chunk| queue.chunks.add(chunk));
+    }
+
+    fn lent(&mut self, Lending { chunk, blocks }: Lending) {
+        self.lending.insert(chunk, blocks);
     }
 
     /// Gives up the chunks of a segment file that is gone.
@@ -250,15 +312,47 @@ impl<M: Clone> Recovered<M> {
                 lost.push((*number, chunk.members));
             }
         }
-        let place = |offset| store::Position::new(file, offset);
+        let place = |offset| Position::new(file, offset);
         let name = store::file_name(SEGMENT, file);
         self.damages.push(Damage { file: name, from: place(0), to: place(end), is_missing: true });
         self.lost.append(&mut lost);
     }
 
-    /// Everything that still lies in chunks.
-    pub(super) fn chunks(&self) -> impl Iterator<Item = ChunkPlace> {
-        self.queues.values().flat_map(|queue| queue.chunks.iter().map(|chunk| chunk.place))
+    /// Gives up the messages whose bodies are in a segment file that is gone, as far as the chunks can be read that say
+    /// so.
+    fn give_up_bodies<D: Disk>(&mut self, file: u32, reader: &Reader<D>) {
+        let is_gone = |block: &BlockPlace| block.place.position.file() == file;
+        let Self { queues, lending, lost, .. } = self;
+        for (number, queue) in queues {
+            let needs = |chunk: &&Chunk| lending.get(&chunk.place.position).is_some_and(|all| all.iter().any(is_gone));
+            let chunks: Vec<Chunk> = queue.chunks.iter().filter(needs).cloned().collect();
+            for Chunk { place, members, level, .. } in chunks {
+                let blocks = lending.get(&place.position).into_iter().flatten().filter(|block| is_gone(block));
+                let gone: HashSet<Position, Hashing> = blocks.map(|block| block.block).collect();
+                let mut seqs = Vec::new();
+                // What else is damaged there is told when it is wanted.
+                let _ = reader.block(place.position, place.length, |record| {
+                    let borrowing = Borrowing::decode(record.payload).filter(|_| record.kind == BORROWING);
+                    let borrowing = borrowing.filter(|borrowing| gone.contains(&borrowing.lent.block));
+                    seqs.extend(borrowing.map(|borrowing| borrowing.place.seq).filter(|seq| members.contains(*seq)));
+                });
+                for seq in &seqs {
+                    queue.chunks.remove(level, *seq);
+                }
+                if !seqs.is_empty() {
+                    lost.push((*number, seqs.into_iter().collect()));
+                }
+            }
+        }
+        self.lending.values_mut().for_each(|blocks| blocks.retain(|block| !is_gone(block)));
+    }
+
+    /// Everything that still lies in chunks, with the blocks of bodies that it needs.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = (ChunkPlace, &[BlockPlace])> {
+        self.queues.values().flat_map(|queue| queue.chunks.iter()).map(|chunk| {
+            let blocks = self.lending.get(&chunk.place.position);
+            (chunk.place, blocks.map_or(&[] as &[_], Vec::as_slice))
+        })
     }
 }
 
@@ -275,25 +369,23 @@ pub(super) struct Opened<D: Disk, M> {
 }
 
 /// Opens the log and reads it: the last checkpoint, and what came behind.
-pub(super) fn recover<D: Disk, M: Clone>(
+pub(super) fn recover<D: Disk, M: Clone + Default>(
     disk: &Arc<D>,
     options: LogOptions,
-    mut make: impl FnMut(MessageBytes<'_>) -> M,
+    mut make: impl FnMut(MessageBytes<'_>, bool) -> M,
 ) -> Result<Opened<D, M>, LogError> {
     let mut recovered = Recovered::new();
     let mut unknown = None;
     let (checkpoint, damaged) = read_checkpoint(&**disk, options.node, |record| {
         let mut places = Vec::new();
-        if record.kind == QUEUE {
-            match QueueState::decode(record.payload) {
-                Some(state) => recovered.take_up(state),
-                None => unknown = Some((CHECKPOINT, record.position)),
-            }
-            return;
-        }
-        match Record::decode(record.kind, record.payload, &mut places) {
-            Some(known) => recovered.apply(record.source, known, &mut make),
-            None => unknown = Some((CHECKPOINT, record.position)),
+        let is_known = match record.kind {
+            QUEUE => QueueState::decode(record.payload).map(|state| recovered.take_up(state)),
+            LENDING => Lending::decode(record.payload).map(|lending| recovered.lent(lending)),
+            kind => Record::decode(kind, record.payload, &mut places)
+                .map(|known| recovered.apply(record.source, known, &mut make)),
+        };
+        if is_known.is_none() {
+            unknown = Some((CHECKPOINT, record.position));
         }
     })?;
     if let Some(file) = damaged.into_iter().next() {
@@ -312,10 +404,16 @@ pub(super) fn recover<D: Disk, M: Clone>(
     }
     recovered.roll_back(!damages.is_empty());
     recovered.damages = damages;
-    let wanted: HashSet<u32, Hashing> = recovered.chunks().map(|place| place.position.file()).collect();
+    let files_of = |(chunk, blocks): (ChunkPlace, &[BlockPlace])| {
+        let blocks = blocks.iter().map(|block| block.place.file());
+        blocks.chain([chunk.file()]).collect::<Vec<u32>>()
+    };
+    let wanted: HashSet<u32, Hashing> = recovered.chunks().flat_map(files_of).collect();
+    let reader = Reader::new(disk.clone(), SEGMENT);
     for file in &wanted {
         if !store::is_there(&**disk, &store::file_name(SEGMENT, *file), options.node)? {
             recovered.give_up(*file);
+            recovered.give_up_bodies(*file, &reader);
         }
     }
     let segment = remove_unwanted(&**disk, options.node, &wanted)?;

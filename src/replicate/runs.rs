@@ -9,6 +9,15 @@ pub struct Runs {
     runs: SmallVec<[(u64, u64); 1]>,
 }
 
+impl FromIterator<u64> for Runs {
+    /// Of ascending numbers.
+    fn from_iter<I: IntoIterator<Item = u64>>(numbers: I) -> Self {
+        let mut runs = Self::default();
+        numbers.into_iter().for_each(|number| runs.push(number));
+        runs
+    }
+}
+
 impl Runs {
     /// Adds a number greater than all that are in.
     pub fn push(&mut self, number: u64) {

@@ -3,16 +3,21 @@
 //! left; a file goes when all its chunks are given up and no checkpoint speaks of them. Of a file of which little is
 //! wanted the rest is written once more, so that it can go.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use super::bodies::{BODY, BORROWING, BlockPlace, BodyBlock, Borrowing, Lending, Lent, OwnBodies, SharedBody};
+use super::checkpoint::Records;
 use super::local::Threads;
 use super::record::{MessageBytes, Place, Record};
 use super::runs::Runs;
 use crate::hashing::Hashing;
-use crate::store::{self, Block, Disk, DiskFile as _, Log, LogOptions, Reader, SyncMode, Writer};
+use crate::store::{
+    self, Block, Disk, DiskFile as _, Log, LogOptions, Position, RECORD_HEADER, Reader, SyncMode, Writer, is_damage,
+};
 
 /// Files of which no more than this part is wanted are to be written anew.
 const SPARSE_PART: u64 = 4;
@@ -23,7 +28,7 @@ pub(super) const SEGMENT: &str = "segment";
 /// Where a chunk lies.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ChunkPlace {
-    pub(super) position: store::Position,
+    pub(super) position: Position,
     pub(super) length: u32,
 }
 
@@ -158,26 +163,51 @@ impl Chunks {
     }
 }
 
-/// A chunk being put together.
+/// A chunk being put together. Whoever begins one puts it: others may wait for the bodies in it.
 #[derive(Debug)]
+#[must_use]
 pub struct ChunkBuilder {
     block: Block,
     members: Runs,
     body_bytes: u64,
+    own: OwnBodies,
+    /// Where in the block it is to be said in which block of bodies one lies.
+    borrowed: Vec<(usize, Arc<BodyBlock>)>,
+    borrowed_bytes: u32,
 }
 
 impl ChunkBuilder {
-    /// Adds a message; its number is greater than those before.
-    pub fn add(&mut self, place: Place, message: MessageBytes<'_>) {
-        let record = Record::Enqueue { places: &[place], message };
-        self.block.record(record.kind(), |out| record.encode(out));
+    /// Adds a message; its number is greater than those before. `shared`: others may have put its body somewhere, or
+    /// may want it.
+    pub fn add(&mut self, place: Place, message: MessageBytes<'_>, shared: Option<&SharedBody>) {
+        // A message is shorter than a file, whose offsets are 32 bits.
+        let length = message.body.len() as u32;
+        match shared.filter(|_| SharedBody::is_worth_it(message.body.len())) {
+            Some(shared) => {
+                let (block, offset) = shared.or_put(&mut self.own, message.body);
+                self.borrow(
+                    Borrowing { place, lent: Lent { block: Position::default(), offset, length }, message },
+                    block,
+                );
+            }
+            None => {
+                let record = Record::Enqueue { places: &[place], message };
+                self.block.record(record.kind(), |out| record.encode(out));
+            }
+        }
         self.members.push(place.seq);
-        self.body_bytes += message.body.len() as u64;
+        self.body_bytes += u64::from(length);
     }
 
-    /// Length in bytes so far.
+    fn borrow(&mut self, borrowing: Borrowing<'_>, block: Arc<BodyBlock>) {
+        let at = self.block.record(BORROWING, |out| borrowing.encode(out)) as usize;
+        self.borrowed.push((at + RECORD_HEADER + Borrowing::BLOCK_AT, block));
+        self.borrowed_bytes = self.borrowed_bytes.saturating_add(borrowing.lent.length);
+    }
+
+    /// Length in bytes so far, with bodies wherever they lie.
     pub fn len(&self) -> u32 {
-        self.block.len()
+        self.block.len().saturating_add(self.borrowed_bytes)
     }
 
     /// Nothing was added.
@@ -189,6 +219,7 @@ impl ChunkBuilder {
 /// Reads chunks of whatever disk it is.
 trait ReadChunk: Send + Sync {
     fn read(&self, place: ChunkPlace, found: &mut dyn FnMut(u8, &[u8])) -> io::Result<()>;
+    fn record(&self, at: Position, length: u32) -> io::Result<Vec<u8>>;
     fn forget(&self, file: u32);
 }
 
@@ -199,6 +230,10 @@ impl<D: Disk> ReadChunk for On<D> {
         self.0.block(place.position, place.length, |record| found(record.kind, record.payload))
     }
 
+    fn record(&self, at: Position, length: u32) -> io::Result<Vec<u8>> {
+        self.0.record(at, length)
+    }
+
     fn forget(&self, file: u32) {
         self.0.forget(file);
     }
@@ -207,7 +242,23 @@ impl<D: Disk> ReadChunk for On<D> {
 struct Shared {
     writer: Writer,
     reader: Box<dyn ReadChunk>,
-    files: Mutex<HashMap<u32, File, Hashing>>,
+    files: Mutex<Files>,
+}
+
+/// What is where, and wanted.
+#[derive(Debug, Default)]
+struct Files {
+    by_number: HashMap<u32, File, Hashing>,
+    /// Blocks of bodies by their ids.
+    bodies: HashMap<Position, Bodies, Hashing>,
+}
+
+/// A block of bodies.
+#[derive(Debug)]
+struct Bodies {
+    place: ChunkPlace,
+    /// So many chunks want it, and [`BodyBlock`]s.
+    wanted: u32,
 }
 
 /// A segment file.
@@ -215,31 +266,98 @@ struct Shared {
 struct File {
     /// In bytes.
     length: u64,
-    /// Chunks that somebody wants, by offset: length, and how many want it.
-    wanted: HashMap<u32, (u32, u32), Hashing>,
+    /// What somebody wants, by offset: chunks and blocks of bodies.
+    wanted: HashMap<u32, Wanted, Hashing>,
     /// Sum of their lengths.
     wanted_bytes: u64,
 }
 
-impl File {
-    fn want(&mut self, place: ChunkPlace) {
-        let (_, count) = self.wanted.entry(place.position.offset()).or_insert((place.length, 0));
-        *count += 1;
-        if *count == 1 {
-            self.wanted_bytes += u64::from(place.length);
+#[derive(Debug)]
+struct Wanted {
+    length: u32,
+    /// So many want it.
+    count: u32,
+    /// The ids of the blocks of bodies that it needs, ascending.
+    borrows: Box<[Position]>,
+}
+
+impl Files {
+    /// One more wants a chunk, which needs these blocks of bodies. Known ones need what they needed.
+    fn want(&mut self, place: ChunkPlace, borrows: &[Position]) {
+        let file = self.by_number.entry(place.position.file()).or_default();
+        if let Some(wanted) = file.wanted.get_mut(&place.position.offset()) {
+            wanted.count += 1;
+            return;
+        }
+        let wanted = Wanted { length: place.length, count: 1, borrows: borrows.into() };
+        file.wanted.insert(place.position.offset(), wanted);
+        file.wanted_bytes += u64::from(place.length);
+        for block in borrows {
+            self.want_bodies(*block);
         }
     }
 
     fn give_up(&mut self, place: ChunkPlace) {
+        let Some(file) = self.by_number.get_mut(&place.position.file()) else { return };
         let offset = place.position.offset();
-        let Some((length, count)) = self.wanted.get_mut(&offset) else { return };
-        *count -= 1;
-        if *count == 0 {
-            self.wanted_bytes -= u64::from(*length);
-            self.wanted.remove(&offset);
+        let Some(wanted) = file.wanted.get_mut(&offset) else { return };
+        wanted.count -= 1;
+        if wanted.count > 0 {
+            return;
+        }
+        file.wanted_bytes -= u64::from(wanted.length);
+        let borrows = file.wanted.remove(&offset).map(|wanted| wanted.borrows);
+        for block in borrows.iter().flatten() {
+            self.give_up_bodies(*block);
         }
     }
 
+    /// A block of bodies is at this place, whoever wants it.
+    fn put_bodies(&mut self, BlockPlace { block, place }: BlockPlace) {
+        if let Entry::Vacant(new) = self.bodies.entry(block) {
+            new.insert(Bodies { place, wanted: 0 });
+            self.want(place, &[]);
+        }
+    }
+
+    /// One more wants a block of bodies. False: nobody did any longer, and it is not there.
+    fn want_bodies(&mut self, block: Position) -> bool {
+        let bodies = self.bodies.get_mut(&block);
+        bodies.map(|bodies| bodies.wanted += 1).is_some()
+    }
+
+    fn give_up_bodies(&mut self, block: Position) {
+        let Some(bodies) = self.bodies.get_mut(&block) else { return };
+        bodies.wanted -= 1;
+        if bodies.wanted == 0 {
+            let place = bodies.place;
+            self.bodies.remove(&block);
+            self.give_up(place);
+        }
+    }
+
+    /// A block of bodies was written once more. It may be wanted no longer.
+    fn moved_bodies(&mut self, block: Position, to: ChunkPlace) {
+        self.want(to, &[]);
+        let from = match self.bodies.get_mut(&block) {
+            Some(bodies) => std::mem::replace(&mut bodies.place, to),
+            None => to,
+        };
+        self.give_up(from);
+    }
+
+    fn borrows_of(&self, place: ChunkPlace) -> &[Position] {
+        let file = self.by_number.get(&place.position.file());
+        file.and_then(|file| file.wanted.get(&place.position.offset())).map_or(&[], |wanted| &wanted.borrows)
+    }
+
+    /// What was written at the end of a file makes it longer.
+    fn grown(&mut self, end: Position) {
+        self.by_number.entry(end.file()).or_default().length = end.offset().into();
+    }
+}
+
+impl File {
     fn is_sparse(&self) -> bool {
         !self.wanted.is_empty() && self.wanted_bytes * SPARSE_PART <= self.length
     }
@@ -250,77 +368,178 @@ impl File {
 pub struct Segments(Arc<Shared>);
 
 impl Segments {
-    /// Begins to write in file `number`, greater than any there is. `old` are the chunks that are there and wanted.
+    /// Begins to write in file `number`, greater than any there is. `old` are the chunks that are there and wanted,
+    /// with the blocks of bodies that they need.
     pub(super) fn open<D: Disk>(
         threads: Threads,
         disk: Arc<D>,
         options: LogOptions,
         number: u32,
-        old: impl Iterator<Item = ChunkPlace>,
+        old: Vec<(ChunkPlace, Vec<BlockPlace>)>,
         failed: impl FnOnce(io::Error) + Send + 'static,
     ) -> io::Result<(Self, Option<JoinHandle<()>>)> {
         let options = LogOptions { name: SEGMENT, prewritten: false, ..options };
         let log = Log::begin(disk.clone(), options, number)?;
         let (writer, thread) = threads.start(log, SyncMode::Never, failed)?;
-        let mut files: HashMap<u32, File, Hashing> = HashMap::default();
-        for place in old {
-            files.entry(place.position.file()).or_default().want(place);
+        let mut files = Files::default();
+        for (place, blocks) in old {
+            blocks.iter().for_each(|block| files.put_bodies(*block));
+            let borrows: Vec<Position> = blocks.iter().map(|block| block.block).collect();
+            files.want(place, &borrows);
         }
-        for (number, file) in &mut files {
+        for (number, file) in &mut files.by_number {
             file.length = disk.open(&store::file_name(SEGMENT, *number))?.length()?;
         }
         let reader = Box::new(On(Reader::new(disk, SEGMENT)));
         Ok((Self(Arc::new(Shared { writer, reader, files: Mutex::new(files) })), thread))
     }
 
-    fn files(&self) -> MutexGuard<'_, HashMap<u32, File, Hashing>> {
+    fn files(&self) -> MutexGuard<'_, Files> {
         self.0.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An empty block.
+    pub(super) fn block(&self) -> Block {
+        self.0.writer.block(0)
     }
 
     /// Begins a chunk.
     pub fn chunk(&self) -> ChunkBuilder {
-        ChunkBuilder { block: self.0.writer.block(0), members: Runs::default(), body_bytes: 0 }
+        ChunkBuilder {
+            block: self.block(),
+            members: Runs::default(),
+            body_bytes: 0,
+            own: OwnBodies::new(self.clone()),
+            borrowed: Vec::new(),
+            borrowed_bytes: 0,
+        }
     }
 
     /// Has a chunk written. It can be read soon, and lasts when the next checkpoint is finished.
-    pub fn put(&self, chunk: ChunkBuilder) -> Chunk {
-        let length = chunk.block.len();
-        // Under the lock, so that the file cannot be seen without it.
+    pub fn put(&self, mut chunk: ChunkBuilder) -> Chunk {
+        if let Some((known, bodies)) = chunk.own.take() {
+            let mut files = self.files();
+            let place = self.submit(bodies, &mut files);
+            files.put_bodies(BlockPlace { block: place.position, place });
+            files.want_bodies(place.position);
+            drop(files);
+            known.is_at(place.position);
+        }
+        // What others fill they put without waiting for anybody, as here above.
+        let mut borrows: Vec<Position> = Vec::with_capacity(chunk.borrowed.len());
+        for (at, block) in &chunk.borrowed {
+            chunk.block.write_at(*at, &block.id().0.to_le_bytes());
+            borrows.push(block.id());
+        }
+        borrows.sort_unstable();
+        borrows.dedup();
         let mut files = self.files();
-        let end = self.0.writer.submit(chunk.block, true);
-        let position = store::Position(end.0 - u64::from(length));
-        let place = ChunkPlace { position, length };
-        let file = files.entry(position.file()).or_default();
-        file.length = end.offset().into();
-        file.want(place);
+        let place = self.submit(chunk.block, &mut files);
+        files.want(place, &borrows);
+        // A block of bodies that goes with this wants the lock.
         drop(files);
         Chunk { place, members: chunk.members, body_bytes: chunk.body_bytes, level: 0, expires: false }
     }
 
-    /// One more wants this chunk.
+    /// Has a block written. Under the lock, so that its file cannot be seen without it.
+    fn submit(&self, block: Block, files: &mut Files) -> ChunkPlace {
+        let length = block.len();
+        let end = self.0.writer.submit(block, true);
+        files.grown(end);
+        ChunkPlace { position: Position(end.0 - u64::from(length)), length }
+    }
+
+    /// One more wants this chunk, which is wanted already.
     pub fn want_again(&self, place: ChunkPlace) {
-        self.files().entry(place.position.file()).or_default().want(place);
+        self.files().want(place, &[]);
     }
 
     /// Nobody wants this chunk any more.
     pub fn give_up(&self, place: ChunkPlace) {
-        if let Some(file) = self.files().get_mut(&place.position.file()) {
-            file.give_up(place);
+        self.files().give_up(place);
+    }
+
+    pub(super) fn give_up_bodies(&self, block: Position) {
+        self.files().give_up_bodies(block);
+    }
+
+    /// Says in a checkpoint which blocks of bodies these chunks need, and where they are.
+    pub(super) fn say_lending(&self, chunks: &[Chunk], records: &mut Records) {
+        let files = self.files();
+        for place in chunks.iter().map(|chunk| chunk.place) {
+            let is_there = |block: &Position| Some(BlockPlace { block: *block, place: files.bodies.get(block)?.place });
+            let blocks: Vec<BlockPlace> = files.borrows_of(place).iter().filter_map(is_there).collect();
+            if !blocks.is_empty() {
+                records.put_lending(&Lending { chunk: place.position, blocks });
+            }
         }
     }
 
-    /// Reads a chunk; waits until it is written.
+    /// Reads a chunk; waits until it is written. What `found` gets with a message is set if its body is shared.
     ///
     /// # Errors
-    /// `InvalidData` if some of it cannot be read; what can be was given to `found` all the same.
-    pub fn read(&self, place: ChunkPlace, mut found: impl FnMut(Place, MessageBytes<'_>)) -> io::Result<()> {
-        self.0.writer.wait_for(store::Position(place.position.0 + u64::from(place.length)))?;
-        self.0.reader.read(place, &mut |kind, payload| {
+    /// See [`is_damage`]: what can be read was given to `found` all the same.
+    pub fn read(
+        &self,
+        place: ChunkPlace,
+        mut found: impl FnMut(Place, MessageBytes<'_>, Option<SharedBody>),
+    ) -> io::Result<()> {
+        let mut failed = Ok(());
+        let mut last = None;
+        self.read_records(place, &mut |kind, payload| {
             let mut places = Vec::new();
-            if let Some(Record::Enqueue { places: [place], message }) = Record::decode(kind, payload, &mut places) {
-                found(*place, message);
+            if kind != BORROWING {
+                if let Some(Record::Enqueue { places: [place], message }) = Record::decode(kind, payload, &mut places) {
+                    found(*place, message, None);
+                }
+                return;
             }
-        })
+            let Some(Borrowing { place, lent, message }) = Borrowing::decode(payload) else { return };
+            match self.body(lent) {
+                Ok(body) => {
+                    let block = self.again(lent.block, &mut last);
+                    let shared = block.map(|block| SharedBody::at(block, lent.offset));
+                    found(place, MessageBytes { body: &body, ..message }, shared);
+                }
+                // An error that may be over the next time counts more.
+                Err(error) if failed.as_ref().is_ok() || !is_damage(&error) => failed = Err(error),
+                Err(_) => {}
+            }
+        })?;
+        failed
+    }
+
+    fn read_records(&self, place: ChunkPlace, found: &mut dyn FnMut(u8, &[u8])) -> io::Result<()> {
+        self.0.writer.wait_for(Position(place.position.0 + u64::from(place.length)))?;
+        self.0.reader.read(place, found)
+    }
+
+    /// A block that a chunk needs, wanted by a message in memory too. `last`: the one that was asked for last. `None`: the
+    /// chunk has been given up meanwhile.
+    fn again(&self, block: Position, last: &mut Option<Arc<BodyBlock>>) -> Option<Arc<BodyBlock>> {
+        if last.as_ref().is_none_or(|last| last.id() != block) {
+            let is_there = self.files().want_bodies(block);
+            *last = is_there.then(|| Arc::new(BodyBlock::known(self.clone(), block)));
+        }
+        last.clone()
+    }
+
+    fn body(&self, lent: Lent) -> io::Result<Vec<u8>> {
+        let mut place = self.place_of(lent.block)?;
+        loop {
+            self.0.writer.wait_for(Position(place.position.0 + u64::from(place.length)))?;
+            let body = self.0.reader.record(Position(place.position.0 + u64::from(lent.offset)), lent.length);
+            // It may have moved meanwhile, and the file be gone.
+            match (body, self.place_of(lent.block)?) {
+                (Err(_), now) if now != place => place = now,
+                (body, _) => return body,
+            }
+        }
+    }
+
+    fn place_of(&self, block: Position) -> io::Result<ChunkPlace> {
+        let place = self.files().bodies.get(&block).map(|bodies| bodies.place);
+        place.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "a block of bodies is not there"))
     }
 
     /// More chunks wait to be written than should.
@@ -328,29 +547,63 @@ impl Segments {
         self.0.writer.is_behind()
     }
 
-    /// Writes those messages of a chunk once more that are among `members`; they keep their numbers.
+    /// Writes those messages of a chunk once more that are among `members`; they keep their numbers, and their bodies
+    /// where they are.
     ///
     /// # Errors
     /// Some of it cannot be read.
     pub fn copy(&self, place: ChunkPlace, members: &Runs) -> io::Result<ChunkPlace> {
-        let mut chunk = self.chunk();
-        self.read(place, |place, message| {
-            if members.contains(place.seq) {
-                chunk.add(place, message);
+        let (mut chunk, mut last) = (self.chunk(), None);
+        let result = self.read_records(place, &mut |kind, payload| {
+            let mut places = Vec::new();
+            match Borrowing::decode(payload).filter(|_| kind == BORROWING) {
+                Some(borrowing) if members.contains(borrowing.place.seq) => {
+                    if let Some(block) = self.again(borrowing.lent.block, &mut last) {
+                        chunk.borrow(borrowing, block);
+                    }
+                }
+                Some(_) => {}
+                None => {
+                    if let Some(Record::Enqueue { places: [place], message }) =
+                        Record::decode(kind, payload, &mut places)
+                        && members.contains(place.seq)
+                    {
+                        chunk.add(*place, message, None);
+                    }
+                }
             }
-        })?;
-        Ok(self.put(chunk).place)
+        });
+        result.map(|()| self.put(chunk).place)
+    }
+
+    /// Writes the blocks of bodies in these files once more, so that the files can go: chunks find them by their ids.
+    /// What cannot be read stays, and is told of when it is wanted.
+    pub fn move_bodies(&self, files: &[u32]) {
+        let mut moving: Vec<(ChunkPlace, Position)> = {
+            let known = self.files();
+            let is_there = |bodies: &Bodies| files.contains(&bodies.place.file());
+            known.bodies.iter().filter(|(_, bodies)| is_there(bodies)).map(|(id, bodies)| (bodies.place, *id)).collect()
+        };
+        moving.sort_unstable();
+        for (from, id) in moving {
+            let mut block = self.block();
+            let add = &mut |_, body: &[u8]| {
+                block.record(BODY, |out| out.extend_from_slice(body));
+            };
+            if self.read_records(from, add).is_ok() {
+                let mut files = self.files();
+                let to = self.submit(block, &mut files);
+                files.moved_bodies(id, to);
+            }
+        }
     }
 
     /// Files of which so little is wanted that it should be written once more.
     pub fn sparse(&self) -> Vec<u32> {
         let current = self.0.writer.end().file();
         let files = self.files();
-        files
-            .iter()
-            .filter(|(number, file)| **number < current && file.is_sparse())
-            .map(|(number, _)| *number)
-            .collect()
+        let sparse = files.by_number.iter().filter(|(number, file)| **number < current && file.is_sparse());
+        sparse.map(|(number, _)| *number).collect()
     }
 
     /// Something can be removed, or written anew to be removed.
@@ -362,7 +615,7 @@ impl Segments {
     pub(super) fn unwanted(&self) -> Vec<u32> {
         let current = self.0.writer.end().file();
         let files = self.files();
-        let unwanted = files.iter().filter(|(number, file)| **number < current && file.wanted.is_empty());
+        let unwanted = files.by_number.iter().filter(|(number, file)| **number < current && file.wanted.is_empty());
         unwanted.map(|(number, _)| *number).collect()
     }
 
@@ -370,7 +623,7 @@ impl Segments {
     pub(super) fn remove(&self, files: &[u32]) {
         let mut known = self.files();
         for file in files {
-            known.remove(file);
+            known.by_number.remove(file);
             self.0.reader.forget(*file);
         }
         self.0.writer.retire(files.to_vec());
@@ -405,7 +658,7 @@ mod tests {
     fn chunk(level: u8, numbers: std::ops::Range<u64>, at: u32) -> Chunk {
         let mut members = Runs::default();
         numbers.for_each(|number| members.push(number));
-        let place = ChunkPlace { position: store::Position::new(1, at), length: 1 };
+        let place = ChunkPlace { position: Position::new(1, at), length: 1 };
         Chunk { place, members, body_bytes: 0, level, expires: false }
     }
 

@@ -136,9 +136,9 @@ mod tests {
     /// 11. What the log says, up to so many records, and what is there then.
     fn after(log: &[(u32, Record<'_>)], damaged: bool) -> [Vec<u64>; 2] {
         let mut recovered = Recovered::<()>::new();
-        recovered.apply(0, enqueue(3), &mut |_| ());
+        recovered.apply(0, enqueue(3), &mut |_, _| ());
         for (source, record) in log {
-            recovered.apply(*source, *record, &mut |_| ());
+            recovered.apply(*source, *record, &mut |_, _| ());
         }
         recovered.roll_back(damaged);
         QUEUES.map(|queue| {

@@ -52,13 +52,10 @@ pub(super) async fn open(path: &Path, server: &Options, options: broker::Options
         let data = DataDir::open(&path)?;
         let (failed_sender, failed) = mpsc::channel(1);
         let options = LocalOptions { file_bytes, sync, node: data.node };
-        let (log, recovered) = LocalLog::open(
-            Arc::new(data.directory),
-            Some(data.lock),
-            options,
-            |message| message_of(&message),
-            move |error| drop(failed_sender.try_send(error)),
-        )?;
+        let (log, recovered) =
+            LocalLog::open(Arc::new(data.directory), Some(data.lock), options, message_of, move |error| {
+                drop(failed_sender.try_send(error))
+            })?;
         Ok((log, recovered, failed))
     };
     let (log, recovered, failed) = spawn_blocking(read).await.map_err(io::Error::other).map_err(Error::Storage)??;

@@ -72,6 +72,14 @@ impl Block {
         start as u32
     }
 
+    /// Writes over what a record says at this place.
+    ///
+    /// # Panics
+    /// The block ends before.
+    pub fn write_at(&mut self, at: usize, bytes: &[u8]) {
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
     /// Its length in the log.
     pub fn len(&self) -> u32 {
         self.bytes.len() as u32

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
+use super::VERSION;
 use super::disk::{Directory, Disk as _};
 
 pub(super) const LOCK: &str = "lock";
 pub(super) const NODE: &str = "node";
 pub(super) const UNFINISHED: &str = "node-unfinished";
-const VERSION: u32 = 1;
 /// What the node file begins with.
 const TITLE: &str = "Lepus data directory, format ";
 
@@ -111,8 +111,8 @@ pub(super) fn lock_to_read(path: &Path) -> Result<Option<DirLock>, DataDirError>
     }
 }
 
-/// Whose the directory is.
-pub(super) fn read_node(path: &Path) -> Result<[u8; 16], DataDirError> {
+/// The version of its format, and whose the directory is.
+pub(super) fn read_node(path: &Path) -> Result<(u32, [u8; 16]), DataDirError> {
     let path = path.join(NODE);
     let no_node = |path: &Path| DataDirError::NoNode { path: path.to_owned() };
     let text = match fs::read_to_string(&path) {
@@ -126,7 +126,7 @@ pub(super) fn read_node(path: &Path) -> Result<[u8; 16], DataDirError> {
     if version > VERSION {
         return Err(DataDirError::Newer { path, version });
     }
-    node.ok_or_else(|| no_node(&path))
+    node.map(|node| (version, node)).ok_or_else(|| no_node(&path))
 }
 
 impl DataDir {
@@ -149,7 +149,12 @@ impl DataDir {
         }
         let directory = Directory::open(path).map_err(at(""))?;
         let node = if path.join(NODE).exists() {
-            read_node(path)?
+            let (version, node) = read_node(path)?;
+            // What is written from here on an earlier Lepus cannot read.
+            if version < VERSION {
+                write_node(&directory, node).map_err(at(NODE))?;
+            }
+            node
         } else {
             let names = directory.list().map_err(at(""))?;
             if names.iter().any(|name| name.starts_with("log-") || name.starts_with("checkpoint-")) {
@@ -196,8 +201,13 @@ mod tests {
         drop(first);
         assert_eq!(DataDir::open(&path).unwrap().node, node);
 
-        fs::write(path.join(NODE), format!("{TITLE}2\nsomething else\n")).unwrap();
-        assert!(matches!(DataDir::open(&path), Err(DataDirError::Newer { version: 2, .. })));
+        let older = format!("{TITLE}{}\nnode {:032x}\n", VERSION - 1, u128::from_be_bytes(node));
+        fs::write(path.join(NODE), older).unwrap();
+        assert_eq!(DataDir::open(&path).unwrap().node, node);
+        assert_eq!(read_node(&path).unwrap(), (VERSION, node), "it says what is written now");
+        let newer = VERSION + 1;
+        fs::write(path.join(NODE), format!("{TITLE}{newer}\nsomething else\n")).unwrap();
+        assert!(matches!(DataDir::open(&path), Err(DataDirError::Newer { version, .. }) if version == newer));
         fs::write(path.join(NODE), "").unwrap();
         assert!(matches!(DataDir::open(&path), Err(DataDirError::NoNode { .. })));
         fs::remove_file(path.join(NODE)).unwrap();

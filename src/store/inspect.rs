@@ -62,7 +62,7 @@ impl Inspection {
     pub fn open(path: &Path, logs: &'static [&'static str]) -> Result<Self, DataDirError> {
         let failed = |error| DataDirError::Io { path: path.to_owned(), error };
         let lock = data_dir::lock_to_read(path)?;
-        let node = data_dir::read_node(path)?;
+        let (_, node) = data_dir::read_node(path)?;
         let mut files = Vec::new();
         for entry in fs::read_dir(path).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::VERSION;
 use super::block::{Block, Position, Record, Scan, Stretch};
 use super::disk::{Disk, DiskFile};
 
@@ -14,7 +15,6 @@ pub(super) const FILE_HEADER: usize = 64;
 /// What stands before the name of a file that is kept because it is damaged.
 pub(super) const DAMAGED: &str = "damaged-";
 const FILE_MAGIC: [u8; 8] = *b"LEPUSLOG";
-const VERSION: u32 = 1;
 /// Files kept to be used again.
 const SPARES_MAX: usize = 4;
 /// New spare files are numbered so far ahead of the log that no retired one has the name.

@@ -8,6 +8,11 @@ use super::block::{BLOCK_HEADER, Position, RECORD_HEADER, Record, Scan, Stretch,
 use super::disk::{Disk, DiskFile};
 use super::log::file_name;
 
+/// What is there is not what was written, and never will be again; other errors may be over the next time.
+pub fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::NotFound)
+}
+
 /// Files kept open.
 const OPEN_MAX: usize = 64;
 

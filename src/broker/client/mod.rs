@@ -604,14 +604,21 @@ impl Client {
             self.vhost.traffic.published(std::mem::take(&mut self.published));
             self.routes.tell_passed();
         }
-        for (lane, batch) in (0u16..).zip(self.batches.iter_mut()) {
-            if batch.operations.is_empty() {
-                continue;
-            }
-            batch.touched = true;
-            let operations = std::mem::take(&mut batch.operations);
-            self.broker.lane(lane).send(&self.mailbox, operations, std::mem::take(&mut batch.bytes));
+        for lane in 0..self.batches.len() {
+            self.flush_lane(lane);
         }
+    }
+
+    /// Hands one lane its batch. What others get comes later, or came before: they are not to rely on it.
+    pub(super) fn flush_lane(&mut self, lane: usize) {
+        let batch = &mut self.batches[lane];
+        if batch.operations.is_empty() {
+            return;
+        }
+        batch.touched = true;
+        let operations = std::mem::take(&mut batch.operations);
+        // A broker has at most 64 lanes.
+        self.broker.lane(lane as u16).send(&self.mailbox, operations, std::mem::take(&mut batch.bytes));
     }
 
     /// Takes events out of the mailbox, or has the task woken when there are some. To be called only while there is

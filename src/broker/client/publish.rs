@@ -8,7 +8,7 @@ use crate::broker::event::{Answer, Outcome, Reply, Settlement, Source};
 use crate::broker::exchange::Routable;
 use crate::broker::held::{ConfirmTo, Countdown};
 use crate::broker::inbox::Op;
-use crate::broker::message::Message;
+use crate::broker::message::{Message, Parts};
 use crate::broker::publish::{Publish, Read};
 use crate::broker::refusal::Refusal;
 use crate::broker::reply_to::ReplyRoute;
@@ -95,8 +95,10 @@ impl Client {
             let read = Read::new(publish.properties)?;
             if read.is_plain() {
                 read.check_user_id(&self.user)?;
-                let message =
-                    Message::new(publish.address, publish.properties, publish.body, read.facts, &mut self.scratch);
+                let Publish { address, properties, body, .. } = publish;
+                let parts =
+                    Parts { address, properties, body, facts: read.facts, bcc: &[], sharing: targets.sharing() };
+                let message = Message::of(parts, &mut self.scratch);
                 self.routes.count_last();
                 return Ok(Prepared { targets, message });
             }
@@ -130,12 +132,13 @@ impl Client {
         }
         let rewritten = read.rewritten(reply_name.as_deref())?;
         let properties = rewritten.as_deref().unwrap_or(publish.properties);
-        let (body, scratch) = (publish.body, &mut self.scratch);
-        let message = Message::with_bcc(publish.address, properties, body, read.facts, read.bcc(), scratch);
+        let targets = Targets::new(&self.vhost, &found, &keys);
+        let Publish { address, body, .. } = publish;
+        let parts = Parts { address, properties, body, facts: read.facts, bcc: read.bcc(), sharing: targets.sharing() };
+        let message = Message::of(parts, &mut self.scratch);
         if self.vhost.is_tracing() {
             self.trace_publish(publish.channel, &message, &keys, &found);
         }
-        let targets = Targets::new(&self.vhost, &found, &keys);
         self.routes.count(&exchange, &targets);
         Ok(Prepared { targets, message })
     }

@@ -26,7 +26,8 @@ impl Queue {
             made.into_iter().for_each(|chunk| self.stored.add(chunk));
         }
         let chunks = self.stored.chunks();
-        records.put_queue(&QueueState { queue, next_seq, delivered_before: self.delivered_before, chunks });
+        let state = QueueState { queue, next_seq, delivered_before: self.delivered_before, chunks };
+        records.put_queue(&state, segments);
         self.say_counts(records);
         for (value, key) in self.duplicates.producers().notes() {
             records.put(&Record::Note { queue, parts: 1, value, key: &key });
@@ -97,7 +98,7 @@ impl Queue {
                 && let Some(Old { seq, expires_ms, message, .. }) = rest.next()
             {
                 expires |= *expires_ms != NEVER;
-                chunk.add(Place { queue, seq: *seq, expires_ms: *expires_ms }, kept::bytes(message, &mut room));
+                kept::put(&mut chunk, Place { queue, seq: *seq, expires_ms: *expires_ms }, message, &mut room);
             }
             made.push(Chunk { level, expires, ..segments.put(chunk) });
         }

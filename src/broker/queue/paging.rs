@@ -106,7 +106,7 @@ impl Queue {
         while page.chunk.len() < CHUNK_BYTES
             && let Some(Fresh { message, expires_ms, seq }) = self.ready.levels[index].tail.pop_front()
         {
-            page.chunk.add(Place { queue, seq, expires_ms }, kept::bytes(&message, &mut room));
+            kept::put(&mut page.chunk, Place { queue, seq, expires_ms }, &message, &mut room);
             page.expires |= expires_ms != NEVER;
             if self.keeps(&message) {
                 page.kept.push(seq);

@@ -24,6 +24,9 @@ const LANES: u16 = 2;
 /// So many turns are enough for anything.
 const TURNS_MAX: usize = 400;
 
+/// What was damaged, and told, is the record of all users.
+pub(super) const USER_LOST: &str = "the user is lost";
+
 /// What a run is like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
@@ -86,14 +89,9 @@ impl Life {
         let failed = Arc::new(Mutex::new(None));
         let failing = failed.clone();
         let options = LocalOptions { file_bytes: shape.file_bytes, sync: SyncMode::Always, node: *b"the node we test" };
-        let (log, recovered) = LocalLog::by_hand(
-            Arc::new(disk.clone()),
-            options,
-            |message| message_of(&message),
-            move |error| {
-                failing.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            },
-        )
+        let (log, recovered) = LocalLog::by_hand(Arc::new(disk.clone()), options, message_of, move |error| {
+            failing.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        })
         .map_err(|error| error.to_string())?;
         let (is_new, is_damaged) = (recovered.definitions.is_empty(), !recovered.damages.is_empty());
         let auth = Auth::new();
@@ -106,6 +104,9 @@ impl Life {
             broker.add_vhost("/");
             auth.set_permissions("/", "me", ".*", ".*", ".*").map_err(|error| error.to_string())?;
             broker.keep_system();
+        }
+        if is_damaged && broker.auth().user("me").is_none() {
+            return Err(USER_LOST.to_owned());
         }
         let (publisher, consumer) = (client(&broker), client(&broker));
         Ok(Self {
@@ -269,6 +270,11 @@ impl Life {
         self.unconfirmed.insert(self.sequence, (routed.lanes, queues.to_vec(), number));
     }
 
+    /// Only one lane gets what it is to get.
+    pub(super) fn flush_one(&mut self, lane: usize) {
+        self.publisher.flush_lane(lane % usize::from(LANES));
+    }
+
     pub(super) fn flush(&mut self) {
         self.publisher.flush();
         self.consumer.flush();
@@ -356,6 +362,8 @@ impl Life {
 
     /// Moves up to three messages to others queues, in a transaction.
     pub(super) fn transact(&mut self, count: usize, to: &[usize], length: usize, ledger: &mut Ledger) {
+        // What another client has published before is to be before.
+        self.publisher.flush();
         let (mut settlements, mut publishes) = (Vec::new(), Vec::new());
         let (mut puts, mut removes) = (Vec::new(), Vec::new());
         for at in 0..count {

@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use self::ledger::{Found, LETTERS, Ledger, QUEUES};
-use self::life::{Life, Shape};
+use self::life::{Life, Shape, USER_LOST};
 use crate::store::{self, sim::SimDisk};
 
 /// As many as a test may take the time for.
@@ -131,7 +131,8 @@ impl World {
                         _ => life.publish(&[queue], length, ledger),
                     }
                 }
-                life.flush();
+                // A checkpoint may come in between.
+                if random.random_range(0..4) == 0 { life.flush_one(at) } else { life.flush() }
             }
             22..42 => {
                 life.flush();
@@ -193,6 +194,7 @@ impl World {
             Ok(life) => life,
             // Where whole it says what is lost; the files before are gone.
             Err(_) if name.starts_with("checkpoint") => return Ok(()),
+            Err(lost) if lost == USER_LOST => return Ok(()),
             Err(error) => return Err(context(format!("does not open: {error}"))),
         };
         // A chunk is looked at when it is read, and the process's own log says what is lost. The last that was written
