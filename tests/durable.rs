@@ -1,14 +1,19 @@
 //! What is kept over a restart: definitions, messages, and what is known of them.
 
+use std::time::Duration;
+
 use lapin::options::{
     BasicAckOptions, BasicRejectOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions,
     QueueDeleteOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, ExchangeKind};
-use lepus::Error;
+use lepus::{Error, SyncMode};
+use rustix::process::Signal;
 
+use crate::common::child::Lepus;
 use crate::common::client::next;
+use crate::common::http::Http;
 use crate::common::place::Place;
 use crate::common::{ChannelExt, Client, connect, connect_as, eventually, table, within};
 
@@ -290,4 +295,28 @@ async fn the_log_stays_bounded() {
     // The last ack may have been on its way still.
     assert!(client.count("q").await.0 <= 1);
     server.shutdown().await;
+}
+
+/// What a confirm means is told where operators look: by the API, and by the log when the process starts.
+#[tokio::test]
+async fn the_api_and_the_log_say_what_a_confirm_means() {
+    let modes = [
+        (SyncMode::Always, "always", "confirmed means on disk"),
+        (SyncMode::Interval(Duration::from_millis(50)), "interval:50", "sync=Interval(50ms)"),
+        (SyncMode::Never, "never", "sync=Never"),
+    ];
+    for (mode, argument, in_log) in modes {
+        let place = Place::new();
+        let server = place.start_as(|builder| builder.sync(mode).http("127.0.0.1:0")).await;
+        let http = Http::new(server.http_addr().expect("it has the API"), "guest:guest");
+        let overview = http.get("overview").await.json;
+        let nodes = http.get("nodes").await.json;
+        assert_eq!((&overview["lepus_sync"], &nodes[0]["lepus_sync"]), (&argument.into(), &argument.into()));
+        server.shutdown().await;
+        let path = place.0.to_str().expect("text");
+        let lepus = Lepus::start(&["--data-dir", path, "--sync", argument]);
+        lepus.signal(Signal::TERM);
+        let (_, log) = lepus.wait();
+        assert!(log.contains(in_log), "{log}");
+    }
 }
