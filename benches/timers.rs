@@ -7,8 +7,13 @@
 //!
 //! The costs are measured with a clock that jumps from one timer to the next, on one lane without sockets; the
 //! lateness with the real clock, the lane as a task, and a consumer.
+//!
+//! Late is what reaches the consumer behind its delay, counted from the moment the lane took it. The machine's part in
+//! that is told apart: how long the lane was ready to run and had no core, as the kernel counts it.
 
+use std::fs::File;
 use std::future::poll_fn;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use lepus::auth::{Auth, Secret};
@@ -35,10 +40,29 @@ fn main() {
     lateness(count);
 }
 
-/// What this thread has used of a core, whatever else runs on the machine.
-fn cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/self/schedstat").expect("Linux counts the time of a thread");
-    Duration::from_nanos(text.split(' ').next().and_then(|nanos| nanos.parse().ok()).expect("nanoseconds"))
+/// What this thread has had of a core, whatever else runs on the machine, and what it waited for one.
+struct ThreadTimes(File);
+
+impl ThreadTimes {
+    fn new() -> Self {
+        Self(File::open("/proc/thread-self/schedstat").expect("Linux counts the time of a thread"))
+    }
+
+    fn cpu(&self) -> Duration {
+        self.read(0)
+    }
+
+    /// Ready to run, while others had the cores.
+    fn waited(&self) -> Duration {
+        self.read(1)
+    }
+
+    fn read(&self, field: usize) -> Duration {
+        let mut text = [0; 80];
+        let length = self.0.read_at(&mut text, 0).expect("the times of a thread");
+        let text = std::str::from_utf8(&text[..length]).expect("digits");
+        Duration::from_nanos(text.split(' ').nth(field).and_then(|nanos| nanos.parse().ok()).expect("nanoseconds"))
+    }
 }
 
 struct World {
@@ -109,6 +133,39 @@ impl World {
         self.publish("x", "q", &Properties { headers: Some(RawTable(&headers)), ..Properties::default() }, body);
     }
 
+    fn consume(&mut self) {
+        let spec = ConsumeSpec {
+            queue: "q",
+            channel: CHANNEL,
+            consumer: 0,
+            no_ack: true,
+            exclusive: false,
+            prefetch: 0,
+            limiter: std::sync::Arc::new(Limiter::default()),
+            arguments: Table::default(),
+        };
+        self.client.consume(REPLY, spec).expect("a consumer");
+    }
+
+    /// Messages that say when they are due, in us after the start. A lane counts from the time it is told, so that is
+    /// what they count from: else how long a thousand take to publish would make those of them late.
+    fn publish_for_later(&mut self, count: u64) {
+        let mut now = Instant::now();
+        // Published in less than ten seconds, or the first would be due before the lane runs.
+        for n in 0..count {
+            let delay_ms = 10_000 + n.wrapping_mul(7919) % SPREAD_MS;
+            let due_us = (now - self.start).as_micros() as u64 + delay_ms * 1000;
+            self.publish_delayed(delay_ms, &due_us.to_be_bytes());
+            if n % 1000 == 999 {
+                self.client.flush();
+                self.lane.turn(now);
+                now = Instant::now();
+            }
+        }
+        self.client.flush();
+        self.lane.turn(now);
+    }
+
     fn hand_over(&mut self) {
         self.client.flush();
         self.lane.turn(self.start);
@@ -116,7 +173,8 @@ impl World {
 
     /// Jumps from timer to timer until everything that was to come within the spread has come.
     fn run_out(&mut self, what: &str, count: u64) {
-        let begin = cpu();
+        let times = ThreadTimes::new();
+        let begin = times.cpu();
         let (mut now, mut turns) = (self.start, 0u64);
         let end = self.start + Duration::from_millis(SPREAD_MS + 2000);
         while let Turn::Idle(Some(next)) = self.lane.turn(now)
@@ -125,9 +183,13 @@ impl World {
             now = now.max(next);
             turns += 1;
         }
-        let each = (cpu() - begin).as_secs_f64() * 1e6 / count as f64;
+        let each = us_each(times.cpu() - begin, count);
         println!("{what}: {each:.3} us of CPU each, {turns} turns");
     }
+}
+
+fn us_each(cpu: Duration, count: u64) -> f64 {
+    cpu.as_secs_f64() * 1e6 / count as f64
 }
 
 fn cost_of_ttl(count: u64) {
@@ -154,7 +216,8 @@ fn cost_of_delay(count: u64) {
     // It keeps the last thousand: the memory of a backlog is not what is measured.
     world.delayed_exchange(Table::from_iter([("x-max-length", Value::I64(1000))]));
     world.hand_over();
-    let begin = cpu();
+    let times = ThreadTimes::new();
+    let begin = times.cpu();
     for n in 0..count {
         world.publish_delayed(1000 + n.wrapping_mul(7919) % SPREAD_MS, b"sixteen bytes ok");
         if n % 1000 == 999 {
@@ -162,7 +225,7 @@ fn cost_of_delay(count: u64) {
         }
     }
     world.hand_over();
-    let each = (cpu() - begin).as_secs_f64() * 1e6 / count as f64;
+    let each = us_each(times.cpu() - begin, count);
     println!("{count} delayed messages: {each:.3} us of CPU each to publish and hold");
     world.run_out(&format!("{count} delayed messages"), count);
 }
@@ -172,57 +235,85 @@ fn lateness(count: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut world = World::new();
     world.delayed_exchange(Table::default());
-    let spec = ConsumeSpec {
-        queue: "q",
-        channel: CHANNEL,
-        consumer: 0,
-        no_ack: true,
-        exclusive: false,
-        prefetch: 0,
-        limiter: std::sync::Arc::new(Limiter::default()),
-        arguments: Table::default(),
-    };
     world.hand_over();
-    world.client.consume(REPLY, spec).expect("a consumer");
-    // Published in less than ten seconds, or the first would be due before the lane runs.
-    for n in 0..count {
-        let delay_ms = 10_000 + n.wrapping_mul(7919) % SPREAD_MS;
-        let due_us = world.start.elapsed().as_micros() as u64 + delay_ms * 1000;
-        world.publish_delayed(delay_ms, &due_us.to_be_bytes());
-        if n % 1000 == 999 {
-            world.client.flush();
-            world.lane.turn(Instant::now());
-        }
-    }
-    world.client.flush();
-    let World { mut client, lane, start } = world;
-    // Its memory is touched before the first comes: growing would hold up the reader, who is to hold up nothing.
-    let (mut late_us, mut read_count) = (vec![u64::MAX; count as usize], 0);
-    let read = async {
-        let (mut early, mut events) = (0, Vec::new());
-        while read_count < late_us.len() {
-            poll_fn(|cx| client.poll_events(cx, &mut events)).await;
-            let now_us = start.elapsed().as_micros() as u64;
-            for event in events.drain(..) {
-                let Event::Deliver(delivery) = event else { continue };
-                let due_us = u64::from_be_bytes(delivery.message.body().try_into().expect("a time"));
-                early += u64::from(now_us < due_us);
-                late_us[read_count] = now_us.saturating_sub(due_us);
-                read_count += 1;
-            }
-        }
-        (late_us, early)
-    };
-    let (mut late_us, early) = runtime.block_on(async {
+    world.consume();
+    world.publish_for_later(count);
+    let World { client, lane, start } = world;
+    let times = ThreadTimes::new();
+    let begin = times.cpu();
+    let seen = runtime.block_on(async {
         tokio::select! {
-            read = read => read,
+            seen = read(client, start, count as usize, &times) => seen,
             () = lane.run() => unreachable!("the broker is not stopped"),
         }
     });
-    late_us.sort_unstable();
-    let at = |share: f64| late_us[((late_us.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
-    let (median, most, worst) = (at(0.5), at(0.999), at(1.0));
+    let each = us_each(times.cpu() - begin, count);
     println!(
-        "{count} delayed messages: {early} early; late by {median:.2} ms, 99.9 % {most:.2} ms, worst {worst:.2} ms"
+        "{count} delayed messages as they come: {each:.3} us of CPU each, with {} wake-ups and the reader",
+        seen.wakeups
     );
+    let late = Spread::of(seen.late_us);
+    println!("{count} delayed messages: {} early; late by {late}", seen.early);
+    println!(
+        "  without the waits for a core: {}; longest wait {:.2} ms",
+        Spread::of(seen.own_us),
+        seen.longest_wait_ms
+    );
+}
+
+/// What a consumer gets.
+struct Seen {
+    early: u64,
+    /// How late each message was.
+    late_us: Vec<u64>,
+    /// The same without what the thread waited for a core since it last ran, which is at most one pause of the lane.
+    own_us: Vec<u64>,
+    longest_wait_ms: f64,
+    wakeups: u64,
+}
+
+async fn read(mut client: Client, start: Instant, count: usize, times: &ThreadTimes) -> Seen {
+    // Memory is touched before the first comes: growing would hold up the reader, who is to hold up nothing.
+    let (mut late_us, mut own_us) = (vec![u64::MAX; count], vec![u64::MAX; count]);
+    let (mut early, mut events, mut read_count, mut wakeups) = (0, Vec::new(), 0, 0);
+    let (mut waited, mut longest_wait) = (times.waited(), Duration::ZERO);
+    while read_count < count {
+        poll_fn(|cx| client.poll_events(cx, &mut events)).await;
+        let now_us = start.elapsed().as_micros() as u64;
+        let wait = times.waited() - waited;
+        waited += wait;
+        longest_wait = longest_wait.max(wait);
+        wakeups += 1;
+        for event in events.drain(..) {
+            let Event::Deliver(delivery) = event else { continue };
+            let due_us = u64::from_be_bytes(delivery.message.body().try_into().expect("a time"));
+            early += u64::from(now_us < due_us);
+            late_us[read_count] = now_us.saturating_sub(due_us);
+            own_us[read_count] = late_us[read_count].saturating_sub(wait.as_micros() as u64);
+            read_count += 1;
+        }
+    }
+    Seen { early, late_us, own_us, longest_wait_ms: longest_wait.as_secs_f64() * 1e3, wakeups }
+}
+
+/// Times in ms.
+struct Spread {
+    median: f64,
+    most: f64,
+    worst: f64,
+}
+
+impl Spread {
+    fn of(mut times_us: Vec<u64>) -> Self {
+        times_us.sort_unstable();
+        let at = |share: f64| times_us[((times_us.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
+        Self { median: at(0.5), most: at(0.999), worst: at(1.0) }
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { median, most, worst } = self;
+        write!(f, "{median:.2} ms, 99.9 % {most:.2} ms, worst {worst:.2} ms")
+    }
 }

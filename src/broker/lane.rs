@@ -32,7 +32,8 @@ use crate::replicate::{Place, Position, Record, Replicator};
 /// A turn hands events out after this many operations, so that a long inbox delays nobody.
 const OPERATIONS_A_FLUSH: usize = 1024;
 
-/// A turn serves this many timers and delayed messages, so that many of one moment do not keep what arrives waiting.
+/// A turn serves this many timers, delayed and expired messages, so that many of one moment do not keep what arrives
+/// waiting.
 const TIMERS_A_TURN: usize = 1024;
 
 /// A connection as the lane knows it.
@@ -236,7 +237,7 @@ impl Lane {
                 Timer::Backlog(key) => left -= self.release(key, left, now_ms),
                 Timer::Queue(id) => {
                     if let Some(queue) = self.queues.get_mut(&id) {
-                        queue.on_timer(now_ms, &mut self.fx);
+                        left -= left.min(queue.on_timer(now_ms, &mut self.fx));
                     }
                 }
             }

@@ -7,6 +7,7 @@ mod aside;
 mod checkpoint;
 mod counted;
 mod entry;
+mod expiry;
 mod letters;
 mod level;
 mod options;
@@ -26,6 +27,7 @@ use slab::Slab;
 
 use self::aside::Aside;
 use self::entry::NEVER;
+use self::expiry::EXPIRED_AT_ONCE;
 use self::paging::{FormerLife, level_number};
 use self::ready::{Order, Ready};
 use self::timeout::Marks;
@@ -245,17 +247,6 @@ impl Queue {
         Published::Taken { seq, expires_ms }
     }
 
-    /// The message's and the queue's time to live, whichever is shorter (TL-1).
-    fn expires_at(&self, message: &Message, now_ms: u64) -> u64 {
-        let ttl_ms = match (message.facts().expiration_ms, self.settings.message_ttl_ms) {
-            (None, None) => return NEVER,
-            (Some(ttl), None) | (None, Some(ttl)) => ttl,
-            (Some(own), Some(queue)) => own.min(queue),
-        };
-        // The clock's current millisecond has begun already, so without one more it would be too early.
-        if ttl_ms == 0 { now_ms } else { now_ms + ttl_ms + 1 }
-    }
-
     /// For reject-publish: this message would be one, or its body some bytes, too many.
     fn would_overflow(&self, message: &Message) -> bool {
         let bytes = self.length_bytes() + message.body().len() as u64;
@@ -300,11 +291,12 @@ impl Queue {
 
     // --- messages out ---
 
-    /// Gives waiting messages to consumers that can take them, each to the one whose turn it is.
-    pub(in crate::broker) fn dispatch(&mut self, now_ms: u64, fx: &mut Effects) {
+    /// Gives waiting messages to consumers that can take them, each to the one whose turn it is. Gives how many expired.
+    pub(in crate::broker) fn dispatch(&mut self, now_ms: u64, fx: &mut Effects) -> usize {
+        let mut room = EXPIRED_AT_ONCE;
         loop {
-            self.drop_expired_behind_delivery(now_ms, fx);
-            if self.ready.is_empty() || self.ready.is_behind_page() {
+            self.drop_expired_behind_delivery(now_ms, &mut room, fx);
+            if room == 0 || self.ready.is_empty() || self.ready.is_behind_page() {
                 break;
             }
             let Some(owner) = self.turns.next() else {
@@ -312,24 +304,14 @@ impl Queue {
             };
             self.deliver_to(owner, now_ms, fx);
         }
-        self.drop_expired(now_ms, fx);
+        self.drop_expired(now_ms, &mut room, fx);
         self.load_ahead(!self.consumers.is_empty(), fx);
-        self.set_timer(fx);
-    }
-
-    /// A message of TTL 0 may still go to a consumer that is ready right now (TL-1), one whose time ran out before
-    /// this moment may not.
-    fn drop_expired_behind_delivery(&mut self, now_ms: u64, fx: &mut Effects) {
-        if let Some(before) = now_ms.checked_sub(1) {
-            self.drop_expired(before, fx);
+        if room == 0 {
+            self.ask_for(now_ms, fx);
+        } else {
+            self.set_timer(fx);
         }
-    }
-
-    #[inline]
-    fn drop_expired(&mut self, now_ms: u64, fx: &mut Effects) {
-        while let Some(entry) = self.ready.pop_expired(now_ms) {
-            self.dead_letter(entry, Death::Expired, fx);
-        }
+        EXPIRED_AT_ONCE - room
     }
 
     /// Delivers the next message to the consumer whose turn it is, or finds that it cannot take one now.
@@ -400,7 +382,7 @@ impl Queue {
         fx: &mut Effects,
     ) -> Option<Box<Got>> {
         self.used_ms = now_ms;
-        self.drop_expired(now_ms, fx);
+        self.drop_all_expired(now_ms, fx);
         let Some(mut entry) = self.ready.pop() else {
             self.counters.get_empty += 1;
             return None;
@@ -428,7 +410,7 @@ impl Queue {
         };
         let delivery = Delivery { channel, consumer: 0, source, redelivered, counted: false, message };
         // What the message hid goes as soon as it is the head, before the count is told.
-        self.drop_expired(now_ms, fx);
+        self.drop_all_expired(now_ms, fx);
         self.set_timer(fx);
         Some(Box::new(Got { delivery, remaining: self.messages() }))
     }
@@ -719,38 +701,6 @@ impl Queue {
             {
                 fx.cancelled(*conn, *channel, subscription.consumer);
             }
-        }
-    }
-
-    /// The time asked for has come.
-    pub(in crate::broker) fn on_timer(&mut self, now_ms: u64, fx: &mut Effects) {
-        self.timer_ms = NEVER;
-        if self.expires_at_ms() <= now_ms {
-            fx.doom(self.id());
-            return;
-        }
-        self.time_out(now_ms, fx);
-        self.release_delayed(now_ms);
-        self.send_letters_again(now_ms, fx);
-        self.dispatch(now_ms, fx);
-    }
-
-    /// When x-expires strikes; it runs only while there are no consumers.
-    fn expires_at_ms(&self) -> u64 {
-        match self.settings.expires_ms {
-            Some(expires_ms) if self.consumers.is_empty() => self.used_ms + expires_ms,
-            _ => NEVER,
-        }
-    }
-
-    /// Asks to be woken for the next thing that time brings. Timers are never taken back: one that rings early finds
-    /// nothing to do and asks anew, so a queue that is used all the time has one timer, not one for each use.
-    pub(in crate::broker) fn set_timer(&mut self, fx: &mut Effects) {
-        let next_ms =
-            self.ready.next_expiry_ms().min(self.expires_at_ms()).min(self.check_ms).min(self.aside_next_ms());
-        if next_ms < self.timer_ms {
-            self.timer_ms = next_ms;
-            fx.timers.push((next_ms, self.id()));
         }
     }
 }

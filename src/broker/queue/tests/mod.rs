@@ -1,4 +1,5 @@
 //! Tests of the whole state machine.
 
+mod expiry;
 mod model;
 mod timeout;

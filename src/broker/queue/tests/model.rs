@@ -226,7 +226,7 @@ pub(super) struct World {
     pub(super) queue: Queue,
     pub(super) fx: Effects,
     pub(super) mailbox: Arc<Mailbox>,
-    conn: ConnKey,
+    pub(super) conn: ConnKey,
     model: Model,
     now_ms: u64,
     published: u64,
