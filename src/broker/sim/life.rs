@@ -450,6 +450,16 @@ impl Life {
         }
     }
 
+    /// A checkpoint begins when one lane has a message that others get behind it.
+    pub(super) fn checkpoint_between(&mut self, lane: usize, length: usize, ledger: &mut Ledger) {
+        self.publish(&[0, 1, 2, 3, 4], length, ledger);
+        self.flush_one(lane);
+        (0..self.lanes.len()).for_each(|lane| self.turn(lane));
+        self.checkpoint();
+        (0..self.lanes.len()).for_each(|lane| self.turn(lane));
+        self.flush();
+    }
+
     /// A checkpoint from its beginning to its end, in which everything goes on.
     pub(super) fn whole_checkpoint(&mut self, ledger: &mut Ledger) {
         for _ in 0..TURNS_MAX {

@@ -131,7 +131,6 @@ impl World {
                         _ => life.publish(&[queue], length, ledger),
                     }
                 }
-                // A checkpoint may come in between.
                 if random.random_range(0..4) == 0 { life.flush_one(at) } else { life.flush() }
             }
             22..42 => {
@@ -156,7 +155,8 @@ impl World {
                 let to: Vec<usize> = (0..random.random_range(0..4)).map(|_| random.random_range(0..LETTERS)).collect();
                 life.transact(at % 4, &to, length, ledger);
             }
-            90..95 => life.checkpoint(),
+            90..94 => life.checkpoint(),
+            94 => life.checkpoint_between(at, length, ledger),
             95..97 => life.whole_checkpoint(ledger),
             97 => life.purge(queue, ledger),
             98 => life.delete(queue, ledger),
