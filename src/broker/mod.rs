@@ -93,7 +93,7 @@ pub use self::event::{
     Alarm, Alarms, Answer, ChannelKey, Delivery, Event, Got, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement,
     Source,
 };
-pub use self::inspect::BrokerTotals;
+pub use self::inspect::{BrokerTotals, Inspections};
 pub use self::json::{json_of_table, table_of_json};
 pub use self::lane::{Lane, Turn};
 pub use self::limiter::Limiter;

@@ -239,12 +239,13 @@ pub struct ConsumerReport {
 #[derive(Debug)]
 pub(super) struct Inspection {
     pub(super) queues: Vec<QueueId>,
-    pub(super) reply: oneshot::Sender<Vec<(QueueId, QueueReport)>>,
+    /// For each of them, in their order; none of one that is gone.
+    pub(super) reply: oneshot::Sender<Vec<Option<QueueReport>>>,
 }
 
 impl Inspection {
     pub(super) fn answer(self, report: impl Fn(QueueId) -> Option<QueueReport>) {
-        let reports = self.queues.iter().filter_map(|id| Some((*id, report(*id)?))).collect();
+        let reports = self.queues.iter().map(|id| report(*id)).collect();
         // Whoever asked may have gone.
         let _ = self.reply.send(reports);
     }

@@ -166,13 +166,15 @@ impl Management {
             if index > 0 {
                 ticks.tick().await;
             }
-            let reports = broker.inspect_queues(some).await;
             let at_ms = now_ms();
-            for some in some.chunks(128) {
+            let mut inspections = broker.inspections(some);
+            while let Some(some) = inspections.next().await {
                 let mut queues = lock(&self.0.rates.queues);
-                for queue in some {
-                    let Some(report) = reports.get(&queue.key.id) else { continue };
-                    sums.entry(queue.vhost.clone()).or_default().add_queue(report);
+                for (queue, report) in &some {
+                    match sums.get_mut(&queue.vhost) {
+                        Some(sum) => sum.add_queue(report),
+                        None => sums.entry(queue.vhost.clone()).or_default().add_queue(report),
+                    }
                     // Numbers of queues are never used again.
                     queues.add(queue.key.id, at_ms, queue_sample(report), |_| false);
                 }
@@ -249,8 +251,10 @@ impl Management {
         let mut samples = Vec::with_capacity(vhosts.len());
         for vhost in vhosts {
             let mut sample = VhostSample::default();
-            for report in self.broker().inspect_queues(&vhost.queues()).await.values() {
-                sample.add_queue(report);
+            let queues = vhost.queues();
+            let mut inspections = self.broker().inspections(&queues);
+            while let Some(some) = inspections.next().await {
+                some.iter().for_each(|(_, report)| sample.add_queue(report));
             }
             sample.add_octets(octets.get(vhost.name()).copied().unwrap_or_default());
             samples.push(sample);

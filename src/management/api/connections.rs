@@ -90,8 +90,12 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
                 queues.extend(vhost.queues());
             }
             queues.sort_by(|a, b| (&a.vhost, &a.name).cmp(&(&b.vhost, &b.name)));
-            let reports = management.broker().inspect_queues(&queues).await;
-            let with = queues.iter().filter_map(|queue| Some((&**queue, reports.get(&queue.key.id)?)));
+            let mut inspections = management.broker().inspections(&queues);
+            let mut consumed = Vec::new();
+            while let Some(some) = inspections.next().await {
+                consumed.extend(some.into_iter().filter(|(_, report)| !report.consumers.is_empty()));
+            }
+            let with = consumed.iter().map(|(queue, report)| (&***queue, report));
             let consumers = consumers(management, with.collect()).await;
             let write = |consumer: &Consumer<'_>, out: &mut Vec<u8>, columns: Columns<'_>| {
                 Record::write(out, columns, |record| consumer.put(record, management));
@@ -305,11 +309,11 @@ fn put_channel(
     record.put("cached_segments", 0);
     record.put("reductions", 0);
     record.object("garbage_collection", put_garbage_collection);
-    let now = channel_sample(channel);
+    let (now, now_ms) = (channel_sample(channel), now_ms());
     let idle = management.rates().of_channel(connection.id, channel.number, |past| {
         put_details(record, "reductions_details", past, nothing, ranges.msg_rates);
         put_message_stats(record, &[&PUBLISHED, &DELIVERED], &now, past, ranges.msg_rates);
-        past.and_then(|past| idle_since(now_ms().saturating_sub(past.changed_ms())))
+        past.and_then(|past| idle_since(now_ms.saturating_sub(past.changed_ms()), now_ms))
     });
     record.put_some("idle_since", idle);
 }
