@@ -67,13 +67,14 @@ pub(in crate::management) fn serve(call: &Call, path: &[&str], management: &Mana
             Ok(Reply::Json(json!({"ok": hash})))
         }
         ["auth", "attempts", node, ..] => {
-            Level::Monitoring.require(&call.user)?;
+            let is_reset = call.method == hyper::Method::DELETE;
+            let level = if is_reset { Level::Administrator } else { Level::Monitoring };
+            level.require(&call.user)?;
             if *node != management.node() {
                 return Err(Refused::no_object());
             }
-            match (call.method.as_str(), path.last()) {
-                ("DELETE", _) => {
-                    Level::Administrator.require(&call.user)?;
+            match (is_reset, path.last()) {
+                (true, _) => {
                     management.reset_logins();
                     Ok(Reply::NoContent)
                 }
