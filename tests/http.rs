@@ -43,6 +43,7 @@ async fn logins_are_checked() {
     let bare = http.anonymous("GET", "whoami").await;
     assert_eq!((bare.status, bare.text.as_str()), (401, ""));
     assert_eq!(bare.header("www-authenticate").as_deref(), Some("Basic realm=\"RabbitMQ Management\""));
+    assert_eq!(http.like("guest:wrong").get("whoami").await.header("www-authenticate"), None);
     assert_eq!(refused(&http.get("nosuch").await), (404, "Object Not Found: Not Found".into()));
     let response = http.send("PUT", "whoami", "").await;
     assert_eq!((response.status, response.header("allow").as_deref()), (405, Some("HEAD, GET, OPTIONS")));

@@ -89,6 +89,8 @@ pub struct Options {
     pub login_session_minutes: Option<u32>,
     /// Users of the UI log in at a provider (`management.oauth_enabled`).
     pub oauth: Option<OAuth>,
+    /// Names with passwords are not taken, tokens only (`management.disable_basic_auth`).
+    pub basic_auth_disabled: bool,
     /// Requests are answered as with `disable_stats=true` (`management.disable_stats`).
     pub disable_stats: bool,
     /// What clients of AMQP may log in by.
@@ -122,6 +124,7 @@ impl Default for Options {
             retention: Retention::default(),
             login_session_minutes: None,
             oauth: None,
+            basic_auth_disabled: false,
             disable_stats: false,
             mechanisms: Vec::new(),
             listeners: Vec::new(),

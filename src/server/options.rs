@@ -56,6 +56,8 @@ pub struct Options {
     pub http_login_session_minutes: Option<u32>,
     /// Users of the UI log in at a provider. Default they do not (`management.oauth_enabled`).
     pub http_oauth: Option<OAuth>,
+    /// The management API takes tokens only, no names with passwords. Default false (`management.disable_basic_auth`).
+    pub http_basic_auth_disabled: bool,
     /// Requests are answered without counts and rates. Default false (`management.disable_stats`).
     pub http_disable_stats: bool,
     /// How long a browser remembers which origins may use it, in seconds. Default 1800 (`management.cors.max_age`).
@@ -192,6 +194,7 @@ impl Default for Options {
             http_retention: Retention::default(),
             http_login_session_minutes: None,
             http_oauth: None,
+            http_basic_auth_disabled: false,
             http_disable_stats: false,
             http_cors_max_age_s: 1800,
             statistics_interval: Duration::from_secs(5),

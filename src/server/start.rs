@@ -96,6 +96,7 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         retention: options.http_retention.clone(),
         login_session_minutes: options.http_login_session_minutes,
         oauth: options.http_oauth.clone(),
+        basic_auth_disabled: options.http_basic_auth_disabled,
         disable_stats: options.http_disable_stats,
         settings: settings.clone(),
         log_files: options.log_files.clone(),
