@@ -146,7 +146,14 @@ impl Broker {
     /// Asks the lanes about queues, a few at a time and in their order, so that no lane stops for long however many
     /// there are, and nobody has to have room for all of their reports.
     pub fn inspections<'a>(&'a self, queues: &'a [Arc<QueueHandle>]) -> Inspections<'a> {
-        Inspections { broker: self, rest: queues, asked: None }
+        Inspections { broker: self, rest: queues, asked: None, is_close: false }
+    }
+
+    /// Asks a lane about one queue, and closely. `None`: it is deleted.
+    pub async fn inspect_queue(&self, queue: &Arc<QueueHandle>) -> Option<QueueReport> {
+        let queues = std::slice::from_ref(queue);
+        let told = Inspections { broker: self, rest: queues, asked: None, is_close: true }.next().await?;
+        told.into_iter().next().map(|(_, report)| report)
     }
 
     /// The open connections, in the order they came.
@@ -203,6 +210,7 @@ pub struct Inspections<'a> {
     broker: &'a Broker,
     rest: &'a [Arc<QueueHandle>],
     asked: Option<Asked<'a>>,
+    is_close: bool,
 }
 
 /// Queues that lanes are looking at.
@@ -251,7 +259,7 @@ impl<'a> Inspections<'a> {
             let (reply, answer) = oneshot::channel();
             let is_asked = !queues.is_empty();
             if is_asked {
-                let op = Op::Inspect(Inspection { queues, reply });
+                let op = Op::Inspect(Inspection { queues, is_close: self.is_close, reply });
                 self.broker.lane(lane).send(self.broker.system_mailbox(), vec![op], 0);
             }
             is_asked.then_some(answer)

@@ -111,7 +111,7 @@ pub use self::recover::{RecoverError, message_of};
 pub use self::refusal::{Named, Refusal};
 pub use self::reports::{
     CertificateReport, ChannelReport, ConnectionReport, ConnectionState, ConnectionSummary, ConsumerPlace,
-    ConsumerReport, Counters, DeathStrategy, Deaths, Handshake, Inquiry, QueueReport, TlsReport,
+    ConsumerReport, Counters, DeathStrategy, Deaths, Handshake, Inquiry, QueueReport, QuorumReport, TlsReport,
 };
 pub use self::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
 pub use self::traffic::{ConnectionTraffic, Traffic};

@@ -17,6 +17,7 @@ mod report;
 mod retry;
 mod settings;
 mod timeout;
+mod transient;
 mod turns;
 mod unacked;
 

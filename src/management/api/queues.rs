@@ -205,15 +205,6 @@ fn put_declared(record: &mut Record<'_>, management: &Management, queue: &QueueH
     }
 }
 
-/// How many of its messages, and how many of their bytes, outlive the broker. A durable classic queue does not count them.
-fn persistent(queue: &QueueHandle, messages: u64, bytes: u64) -> Option<(u64, u64)> {
-    match (queue.options.queue_type, queue.options.durable) {
-        (QueueType::Quorum, _) => Some((messages, bytes)),
-        (QueueType::Classic, false) => Some((0, 0)),
-        (QueueType::Classic, true) => None,
-    }
-}
-
 /// Since when something is idle, if it is.
 pub(in crate::management) fn idle_since(idle_ms: u64, now_ms: u64) -> Option<Timestamp> {
     now_ms.checked_sub(idle_ms).filter(|_| idle_ms >= IDLE_MS_MIN).map(Timestamp::new)
@@ -260,22 +251,25 @@ impl Telling<'_> {
         record.put("messages_ready_ram", report.ready);
         record.put("messages_unacknowledged_ram", report.unacked);
         record.put("reductions", 0);
-        if let Some((messages, bytes)) = persistent(queue, messages, bytes) {
-            record.put("messages_persistent", messages);
-            record.put("message_bytes_persistent", bytes);
-        }
+        record.put("messages_persistent", report.persistent);
+        record.put("message_bytes_persistent", report.persistent_bytes);
         // What clients did with the queue itself its lane knows; when messages went through it last the samples say.
         let idle_ms = changed_ms.map_or(u64::MAX, |changed_ms| now_ms.saturating_sub(changed_ms)).min(report.idle_ms);
         record.put_some("idle_since", idle_since(idle_ms, now_ms));
-        match queue.options.queue_type {
-            QueueType::Classic => record.put("storage_version", 2),
-            QueueType::Quorum => {
+        match &report.quorum {
+            None => record.put("storage_version", 2),
+            Some(own) => {
                 record.json("open_files", || json!({management.node(): 0}));
-                record.put("delayed_retry", "disabled");
-                record.put("messages_delayed", 0);
-                // Dead letters leave at once.
-                record.put("messages_dlx", 0);
-                record.put("message_bytes_dlx", 0);
+                let retry = queue.settings().delayed_retry;
+                record.put("delayed_retry", retry.map_or("disabled", |retry| retry.what.as_str()));
+                record.json("messages_by_priority", || {
+                    own.by_priority.iter().map(|(priority, length)| (priority.to_string(), json!(length))).collect()
+                });
+                record.put("messages_active_priorities", own.by_priority.len());
+                record.put("messages_ready_returned", own.returned);
+                record.put("messages_delayed", own.delayed);
+                record.put("messages_dlx", own.dead_letters);
+                record.put("message_bytes_dlx", own.dead_letters_bytes);
             }
         }
     }
@@ -284,18 +278,17 @@ impl Telling<'_> {
 /// One queue, with its consumers.
 async fn detailed(call: &Call, management: &Management, queue: &Arc<QueueHandle>) -> Outcome {
     let telling = Telling { management, ranges: call.ranges()?, now_ms: now_ms(), policies: Policies::All };
-    let reports = management.broker().inspect_queues(std::slice::from_ref(queue)).await;
-    let report = reports.get(&queue.key.id).ok_or_else(Refused::no_object)?;
-    let consumers = connections::consumers_of(management, queue, report).await;
+    let report = management.broker().inspect_queue(queue).await.ok_or_else(Refused::no_object)?;
+    let consumers = connections::consumers_of(management, queue, &report).await;
     let options = &queue.options;
     let active = consumers.iter().find(|consumer| consumer.is_active() && options.single_active_consumer);
     let exclusive = consumers.iter().find(|consumer| consumer.is_exclusive());
     Ok(Reply::Written(Record::written(&call.query, |record| {
-        telling.put_counted(record, queue, report);
+        telling.put_counted(record, queue, &report);
         record.put("single_active_consumer_tag", active.map(Consumer::tag));
         if options.queue_type == QueueType::Classic {
             record.put("exclusive_consumer_tag", exclusive.map(Consumer::tag));
-            record.put("head_message_timestamp", ());
+            record.put("head_message_timestamp", report.head_timestamp_s);
         }
         record.object("garbage_collection", put_garbage_collection);
         record.list("consumer_details", &consumers, |consumer, record| consumer.put(record, management));

@@ -79,6 +79,12 @@ pub(super) const QUEUES: &[Family<QueueReport>] = &[
     family(QUEUE_METRICS, "queue_messages_unacked_ram", Gauge, "Unacknowledged messages in memory", |q| {
         q.unacked as f64
     }),
+    family(QUEUE_METRICS, "queue_messages_persistent", Gauge, "Messages that a restart would not lose", |q| {
+        q.persistent as f64
+    }),
+    family(QUEUE_METRICS, "queue_messages_persistent_bytes", Gauge, "Size of those messages", |q| {
+        q.persistent_bytes as f64
+    }),
     family(QUEUE_METRICS, "queue_messages_bytes", Gauge, "Size of ready and unacknowledged messages", bytes),
     family(QUEUE_METRICS, "queue_messages_ready_bytes", Gauge, "Size of ready messages", |q| q.ready_bytes as f64),
     family(QUEUE_METRICS, "queue_messages_unacked_bytes", Gauge, "Size of unacknowledged messages", |q| {
