@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::event::{ChannelKey, OwnerKey, QueueId, QueueKey};
 use super::mailbox::ConnectionId;
+use super::pairs::ChannelPairs;
 use super::queue::{Death, QueueType};
 use super::vhost::Vhost;
 use crate::wire::Table;
@@ -108,6 +109,10 @@ pub struct QueueReport {
     pub persistent_bytes: u64,
     /// What only a quorum queue has.
     pub quorum: Option<Box<QuorumReport>>,
+    /// Messages that came in, by the exchange they were published to; none unless [`Options::counts_pairs`].
+    ///
+    /// [`Options::counts_pairs`]: super::Options::counts_pairs
+    pub incoming: Vec<(Arc<str>, u64)>,
     /// When the oldest message was sent, as its publisher says, in seconds since 1970. Only by [`Broker::inspect_queue`](super::Broker::inspect_queue).
     pub head_timestamp_s: Option<u64>,
     /// What happened so far.
@@ -237,6 +242,10 @@ pub struct ChannelReport {
     pub returned: u64,
     /// Publishes that were routed nowhere and dropped.
     pub dropped: u64,
+    /// What passed between it and others; nothing unless [`Options::counts_pairs`].
+    ///
+    /// [`Options::counts_pairs`]: super::Options::counts_pairs
+    pub pairs: ChannelPairs,
 }
 
 /// A consumer as its channel sees it.

@@ -160,7 +160,7 @@ pub const KEYS: &[Key] = &[
     key(
         "management.rates_mode",
         "basic, detailed or none",
-        "rates of the management API; detailed is the same as basic",
+        "rates of the management API; detailed: of pairs, such as a channel and a queue, too, which costs each message a lookup",
     ),
     key(
         "management.sample_retention_policies.global.*",

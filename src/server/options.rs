@@ -9,7 +9,7 @@ use super::tls::TlsOptions;
 use crate::auth::{HashingAlgorithm, Mechanism, PasswordRule};
 use crate::auth_backends;
 use crate::broker::{DefaultLimits, DefaultPolicy, MESSAGE_MEMORY_BYTES, Watermark};
-use crate::management::{OAuth, Retention};
+use crate::management::{OAuth, RatesMode, Retention};
 use crate::store::SyncMode;
 
 /// Settings of a [`crate::Server`]. [`crate::ServerBuilder`] has a method for most; `config` fills it from the
@@ -48,8 +48,8 @@ pub struct Options {
     pub http_hsts: Option<String>,
     /// What they say in Content-Security-Policy, if not RabbitMQ's default (`management.csp.policy`).
     pub http_csp: Option<String>,
-    /// Rates are told. Default true (`management.rates_mode`, which is basic or none).
-    pub http_rates: bool,
+    /// Which rates are told. Default those of each object (`management.rates_mode`).
+    pub http_rates: RatesMode,
     /// How long samples are kept. Default RabbitMQ's (`management.sample_retention_policies`).
     pub http_retention: Retention,
     /// How long a login in the UI lasts, in minutes. Default as long as the tab (`management.login_session_timeout`).
@@ -190,7 +190,7 @@ impl Default for Options {
             http_path_prefix: String::new(),
             http_hsts: None,
             http_csp: None,
-            http_rates: true,
+            http_rates: RatesMode::Basic,
             http_retention: Retention::default(),
             http_login_session_minutes: None,
             http_oauth: None,

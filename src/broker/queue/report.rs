@@ -47,10 +47,24 @@ impl Queue {
             persistent,
             persistent_bytes,
             quorum: (self.options().queue_type == QueueType::Quorum).then(|| Box::new(self.quorum_report())),
+            incoming: self.arrivals.iter().flat_map(|own| own.iter().map(|(x, count)| (x.clone(), *count))).collect(),
             head_timestamp_s: if is_close { self.head_timestamp_s() } else { None },
             counters: self.counters,
             idle_ms: now_ms.saturating_sub(self.used_ms),
             consumers: self.consumers.iter().filter_map(place).collect(),
+        }
+    }
+
+    /// From now on it is known which exchanges messages were published to.
+    pub(in crate::broker) fn count_arrivals(&mut self) {
+        self.arrivals = Some(Box::default());
+    }
+
+    #[cold]
+    pub(super) fn count_arrival(&mut self, message: &Message) {
+        if let Some(arrivals) = &mut self.arrivals {
+            let exchange = message.exchange();
+            *arrivals.of(&*exchange, || (&*exchange).into()) += 1;
         }
     }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::pairs::Pairs;
 use super::{bindings, messages};
 use crate::broker::{Exchange, ExchangeDeclare, Vhost, table_of_json};
 use crate::management::Management;
@@ -59,8 +60,7 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
             let ranges = call.ranges()?;
             Ok(Reply::Written(Record::written(&call.query, |record| {
                 put_exchange(record, management, &found, &exchange, ranges);
-                record.put("incoming", [(); 0]);
-                record.put("outgoing", [(); 0]);
+                Pairs::new(management, &found, ranges).put_of_exchange(record, name);
             })))
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::connections::Consumer;
+use super::pairs::Pairs;
 use super::{bindings, connections};
 use crate::broker::{QueueDeclare, QueueHandle, QueueReport, QueueType, table_of_json};
 use crate::management::Management;
@@ -292,8 +293,9 @@ async fn detailed(call: &Call, management: &Management, queue: &Arc<QueueHandle>
         }
         record.object("garbage_collection", put_garbage_collection);
         record.list("consumer_details", &consumers, |consumer, record| consumer.put(record, management));
-        record.put("incoming", [(); 0]);
-        record.put("deliveries", [(); 0]);
+        if let Some(vhost) = management.broker().vhost(&queue.vhost) {
+            Pairs::new(management, &vhost, telling.ranges).put_of_queue(record, queue.key.id);
+        }
         if let Some(owner) = options.exclusive {
             record.object("owner_pid_details", |details| connections::put_owner(details, management, owner));
         }
