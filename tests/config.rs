@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use lepus::management::RatesMode;
 use lepus::server::{DefaultLimits, DefaultPolicy, HashingAlgorithm, PasswordRule, SocketOptions};
 use lepus::{Server, ServerBuilder};
 use serde_json::{Value as Json, json};
@@ -129,7 +130,7 @@ async fn the_management_api_below_a_prefix() {
         options.http = vec!["127.0.0.1:0".into()];
         options.http_path_prefix = "/rabbit".into();
         options.http_hsts = Some("max-age=31536000".into());
-        options.http_rates = false;
+        options.http_rates = RatesMode::None;
         options.http_disable_stats = true;
         options.http_csp = Some("default-src 'self'".into());
     });

@@ -1,10 +1,12 @@
 //! The management HTTP API, from outside: plain requests over a socket.
 
+use lapin::BasicProperties;
+use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use lepus::Server;
 use serde_json::{Value as Json, json};
 
 use crate::common::http::{Http, Response};
-use crate::common::{ChannelExt, builder, connect, eventually};
+use crate::common::{ChannelExt, builder, connect, eventually, within};
 
 /// A broker with the API, and users of all tags.
 async fn start() -> (Server, Http) {
@@ -43,6 +45,7 @@ async fn logins_are_checked() {
     let bare = http.anonymous("GET", "whoami").await;
     assert_eq!((bare.status, bare.text.as_str()), (401, ""));
     assert_eq!(bare.header("www-authenticate").as_deref(), Some("Basic realm=\"RabbitMQ Management\""));
+    assert_eq!(http.like("guest:wrong").get("whoami").await.header("www-authenticate"), None);
     assert_eq!(refused(&http.get("nosuch").await), (404, "Object Not Found: Not Found".into()));
     let response = http.send("PUT", "whoami", "").await;
     assert_eq!((response.status, response.header("allow").as_deref()), (405, Some("HEAD, GET, OPTIONS")));
@@ -199,6 +202,64 @@ async fn messages_go_in_and_out() {
     assert_eq!((&shown["messages_ready"], &shown["message_stats"]["publish"]), (&json!(3), &json!(4)));
     assert_eq!(http.delete("queues/%2F/q/contents").await.status, 204);
     assert_eq!(http.get("queues/%2F/q").await.json["messages"], 0);
+}
+
+/// FEATURES section 4.1: what a queue tells of its messages, as recorded from RabbitMQ 4.3.6.
+#[tokio::test]
+async fn queues_tell_what_messages_they_have() {
+    let (server, http) = start().await;
+    let client = connect(&server).await;
+    http.put("queues/%2F/classic", &json!({"durable": true})).await;
+    http.put("queues/%2F/short", &json!({})).await;
+    http.put(
+        "queues/%2F/quorum",
+        &json!({"durable": true, "arguments": {"x-queue-type": "quorum", "x-delayed-retry-type": "failed",
+                                               "x-delayed-retry-min": 60_000}}),
+    )
+    .await;
+    client.confirms().await;
+    for (mode, timestamp) in [(1, 1_700_000_001), (2, 1_700_000_002), (2, 1_700_000_003)] {
+        let properties = BasicProperties::default().with_delivery_mode(mode).with_timestamp(timestamp);
+        client.publish_with("", "classic", &[0; 10], properties.clone()).await;
+        client.publish_with("", "short", &[0; 10], properties).await;
+    }
+    for priority in [None, Some(1), Some(1), Some(9), Some(200)] {
+        let properties = BasicProperties::default().with_delivery_mode(1);
+        let properties = priority.map_or(properties.clone(), |priority| properties.with_priority(priority));
+        within(client.publish_with("", "quorum", b"xx", properties).await).await.expect("confirmed");
+    }
+    // The head counts where it is out, too.
+    let first = client.get("classic").await.expect("a message");
+    let told = async |queue: &str, fields: &[&str]| {
+        let told = http.get(&format!("queues/%2F/{queue}")).await.json;
+        fields.iter().map(|field| told[field].clone()).collect::<Vec<_>>()
+    };
+    let counts =
+        ["messages", "messages_persistent", "message_bytes", "message_bytes_persistent", "head_message_timestamp"];
+    assert_eq!(told("classic", &counts).await, json!([3, 2, 30, 20, 1_700_000_001]).as_array().unwrap()[..]);
+    assert_eq!(told("short", &counts).await, json!([3, 0, 30, 0, 1_700_000_001]).as_array().unwrap()[..]);
+    first.ack(BasicAckOptions::default()).await.expect("it is acked");
+    eventually("the next is the head", async || {
+        (told("classic", &counts).await == json!([2, 2, 20, 20, 1_700_000_002]).as_array().unwrap()[..]).then_some(())
+    })
+    .await;
+
+    let highest = client.get("quorum").await.expect("a message");
+    let next = client.get("quorum").await.expect("a message");
+    highest.nack(BasicNackOptions { multiple: false, requeue: true }).await.expect("it goes back");
+    next.reject(BasicRejectOptions { requeue: true }).await.expect("it comes back later");
+    let own = [
+        "messages_ready",
+        "messages_by_priority",
+        "messages_active_priorities",
+        "messages_ready_returned",
+        "messages_delayed",
+        "delayed_retry",
+        "messages_dlx",
+    ];
+    let expected = json!([4, {"1": 2, "4": 1}, 2, 1, 1, "failed", 0]);
+    eventually("one is back", async || (told("quorum", &own).await == expected.as_array().unwrap()[..]).then_some(()))
+        .await;
 }
 
 /// FEATURES section 4.1: connections, channels and consumers are shown and closed.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lapin::options::{BasicAckOptions, QueueDeleteOptions};
 use lepus::Server;
 use serde_json::{Value as Json, json};
 
@@ -157,4 +158,81 @@ async fn rates_come_and_go() {
     })
     .await;
     eventually("they are over", async || (rates().await == (0.0, 0.0, 0.0)).then_some(())).await;
+}
+
+/// FEATURES section 4.1: `management.rates_mode = detailed`, as recorded from RabbitMQ 4.3.6: who publishes to what, and who
+/// gets from where.
+#[tokio::test]
+async fn pairs_are_told_of_if_that_is_wanted() {
+    let mut options = lepus::server::Options::default();
+    options.storage = Some(lepus::server::Storage::Memory);
+    options.amqp = vec!["127.0.0.1:0".into()];
+    options.http = vec!["127.0.0.1:0".into()];
+    options.http_rates = lepus::management::RatesMode::Detailed;
+    options.statistics_interval = Duration::from_millis(50);
+    let server = lepus::Server::with_options(options).start().await.expect("the broker starts");
+    let http = Http::new(server.http_addr().expect("it has the API"), "guest:guest");
+    assert_eq!(http.get("overview").await.json["rates_mode"], "detailed");
+    let client = connect(&server).await;
+    client.confirms().await;
+    http.put("exchanges/%2F/x", &json!({"type": "topic"})).await;
+    for (queue, key) in [("q", "#"), ("r", "b.#")] {
+        client.queue(queue).await;
+        http.send("POST", &format!("bindings/%2F/e/x/q/{queue}"), &json!({"routing_key": key}).to_string()).await;
+    }
+    for (exchange, key) in [("x", "a"), ("x", "a"), ("x", "b.c"), ("", "r"), ("", "nowhere")] {
+        client.publish_confirmed(exchange, key, b"hi").await;
+    }
+    let getter = client.another_channel().await;
+    getter.get("q").await.expect("a message").ack(BasicAckOptions::default()).await.expect("it is acked");
+    getter.get("q").await.expect("a message");
+    assert!(getter.get("r").await.is_some() && getter.get("r").await.is_some() && getter.get("r").await.is_none());
+
+    let connection = http.get("connections").await.items()[0]["name"].as_str().expect("a name").to_owned();
+    let told = async |path: &str, list: &str, partner: &str, counts: &[&str]| -> Vec<(Json, Vec<u64>)> {
+        let list = http.get(path).await.json[list].as_array().cloned().unwrap_or_else(|| panic!("{list} of {path}"));
+        let row = |row: &Json| {
+            let stats = &row["stats"];
+            assert!(stats[format!("{}_details", counts[0])]["rate"].is_f64(), "{row}");
+            (
+                row[partner]["name"].clone(),
+                counts.iter().map(|count| stats[count].as_u64().expect("a number")).collect(),
+            )
+        };
+        list.iter().map(row).collect()
+    };
+    let (publisher, getter) = (format!("{connection} (1)"), format!("{connection} (2)"));
+    let published = ["publish", "confirm", "drop_unroutable", "return_unroutable"];
+    let delivered = ["get", "ack", "get_empty", "deliver_get", "deliver", "redeliver"];
+    let of_channel = |name: &str| format!("channels/{}", encoded(name));
+    eventually("all is sampled", async || {
+        let publishes = told(&of_channel(&publisher), "publishes", "exchange", &published).await;
+        let deliveries = told(&of_channel(&getter), "deliveries", "queue", &delivered).await;
+        let incoming = told("exchanges/%2F/x", "incoming", "channel_details", &published).await;
+        let outgoing = told("exchanges/%2F/x", "outgoing", "queue", &published[..1]).await;
+        let arrivals = told("queues/%2F/r", "incoming", "exchange", &published[..1]).await;
+        let getters = told("queues/%2F/q", "deliveries", "channel_details", &delivered).await;
+        let all = (publishes, deliveries, incoming, outgoing, arrivals, getters);
+        let expected = (
+            vec![(json!(""), vec![2, 2, 1, 0]), (json!("x"), vec![3, 3, 0, 0])],
+            vec![(json!("q"), vec![2, 1, 0, 2, 0, 0]), (json!("r"), vec![2, 0, 1, 2, 0, 0])],
+            vec![(json!(publisher), vec![3, 3, 0, 0])],
+            vec![(json!("q"), vec![3]), (json!("r"), vec![1])],
+            vec![(json!(""), vec![1]), (json!("x"), vec![1])],
+            vec![(json!(getter), vec![2, 1, 0, 2, 0, 0])],
+        );
+        (all == expected).then_some(())
+    })
+    .await;
+    let shown = http.get("queues/%2F/q").await.json["deliveries"][0]["channel_details"].clone();
+    assert_eq!(
+        (&shown["number"], &shown["user"], &shown["connection_name"]),
+        (&json!(2), &json!("guest"), &json!(connection))
+    );
+    client.queue_delete("r".into(), QueueDeleteOptions::default()).await.expect("it is deleted");
+    eventually("what is gone is not told of", async || {
+        let outgoing = told("exchanges/%2F/x", "outgoing", "queue", &published[..1]).await;
+        (outgoing == [(json!("q"), vec![3])]).then_some(())
+    })
+    .await;
 }

@@ -6,6 +6,7 @@ use lapin::{BasicProperties, ExchangeKind};
 use lepus::Server;
 
 use crate::common::client::next;
+use crate::common::http::Http;
 use crate::common::place::Place;
 use crate::common::{ChannelExt, Client, connect, eventually, table, within};
 
@@ -249,4 +250,49 @@ async fn what_is_left_of_a_file_is_written_anew() {
     let later = server.broker().vhost("/").and_then(|vhost| vhost.exchange("later")).expect("the exchange");
     eventually("they are held", async || (later.messages_delayed() == 10).then_some(())).await;
     server.shutdown().await;
+}
+
+/// FEATURES section 4.1: what a restart would not lose is told, wherever it lies, and as it comes and goes.
+#[tokio::test]
+async fn persistent_messages_are_counted_on_disk_and_in_memory() {
+    let place = Place::new();
+    let open = |builder: lepus::ServerBuilder| builder.message_memory(32 << 10).http("127.0.0.1:0");
+    let server = place.start_as(open).await;
+    let (http, client) =
+        (Http::new(server.http_addr().expect("it has the API"), "guest:guest"), connect(&server).await);
+    client.confirms().await;
+    declare(&client, "q", true, FieldTable::default()).await;
+    let mixed = |number: u32| BasicProperties::default().with_delivery_mode(1 + u8::from(!number.is_multiple_of(3)));
+    publish(&client, "q", 0..3000, mixed).await;
+    let bytes = |numbers: &mut dyn Iterator<Item = u32>| numbers.map(|number| body(number).len() as u64).sum::<u64>();
+    let counts = async |http: &Http| {
+        let told = http.get("queues/%2F/q").await.json;
+        let of = |field: &str| told[field].as_u64().expect("a number");
+        (of("messages"), of("messages_persistent"), of("message_bytes"), of("message_bytes_persistent"))
+    };
+    let is_persistent = |number: &u32| !number.is_multiple_of(3);
+    let kept_bytes = bytes(&mut (0..3000).filter(is_persistent));
+    assert_eq!(counts(&http).await, (3000, 2000, bytes(&mut (0..3000)), kept_bytes));
+    // Some are out, and some of those come back.
+    let numbers = consume(&client, "q", 900).await;
+    assert_eq!(numbers, (0..900).collect::<Vec<u32>>());
+    let rest = (2100, 1400, bytes(&mut (900..3000)), bytes(&mut (900..3000).filter(is_persistent)));
+    eventually("what was not acked is back", async || (counts(&http).await == rest).then_some(())).await;
+    client.close().await;
+    server.shutdown().await;
+
+    let server = place.start_as(open).await;
+    let (http, client) =
+        (Http::new(server.http_addr().expect("it has the API"), "guest:guest"), connect(&server).await);
+    // Bodies that were on disk are known by what their chunk has, those that are gone by now included.
+    let (messages, persistent_messages, size, persistent_size) = counts(&http).await;
+    assert_eq!((messages, persistent_messages, size), (1400, 1400, persistent_size));
+    assert!((rest.3..=kept_bytes).contains(&size), "{size}");
+    client.confirms().await;
+    publish(&client, "q", 0..1, |_| BasicProperties::default()).await;
+    assert_eq!(counts(&http).await, (1401, 1400, size + 4, size));
+    assert_eq!(http.delete("queues/%2F/q/contents").await.status, 204);
+    assert_eq!(counts(&http).await, (0, 0, 0, 0));
+    publish(&client, "q", 1..3, persistent).await;
+    assert_eq!(counts(&http).await.1, 2);
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use lapin::options::{BasicRejectOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::AMQPValue;
 
-use crate::common::http::fetch;
+use crate::common::http::{Http, fetch};
 use crate::common::{ChannelExt, builder, connect, eventually, table};
 
 /// Samples by name and labels, and the types of families.
@@ -128,4 +128,38 @@ async fn objects_are_told_of_one_by_one() {
     assert_eq!(fetch(address, "GET", "/").await.status, 404);
     assert_eq!(fetch(address, "POST", "/metrics").await.status, 405);
     assert_eq!(fetch(address, "HEAD", "/metrics").await.text, "");
+}
+
+/// FEATURES section 4.5, as recorded from RabbitMQ 4.3.6: sources of logins are told one by one, never in sum.
+#[tokio::test]
+async fn sources_of_logins_are_told_if_they_are_counted() {
+    let mut options = lepus::server::Options::default();
+    options.storage = Some(lepus::server::Storage::Memory);
+    options.amqp = vec!["127.0.0.1:0".into()];
+    options.http = vec!["127.0.0.1:0".into()];
+    options.prometheus = vec!["127.0.0.1:0".into()];
+    options.track_login_sources = true;
+    let server = lepus::Server::with_options(options).start().await.expect("the broker starts");
+    let address = server.prometheus_addrs()[0];
+    let http = Http::new(server.http_addr().expect("it has the API"), "guest:guest");
+    assert_eq!(http.get("whoami").await.status, 200);
+    for user in ["guest:wrong", "a\"b:pass"] {
+        assert_eq!(http.like(user).get("whoami").await.status, 401);
+    }
+    let family = "auth_attempts_detailed";
+    let detailed = Metrics::of(address, "/metrics/detailed?family=auth_attempt_detailed_metrics").await;
+    let per_object = Metrics::of(address, "/metrics/per-object").await;
+    for (metrics, prefix) in [(&detailed, "rabbitmq_detailed_"), (&per_object, "rabbitmq_")] {
+        let counts = |user: &str| {
+            let labels = format!("{{remote_address=\"127.0.0.1\",username=\"{user}\",protocol=\"http\"}}");
+            let count = |kind: &str| metrics.get(&format!("{prefix}{family}{kind}_total{labels}"));
+            (count(""), count("_succeeded"), count("_failed"))
+        };
+        assert_eq!(counts("guest"), (Some(2.0), Some(1.0), Some(1.0)));
+        assert_eq!(counts("a\\\"b"), (Some(1.0), Some(0.0), Some(1.0)));
+        assert_eq!(metrics.types[&format!("{prefix}{family}_total")], "counter");
+    }
+    let is_told = |metrics: &Metrics| metrics.types.keys().any(|name| name.contains(family));
+    assert!(!is_told(&Metrics::of(address, "/metrics").await));
+    assert!(!is_told(&Metrics::of(address, "/metrics/detailed?family=auth_attempt_metrics").await));
 }

@@ -116,6 +116,8 @@ WRITE = [
     ("DELETE", "reset/{node}", None, []),
     ("POST", "rebalance/queues", None, []),
     ("DELETE", "auth/attempts/{node}", None, []),
+    ("DELETE", "auth/attempts/{node}/source", None, []),
+    ("DELETE", "auth/attempts/nope/source", None, []),
     ("PUT", "feature-flags/quorum_queue/enable", {"name": "quorum_queue"}, []),
     ("PUT", "whoami", {}, []),
     ("POST", "overview", {}, []),

@@ -26,7 +26,6 @@ REASONS = {
     r"rabbitmq_(detailed_)?raft_.*": "there is no Raft log",
     r"rabbitmq_(detailed_)?stream_.*": "there are no streams",
     r"rabbitmq_message_size_bytes": "would cost every publish",
-    r"rabbitmq_(detailed_)?queue_messages_persistent(_bytes)?": "would cost every message",
     r"rabbitmq_(detailed_)?queue_head_message_timestamp": "would cost a look into each queue",
 }
 # In /metrics/per-object and /metrics/detailed only.

@@ -140,6 +140,7 @@ def queue_from_declare_to_delete():
     browser.click("Publish message")
     browser.see("The message was published.")
     browser.wait(lambda: browser.row("Contents", "Ready")[1] == "1", "one message is ready")
+    equal(browser.row("Contents", "Persistent")[1], "0", "messages that outlive the broker")
     browser.open("Get messages")
     browser.click("Get messages")
     browser.see("Hello, <b>hare</b>!", ".messages pre")
@@ -347,6 +348,7 @@ def connection_is_shown_and_closed():
     browser.follow(f"{name} (1)")
     browser.titled(f"Channel {name} (1)")
     equal(browser.row("Consumers", queue)[1], "nibbler", "consumer tag")
+    browser.see("only with management.rates_mode = detailed")
     browser.go(page("connections", name), f"Connection {name}")
     browser.click("Close")
     browser.fill("Reason", "the fox comes", "Force close")
@@ -400,7 +402,8 @@ def users_vhosts_policies_and_limits():
     browser.fill("Description", "for a while", "Add virtual host")
     browser.fill("Default queue type", "Quorum", "Add virtual host")
     browser.click("Add virtual host")
-    equal(browser.row("Virtual hosts", other)[3], "quorum", "default queue type")
+    allowed = [permission["user"] for permission in http("GET", path("vhosts", other, "permissions"))]
+    equal(browser.row("Virtual hosts", other)[3:5], [", ".join(allowed) or "none", "quorum"], "users, default queue type")
 
     browser.go("#/limits", "Limits")
     browser.click("Set a virtual host limit")

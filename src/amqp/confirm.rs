@@ -61,6 +61,12 @@ impl Confirms {
         self.open.iter().flatten().count()
     }
 
+    /// Their numbers, in order.
+    pub(super) fn open_numbers(&self) -> impl Iterator<Item = u64> {
+        let numbered = (self.open_first..).zip(&self.open);
+        numbered.filter_map(|(number, open)| open.as_ref().map(|_| number))
+    }
+
     /// Publishes that are answered.
     pub(super) fn answered_count(&self) -> u64 {
         self.last - self.open_count() as u64

@@ -278,7 +278,7 @@ impl Running {
                 let key = ChannelKey { number, epoch: self.channels_opened };
                 out.frames(|out| Method::ChannelOpenOk {}.encode_frame(number, out));
                 self.client.channel_opened(key);
-                Slot::Open(Box::new(Channel::new(key)))
+                Slot::Open(Box::new(Channel::new(key, self.client.counts_pairs())))
             }
             // A second close, sent before the answer to the first had come, has its answer.
             Part::Method(Method::ChannelClose { .. }) if self.closed_last == Some(number) => return Ok(()),

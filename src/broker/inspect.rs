@@ -19,8 +19,8 @@ use super::vhost::QueueHandle;
 use super::{Broker, Connected};
 use crate::hashing::Hashing;
 
-/// Queues that a lane looks at in one operation: some ten microseconds of its time. Fewer would have whoever asks wait, and
-/// the lanes wake, the more often.
+/// Queues that are asked about at a time: some ten microseconds of a lane that has them all. Fewer would have whoever asks
+/// wait, and the lanes wake, the more often.
 const QUEUES_AN_OPERATION: usize = 256;
 
 /// What clients did, since the broker started.
@@ -133,31 +133,27 @@ impl Broker {
         }
     }
 
-    /// Asks the lanes about queues, a few at a time, so that no lane stops for long however many there are. Queues that
-    /// are deleted meanwhile are left out.
+    /// Asks the lanes about queues. Those that are deleted meanwhile are left out.
     pub async fn inspect_queues(&self, queues: &[Arc<QueueHandle>]) -> HashMap<QueueId, QueueReport, Hashing> {
-        let mut by_lane: Vec<Vec<QueueId>> = vec![Vec::new(); self.lanes().len()];
-        for queue in queues {
-            by_lane[usize::from(queue.key.lane)].push(queue.key.id);
-        }
         let mut reports = HashMap::with_capacity_and_hasher(queues.len(), Hashing::default());
-        let longest = by_lane.iter().map(Vec::len).max().unwrap_or_default();
-        for from in (0..longest).step_by(QUEUES_AN_OPERATION) {
-            let mut answers = Vec::new();
-            for (lane, ids) in (0u16..).zip(&by_lane) {
-                let Some(rest) = ids.get(from..).filter(|rest| !rest.is_empty()) else { continue };
-                let (reply, answer) = oneshot::channel();
-                let queues = rest[..rest.len().min(QUEUES_AN_OPERATION)].to_vec();
-                let op = Op::Inspect(Inspection { queues, reply });
-                self.lane(lane).send(self.system_mailbox(), vec![op], 0);
-                answers.push(answer);
-            }
-            for answer in answers {
-                // A lane that has ended has no queues.
-                reports.extend(answer.await.unwrap_or_default());
-            }
+        let mut inspections = self.inspections(queues);
+        while let Some(some) = inspections.next().await {
+            reports.extend(some.into_iter().map(|(queue, report)| (queue.key.id, report)));
         }
         reports
+    }
+
+    /// Asks the lanes about queues, a few at a time and in their order, so that no lane stops for long however many
+    /// there are, and nobody has to have room for all of their reports.
+    pub fn inspections<'a>(&'a self, queues: &'a [Arc<QueueHandle>]) -> Inspections<'a> {
+        Inspections { broker: self, rest: queues, asked: None, is_close: false }
+    }
+
+    /// Asks a lane about one queue, and closely. `None`: it is deleted.
+    pub async fn inspect_queue(&self, queue: &Arc<QueueHandle>) -> Option<QueueReport> {
+        let queues = std::slice::from_ref(queue);
+        let told = Inspections { broker: self, rest: queues, asked: None, is_close: true }.next().await?;
+        told.into_iter().next().map(|(_, report)| report)
     }
 
     /// The open connections, in the order they came.
@@ -205,6 +201,70 @@ impl Broker {
             reports.insert(id, report);
         }
         reports
+    }
+}
+
+/// [`Broker::inspections`]. The lanes look at the next queues while whoever asks works on what they said of the last ones.
+#[derive(Debug)]
+pub struct Inspections<'a> {
+    broker: &'a Broker,
+    rest: &'a [Arc<QueueHandle>],
+    asked: Option<Asked<'a>>,
+    is_close: bool,
+}
+
+/// Queues that lanes are looking at.
+#[derive(Debug)]
+struct Asked<'a> {
+    queues: &'a [Arc<QueueHandle>],
+    /// By lane; none of a lane that has none of the queues.
+    answers: Vec<Option<oneshot::Receiver<Vec<Option<QueueReport>>>>>,
+}
+
+impl<'a> Inspections<'a> {
+    /// What the lanes say of the next queues; those that are deleted by now are left out. `None`: there are no more.
+    pub async fn next(&mut self) -> Option<Vec<(&'a Arc<QueueHandle>, QueueReport)>> {
+        let asked = match self.asked.take() {
+            Some(asked) => asked,
+            None => self.ask()?,
+        };
+        let mut reports = Vec::with_capacity(asked.answers.len());
+        for answer in asked.answers {
+            // A lane that has ended has no queues.
+            let answered = match answer {
+                Some(answer) => answer.await.unwrap_or_default(),
+                None => Vec::new(),
+            };
+            reports.push(answered.into_iter());
+        }
+        self.asked = self.ask();
+        let told = asked.queues.iter().filter_map(|queue| {
+            let of_lane = reports.get_mut(usize::from(queue.key.lane))?;
+            Some((queue, of_lane.next()??))
+        });
+        Some(told.collect())
+    }
+
+    fn ask(&mut self) -> Option<Asked<'a>> {
+        let (queues, rest) = self.rest.split_at(self.rest.len().min(QUEUES_AN_OPERATION));
+        self.rest = rest;
+        if queues.is_empty() {
+            return None;
+        }
+        let mut by_lane: Vec<Vec<QueueId>> = vec![Vec::new(); self.broker.lanes().len()];
+        for queue in queues {
+            by_lane[usize::from(queue.key.lane)].push(queue.key.id);
+        }
+        let answers = (0u16..).zip(by_lane).map(|(lane, queues)| {
+            let (reply, answer) = oneshot::channel();
+            let is_asked = !queues.is_empty();
+            if is_asked {
+                let op = Op::Inspect(Inspection { queues, is_close: self.is_close, reply });
+                self.broker.lane(lane).send(self.broker.system_mailbox(), vec![op], 0);
+            }
+            is_asked.then_some(answer)
+        });
+        Some(Asked { queues, answers: answers.collect() })
     }
 }
 

@@ -288,7 +288,8 @@ impl Lane {
                 }
             }
             Op::Inspect(inspection) => {
-                inspection.answer(|id| Some(self.queues.get(&id)?.report(now_ms, |conn| self.fx.connection(conn))))
+                let connection = |conn| self.fx.connection(conn);
+                inspection.answer(|id, is_close| Some(self.queues.get(&id)?.report(now_ms, is_close, connection)));
             }
             Op::Purge { queue, reply } => self.purge(conn, &queue, reply),
             Op::Delete { queue, reply, if_unused, if_empty } => {

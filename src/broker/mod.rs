@@ -40,6 +40,7 @@ mod login_sources;
 mod mailbox;
 mod message;
 mod new_vhosts;
+mod pairs;
 mod parameter;
 mod policy;
 mod publish;
@@ -93,7 +94,7 @@ pub use self::event::{
     Alarm, Alarms, Answer, ChannelKey, Delivery, Event, Got, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement,
     Source,
 };
-pub use self::inspect::BrokerTotals;
+pub use self::inspect::{BrokerTotals, Inspections};
 pub use self::json::{json_of_table, table_of_json};
 pub use self::lane::{Lane, Turn};
 pub use self::limiter::Limiter;
@@ -101,6 +102,7 @@ pub use self::login_sources::{LoginCounts, LoginSource};
 pub use self::mailbox::{ConnectionId, Mailbox};
 pub use self::message::{Body, Facts, LARGE_BODY_MIN, Message};
 pub use self::new_vhosts::{DefaultLimits, DefaultPolicy, NewVhosts, NewVhostsError};
+pub use self::pairs::{ChannelPairs, Pairs, PublishCounts};
 pub use self::parameter::{GlobalParameter, Parameter, ParameterCheck, ParameterError};
 pub use self::policy::{ApplyTo, Definition, InForce, Policy, PolicyError, PolicyKind, PolicySpec};
 pub use self::publish::Publish;
@@ -111,7 +113,7 @@ pub use self::recover::{RecoverError, message_of};
 pub use self::refusal::{Named, Refusal};
 pub use self::reports::{
     CertificateReport, ChannelReport, ConnectionReport, ConnectionState, ConnectionSummary, ConsumerPlace,
-    ConsumerReport, Counters, DeathStrategy, Deaths, Handshake, Inquiry, QueueReport, TlsReport,
+    ConsumerReport, Counters, DeathStrategy, Deaths, Handshake, Inquiry, QueueReport, QuorumReport, TlsReport,
 };
 pub use self::request::{ConnectionInfo, ConsumeSpec, ExchangeDeclare, Prepared, QueueDeclare, Routed};
 pub use self::traffic::{ConnectionTraffic, Traffic};
@@ -138,6 +140,8 @@ pub struct Options {
     pub honours_client_deaths: bool,
     /// A quorum queue may be declared again as a classic one (QU-9).
     pub relaxed_redeclares: bool,
+    /// What passes between two objects is counted.
+    pub counts_pairs: bool,
     /// What vhosts begin with.
     pub new_vhosts: NewVhosts,
 }
@@ -152,6 +156,7 @@ impl Default for Options {
             consumer_timeout: Duration::from_secs(30 * 60),
             honours_client_deaths: true,
             relaxed_redeclares: false,
+            counts_pairs: false,
             new_vhosts: NewVhosts::default(),
         }
     }
@@ -428,7 +433,11 @@ impl Broker {
     fn new_queue(&self, handle: Arc<QueueHandle>) -> Queue {
         let timeout_ms = self.consumer_timeout_ms();
         let meter = self.lane(handle.key.lane).meter();
-        Queue::new(handle, timeout_ms, self.clock_ms(Instant::now()), meter)
+        let mut queue = Queue::new(handle, timeout_ms, self.clock_ms(Instant::now()), meter);
+        if self.0.options.counts_pairs {
+            queue.count_arrivals();
+        }
+        queue
     }
 
     /// A lane has deleted a queue.

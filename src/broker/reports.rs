@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::event::{ChannelKey, OwnerKey, QueueId, QueueKey};
 use super::mailbox::ConnectionId;
+use super::pairs::ChannelPairs;
 use super::queue::{Death, QueueType};
 use super::vhost::Vhost;
 use crate::wire::Table;
@@ -102,12 +103,39 @@ pub struct QueueReport {
     pub unacked: u64,
     /// Bytes of their bodies.
     pub unacked_bytes: u64,
+    /// Messages, of both kinds, that a restart would not lose.
+    pub persistent: u64,
+    /// Bytes of their bodies.
+    pub persistent_bytes: u64,
+    /// What only a quorum queue has.
+    pub quorum: Option<Box<QuorumReport>>,
+    /// Messages that came in, by the exchange they were published to; none unless [`Options::counts_pairs`].
+    ///
+    /// [`Options::counts_pairs`]: super::Options::counts_pairs
+    pub incoming: Vec<(Arc<str>, u64)>,
+    /// When the oldest message was sent, as its publisher says, in seconds since 1970. Only by [`Broker::inspect_queue`](super::Broker::inspect_queue).
+    pub head_timestamp_s: Option<u64>,
     /// What happened so far.
     pub counters: Counters,
     /// Since it was last used, ms.
     pub idle_ms: u64,
     /// In the order they came.
     pub consumers: Vec<ConsumerPlace>,
+}
+
+/// What a quorum queue has beside what all have.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct QuorumReport {
+    /// How many waiting messages have which priority, those that came back aside.
+    pub by_priority: Vec<(u8, u64)>,
+    /// Waiting messages that came back.
+    pub returned: u64,
+    /// Messages that came back and wait until they are delivered again.
+    pub delayed: u64,
+    /// Dead letters that have not arrived yet where they are to arrive at least once.
+    pub dead_letters: u64,
+    /// Bytes of their bodies.
+    pub dead_letters_bytes: u64,
 }
 
 /// A consumer as its queue sees it.
@@ -214,6 +242,10 @@ pub struct ChannelReport {
     pub returned: u64,
     /// Publishes that were routed nowhere and dropped.
     pub dropped: u64,
+    /// What passed between it and others; nothing unless [`Options::counts_pairs`].
+    ///
+    /// [`Options::counts_pairs`]: super::Options::counts_pairs
+    pub pairs: ChannelPairs,
 }
 
 /// A consumer as its channel sees it.
@@ -239,12 +271,15 @@ pub struct ConsumerReport {
 #[derive(Debug)]
 pub(super) struct Inspection {
     pub(super) queues: Vec<QueueId>,
-    pub(super) reply: oneshot::Sender<Vec<(QueueId, QueueReport)>>,
+    /// It is about messages, too.
+    pub(super) is_close: bool,
+    /// For each of them, in their order; none of one that is gone.
+    pub(super) reply: oneshot::Sender<Vec<Option<QueueReport>>>,
 }
 
 impl Inspection {
-    pub(super) fn answer(self, report: impl Fn(QueueId) -> Option<QueueReport>) {
-        let reports = self.queues.iter().filter_map(|id| Some((*id, report(*id)?))).collect();
+    pub(super) fn answer(self, report: impl Fn(QueueId, bool) -> Option<QueueReport>) {
+        let reports = self.queues.iter().map(|id| report(*id, self.is_close)).collect();
         // Whoever asked may have gone.
         let _ = self.reply.send(reports);
     }

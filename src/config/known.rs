@@ -160,7 +160,7 @@ pub const KEYS: &[Key] = &[
     key(
         "management.rates_mode",
         "basic, detailed or none",
-        "rates of the management API; detailed is the same as basic",
+        "rates of the management API; detailed: of pairs, such as a channel and a queue, too, which costs each message a lookup",
     ),
     key(
         "management.sample_retention_policies.global.*",
@@ -187,8 +187,9 @@ pub const KEYS: &[Key] = &[
     key(
         "management.oauth_disable_basic_auth",
         FLAG,
-        "with oauth_enabled, names with passwords are not taken by the UI and the management API; true if absent",
+        "with oauth_enabled, the UI does not ask for names with passwords; true if absent",
     ),
+    key("management.disable_basic_auth", FLAG, "the management API takes tokens only, no names with passwords"),
     key("management.disable_stats", FLAG, "answers of the management API have no counts"),
     key("management.hsts.policy", TEXT, "the header Strict-Transport-Security"),
     key("management.csp.policy", TEXT, "the header Content-Security-Policy"),

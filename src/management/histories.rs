@@ -116,6 +116,11 @@ impl<K: Hash + Eq, const N: usize> Histories<K, N> {
         self.all.get(key).map(|entry| &entry.history as &dyn Past)
     }
 
+    /// All there are, with what they were last.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &[u64; N], &dyn Past)> {
+        self.all.iter().map(|(key, entry)| (key, entry.history.last(), &entry.history as &dyn Past))
+    }
+
     pub(super) fn last<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&[u64; N]>
     where
         K: Borrow<Q>,

@@ -112,11 +112,13 @@ pub(super) trait Past {
 impl<const N: usize> Past for History<N> {
     fn rate(&self, read: Read) -> f64 {
         let elapsed_ms = self.last.at_ms.saturating_sub(self.before.at_ms);
-        if elapsed_ms == 0 {
+        let (last, before) = (read(&self.last.values), read(&self.before.values));
+        // In long lists most numbers rest.
+        if elapsed_ms == 0 || last == before {
             return 0.0;
         }
         // Far below 2^52.
-        let change = read(&self.last.values) as f64 - read(&self.before.values) as f64;
+        let change = last as f64 - before as f64;
         (change * 10_000.0 / elapsed_ms as f64).round() / 10.0
     }
 

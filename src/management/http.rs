@@ -241,7 +241,8 @@ async fn called(
     let user = match needs_login {
         _ if routes::is_open(&path) => None,
         true => {
-            let takes_passwords = head.extensions.get::<Operator>().is_some() || takes_passwords(management);
+            let is_operator = head.extensions.get::<Operator>().is_some();
+            let takes_passwords = is_operator || !management.options().basic_auth_disabled;
             Some(log_in(&head.headers, takes_passwords, peer, management).await?)
         }
         false => Some(Arc::new(auth::User::operator())),
@@ -313,9 +314,9 @@ async fn shaped(call: &Call, management: &Management) -> Outcome {
     }
 }
 
-/// Not where a provider logs all users in (`management.oauth_disable_basic_auth`).
-pub(super) fn takes_passwords(management: &Management) -> bool {
-    !management.options().oauth.as_ref().is_some_and(|oauth| oauth.basic_disabled)
+/// Where only tokens are taken (`management.disable_basic_auth`).
+pub(super) fn no_passwords() -> Refused {
+    Refused::not_authorised("HTTP access denied: basic auth disabled")
 }
 
 /// Basic authentication, or a token; whoever has no tag of the API is refused, too.
@@ -325,15 +326,21 @@ async fn log_in(
     peer: SocketAddr,
     management: &Management,
 ) -> Result<Arc<auth::User>, Refused> {
-    let missing = || Refused::not_authorized("");
+    let missing = || match takes_passwords {
+        true => Refused::not_authorized(""),
+        false => Refused::not_authorised("HTTP access denied: no credentials"),
+    };
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
     let failed = || Refused::not_authorized("Not_Authorized");
     let (scheme, credentials) = value.split_once(' ').ok_or_else(failed)?;
     if scheme.eq_ignore_ascii_case("bearer") {
         return authenticate("", credentials.trim().as_bytes(), peer, management).await;
     }
-    if !scheme.eq_ignore_ascii_case("basic") || !takes_passwords {
+    if !scheme.eq_ignore_ascii_case("basic") {
         return Err(failed());
+    }
+    if !takes_passwords {
+        return Err(no_passwords());
     }
     let decoded = STANDARD.decode(credentials.trim()).map_err(|_| failed())?;
     let colon = decoded.iter().position(|byte| *byte == b':').ok_or_else(failed)?;
@@ -424,16 +431,13 @@ fn located(mut response: Response<Body>, location: Option<String>) -> Response<B
 }
 
 pub(super) fn refusal(refused: &Refused) -> Response<Body> {
-    // Without any credentials RabbitMQ only asks for them.
+    // Without any credentials RabbitMQ asks for them, and says nothing; wrong ones it does not ask for again.
     let asks = refused.status == StatusCode::UNAUTHORIZED && refused.reason == "";
-    let mut response = if asks {
-        empty(refused.status)
-    } else {
-        json_body(refused.status, &json!({"error": refused.error, "reason": refused.reason}))
-    };
-    if refused.status == StatusCode::UNAUTHORIZED {
-        let realm = HeaderValue::from_static("Basic realm=\"RabbitMQ Management\"");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+    if !asks {
+        return json_body(refused.status, &json!({"error": refused.error, "reason": refused.reason}));
     }
+    let mut response = empty(refused.status);
+    let realm = HeaderValue::from_static("Basic realm=\"RabbitMQ Management\"");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
     response
 }

@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use hyper::body::Bytes;
 use serde_json::Value as Json;
 
 use super::call::Query;
@@ -49,7 +48,14 @@ pub(super) async fn shape_items<T>(
         chosen.items = sorted(chosen.items, column, &write).await;
     }
     let (items, around) = chosen.page(query)?;
-    Ok(Reply::Written(write_items(&items, around, query, write).await))
+    let mut list = List::new(items.len(), around, query);
+    for (index, item) in items.iter().enumerate() {
+        if index % ITEMS_A_TURN == ITEMS_A_TURN - 1 {
+            tokio::task::yield_now().await;
+        }
+        list.add(|out, columns| write(item, out, columns));
+    }
+    Ok(list.written())
 }
 
 /// What a query leaves of a list.
@@ -104,48 +110,58 @@ impl Around {
     }
 }
 
-/// Writes what a query has left with the columns that are wanted, and says which page it is.
-pub(super) async fn write_items<T>(
-    items: &[T],
+/// What a query has left, written item by item with the columns that are wanted.
+pub(super) struct List<'a> {
+    out: Vec<u8>,
+    columns: Vec<&'a str>,
     around: Option<Around>,
-    query: &Query,
-    write: impl Fn(&T, &mut Vec<u8>, Columns<'_>),
-) -> Bytes {
-    let paths = paths_of(query);
-    let mut out = Vec::new();
-    if let Some(around) = around {
-        Record::write(&mut out, Columns::All, |record| {
-            record.put("total_count", around.total);
-            record.put("item_count", items.len());
-            record.put("filtered_count", around.filtered);
-            record.put("page", around.page);
-            record.put("page_size", around.size);
-            record.put("page_count", around.pages());
-        });
-        // The items are its last field.
-        out.pop();
-        out.extend_from_slice(b",\"items\":");
+    count: usize,
+    /// How many there will be, more or less.
+    expected: usize,
+}
+
+impl<'a> List<'a> {
+    pub(super) fn new(expected: usize, around: Option<Around>, query: &'a Query) -> Self {
+        let mut out = Vec::new();
+        if around.is_some() {
+            out.extend_from_slice(b"{\"items\":");
+        }
+        out.push(b'[');
+        Self { out, columns: paths_of(query), around, count: 0, expected }
     }
-    out.push(b'[');
-    for (turn, some) in items.chunks(ITEMS_A_TURN).enumerate() {
-        if turn == 1 {
+
+    pub(super) fn add(&mut self, write: impl FnOnce(&mut Vec<u8>, Columns<'_>)) {
+        if self.count == ITEMS_A_TURN {
             // They are of much the same length: what comes is an eighth longer at most, or the vector grows once more.
-            out.reserve(out.len() / ITEMS_A_TURN * (items.len() - ITEMS_A_TURN) / 8 * 9);
+            let rest = self.expected.saturating_sub(ITEMS_A_TURN);
+            self.out.reserve(self.out.len() / ITEMS_A_TURN * rest / 8 * 9);
         }
-        if turn > 0 {
-            out.push(b',');
-            tokio::task::yield_now().await;
+        if self.count > 0 {
+            self.out.push(b',');
         }
-        for (index, item) in some.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            write(item, &mut out, Columns::of(&paths));
-        }
+        self.count += 1;
+        write(&mut self.out, Columns::of(&self.columns));
     }
-    out.push(b']');
-    out.extend(around.map(|_| b'}'));
-    out.into()
+
+    /// The answer. A page says which one it is.
+    pub(super) fn written(mut self) -> Reply {
+        self.out.push(b']');
+        if let Some(around) = self.around {
+            let mut rest = Vec::new();
+            Record::write(&mut rest, Columns::All, |record| {
+                record.put("total_count", around.total);
+                record.put("item_count", self.count);
+                record.put("filtered_count", around.filtered);
+                record.put("page", around.page);
+                record.put("page_size", around.size);
+                record.put("page_count", around.pages());
+            });
+            // They stand behind the items in the same object.
+            rest[0] = b',';
+            self.out.extend_from_slice(&rest);
+        }
+        Reply::Written(self.out.into())
+    }
 }
 
 /// Which page, and how long it is; `None`: the whole list is wanted.

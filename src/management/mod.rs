@@ -18,6 +18,7 @@ mod list;
 mod machine;
 mod names;
 mod oauth;
+mod pair_rates;
 mod prometheus;
 mod ranges;
 mod rates;
@@ -81,14 +82,16 @@ pub struct Options {
     pub config_files: Vec<String>,
     /// When a message is confirmed: `always`, `interval:MS`, `never`, or `in-memory` (`--sync`).
     pub sync: String,
-    /// Whether anything is sampled for rates (`management.rates_mode`).
-    pub rates: bool,
+    /// What is sampled for rates.
+    pub rates: RatesMode,
     /// How long samples are kept (`management.sample_retention_policies`).
     pub retention: Retention,
     /// How long a login in the UI lasts, in minutes (`management.login_session_timeout`).
     pub login_session_minutes: Option<u32>,
     /// Users of the UI log in at a provider (`management.oauth_enabled`).
     pub oauth: Option<OAuth>,
+    /// Names with passwords are not taken, tokens only (`management.disable_basic_auth`).
+    pub basic_auth_disabled: bool,
     /// Requests are answered as with `disable_stats=true` (`management.disable_stats`).
     pub disable_stats: bool,
     /// What clients of AMQP may log in by.
@@ -99,6 +102,28 @@ pub struct Options {
     pub metrics_path: String,
     /// There they are told of each object (`prometheus.return_per_object_metrics`).
     pub metrics_per_object: bool,
+}
+
+/// Which rates there are (`management.rates_mode`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RatesMode {
+    /// None: nothing is sampled.
+    None,
+    /// Those of each object.
+    #[default]
+    Basic,
+    /// Those of pairs of objects, too: a channel and an exchange, a channel and a queue, an exchange and a queue.
+    Detailed,
+}
+
+impl RatesMode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Basic => "basic",
+            Self::Detailed => "detailed",
+        }
+    }
 }
 
 impl Default for Options {
@@ -118,10 +143,11 @@ impl Default for Options {
             log_files: Vec::new(),
             config_files: Vec::new(),
             sync: "in-memory".to_owned(),
-            rates: true,
+            rates: RatesMode::Basic,
             retention: Retention::default(),
             login_session_minutes: None,
             oauth: None,
+            basic_auth_disabled: false,
             disable_stats: false,
             mechanisms: Vec::new(),
             listeners: Vec::new(),
@@ -169,7 +195,7 @@ struct Shared {
 impl Management {
     /// An API for this broker.
     pub fn new(broker: Broker, options: Options) -> Self {
-        let rates = rates::Rates::new(options.retention.clone());
+        let rates = rates::Rates::new(options.retention.clone(), options.rates);
         Self(Arc::new(Shared {
             broker,
             options,
@@ -193,7 +219,7 @@ impl Management {
 
     /// What stands for it in answers.
     fn rates_mode(&self) -> &'static str {
-        if self.0.options.rates { "basic" } else { "none" }
+        self.0.options.rates.as_str()
     }
 
     fn node(&self) -> &str {

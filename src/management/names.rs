@@ -1,9 +1,8 @@
 //! Small things that many answers have in common.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
@@ -41,13 +40,60 @@ pub(crate) fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-/// `2026-11-23T14:27:33.062+00:00`.
-pub(super) fn timestamp(at: SystemTime) -> String {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let (year, month, day) = civil(since.as_secs() / 86_400);
-    let second = since.as_secs() % 86_400;
-    let (hour, minute, second, millis) = (second / 3600, second / 60 % 60, second % 60, since.subsec_millis());
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}+00:00")
+/// A moment as RabbitMQ writes it: `2026-11-23T14:27:33.062+00:00`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Timestamp([u8; 29]);
+
+impl Timestamp {
+    /// Of so many milliseconds since 1970. Lists have thousands of them, so digits are written in place.
+    pub(super) fn new(at_ms: u64) -> Self {
+        let (second, millis) = (at_ms / 1000, at_ms % 1000);
+        let (year, month, day) = civil(second / 86_400);
+        let mut text = *b"0000-00-00T00:00:00.000+00:00";
+        let parts = [
+            (0..4, year),
+            (5..7, month),
+            (8..10, day),
+            (11..13, second / 3600 % 24),
+            (14..16, second / 60 % 60),
+            (17..19, second % 60),
+            (20..23, millis),
+        ];
+        for (place, mut value) in parts {
+            for digit in text[place].iter_mut().rev() {
+                *digit += (value % 10) as u8;
+                value /= 10;
+            }
+        }
+        Self(text)
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("digits and signs of ASCII")
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// Sorts by names, none of which is there twice. Names of many queues begin alike, so what is compared first is the eight
+/// bytes behind that, which lie beside each other in memory; the names themselves only where those are equal.
+pub(super) fn sort_by_name<T>(items: &mut Vec<T>, name: impl Fn(&T) -> &str) {
+    let Some(first) = items.first() else { return };
+    let common = items.iter().fold(name(first).len(), |common, item| {
+        name(first).bytes().zip(name(item).bytes()).take(common).take_while(|(a, b)| a == b).count()
+    });
+    let key = |item: &T| {
+        let mut key = [0; 8];
+        key.iter_mut().zip(name(item).bytes().skip(common)).for_each(|(own, byte)| *own = byte);
+        u64::from_be_bytes(key)
+    };
+    let mut keyed: Vec<(u64, T)> = items.drain(..).map(|item| (key(&item), item)).collect();
+    keyed.sort_unstable_by(|(a_key, a), (b_key, b)| a_key.cmp(b_key).then_with(|| name(a).cmp(name(b))));
+    items.extend(keyed.into_iter().map(|(_, item)| item));
 }
 
 /// The Gregorian date of a day since 1970: Hinnant's algorithm, whose year begins in March.
@@ -68,11 +114,33 @@ mod tests {
 
     #[test]
     fn times_are_written_as_rabbitmq_does() {
-        let at = |seconds, millis: u32| timestamp(UNIX_EPOCH + Duration::new(seconds, millis * 1_000_000));
+        let at = |seconds: u64, millis: u64| Timestamp::new(seconds * 1000 + millis).as_str().to_owned();
         assert_eq!(at(0, 0), "1970-01-01T00:00:00.000+00:00");
         assert_eq!(at(951_827_696, 7), "2000-02-29T12:34:56.007+00:00");
         assert_eq!(at(1_795_444_053, 62), "2026-11-23T14:27:33.062+00:00");
         assert_eq!(at(4_107_542_400, 0), "2100-03-01T00:00:00.000+00:00");
+    }
+
+    #[test]
+    fn names_are_sorted_whatever_they_have_in_common() {
+        let sorted = |names: &[&str]| {
+            let mut own: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let mut expected = own.clone();
+            expected.sort();
+            sort_by_name(&mut own, |name| name);
+            assert_eq!(own, expected);
+        };
+        sorted(&[]);
+        sorted(&["b"]);
+        sorted(&["queue-10", "queue-1", "queue-2", "queue-", "queue-1\0"]);
+        sorted(&["", "b", "a", "ü", "\u{0}", "\u{0}\u{0}"]);
+        sorted(&[
+            "same-for-long-b",
+            "same-for-long-a",
+            "same-for-long",
+            "same-for-long-alike-2",
+            "same-for-long-alike-1",
+        ]);
     }
 
     #[test]

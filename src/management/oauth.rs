@@ -21,7 +21,7 @@ pub struct OAuth {
     pub scopes: Option<String>,
     /// Where a login begins.
     pub logon_type: LogonType,
-    /// Names with passwords are not taken, in the UI nor by the API.
+    /// The UI does not ask for names with passwords. The API takes them all the same.
     pub basic_disabled: bool,
 }
 

@@ -6,16 +6,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::Management;
 use super::histories::Histories;
 use super::history::Past;
 use super::machine::Machine;
+use super::pair_rates::{ChannelName, PairRates};
 use super::retention::Retention;
 use super::series::{
     CHANNEL_LEN, CONNECTION_LEN, EXCHANGE_LEN, NODE_LEN, QUEUE_LEN, VHOST_LEN, VhostSample, channel_sample,
     node_sample, queue_sample,
 };
-use crate::broker::{ConnectionId, QueueHandle, QueueId, Vhost};
+use super::{Management, RatesMode};
+use crate::broker::{ChannelReport, ConnectionId, QueueHandle, QueueId, Vhost};
 use crate::hashing::Hashing;
 
 /// Queues that are sampled at one go. Where there are more, the next ones are sampled an interval later, and each of
@@ -35,9 +36,6 @@ const CONNECTIONS_A_TICK: usize = 5_000;
 /// An exchange, by the names of its vhost and its own.
 type ExchangeName = (Arc<str>, Arc<str>);
 
-/// A channel: its connection and its number.
-type ChannelName = (ConnectionId, u16);
-
 /// All histories there are. The locks are held for a lookup or for some samples.
 #[derive(Debug)]
 pub(super) struct Rates {
@@ -50,6 +48,8 @@ pub(super) struct Rates {
     /// All vhosts together, those included that are deleted.
     all: Mutex<Histories<(), VHOST_LEN>>,
     node: Mutex<Histories<(), NODE_LEN>>,
+    /// With `management.rates_mode = detailed`.
+    pairs: Option<PairRates>,
 }
 
 pub(super) fn now_ms() -> u64 {
@@ -67,8 +67,8 @@ fn any_fell<const N: usize>(before: &[u64; N], after: &[u64; N]) -> bool {
 }
 
 impl Rates {
-    pub(super) fn new(retention: Retention) -> Self {
-        let Retention { global, basic, .. } = &retention;
+    pub(super) fn new(retention: Retention, mode: RatesMode) -> Self {
+        let Retention { global, basic, detailed } = &retention;
         Self {
             queues: Mutex::new(Histories::new(basic)),
             exchanges: Mutex::new(Histories::new(basic)),
@@ -77,6 +77,7 @@ impl Rates {
             vhosts: Mutex::new(Histories::new(global)),
             all: Mutex::new(Histories::new(global)),
             node: Mutex::new(Histories::new(global)),
+            pairs: (mode == RatesMode::Detailed).then(|| PairRates::new(detailed)),
             retention,
         }
     }
@@ -128,9 +129,14 @@ impl Rates {
         show(lock(&self.node).get(&()))
     }
 
+    /// What passes between two objects, if that is wanted.
+    pub(super) fn pairs(&self) -> Option<&PairRates> {
+        self.pairs.as_ref()
+    }
+
     /// Forgets all samples.
     pub(super) fn reset(&self) {
-        let Retention { global, basic, .. } = &self.retention;
+        let Retention { global, basic, detailed } = &self.retention;
         *lock(&self.queues) = Histories::new(basic);
         *lock(&self.exchanges) = Histories::new(basic);
         *lock(&self.connections) = Histories::new(basic);
@@ -138,6 +144,9 @@ impl Rates {
         *lock(&self.vhosts) = Histories::new(global);
         *lock(&self.all) = Histories::new(global);
         *lock(&self.node) = Histories::new(global);
+        if let Some(pairs) = &self.pairs {
+            pairs.reset(detailed);
+        }
     }
 }
 
@@ -166,19 +175,26 @@ impl Management {
             if index > 0 {
                 ticks.tick().await;
             }
-            let reports = broker.inspect_queues(some).await;
             let at_ms = now_ms();
-            for some in some.chunks(128) {
+            let mut inspections = broker.inspections(some);
+            while let Some(some) = inspections.next().await {
                 let mut queues = lock(&self.0.rates.queues);
-                for queue in some {
-                    let Some(report) = reports.get(&queue.key.id) else { continue };
-                    sums.entry(queue.vhost.clone()).or_default().add_queue(report);
+                for (queue, report) in &some {
+                    match sums.get_mut(&queue.vhost) {
+                        Some(sum) => sum.add_queue(report),
+                        None => sums.entry(queue.vhost.clone()).or_default().add_queue(report),
+                    }
                     // Numbers of queues are never used again.
                     queues.add(queue.key.id, at_ms, queue_sample(report), |_| false);
+                }
+                drop(queues);
+                if let Some(pairs) = self.0.rates.pairs() {
+                    some.iter().for_each(|(queue, report)| pairs.sample_queue(queue.key.id, report, at_ms));
                 }
             }
         }
         lock(&self.0.rates.queues).end_round();
+        self.0.rates.pairs().into_iter().for_each(PairRates::end_queues);
         sums
     }
 
@@ -228,8 +244,16 @@ impl Management {
                 });
             }
         }
-        channels.stay(at_ms, |(connection, _)| is_open.contains(connection) && !reports.contains_key(connection));
+        let rests = |connection: &ConnectionId| is_open.contains(connection) && !reports.contains_key(connection);
+        channels.stay(at_ms, |(connection, _)| rests(connection));
         channels.end_round();
+        drop(channels);
+        let Some(pairs) = self.0.rates.pairs() else { return };
+        for (id, report) in &reports {
+            let sample = |channel: &ChannelReport| pairs.sample_channel((*id, channel.number), &channel.pairs, at_ms);
+            report.channels.iter().for_each(sample);
+        }
+        pairs.end_channels(at_ms, rests);
     }
 
     /// What is known of these vhosts at this moment.
@@ -249,8 +273,10 @@ impl Management {
         let mut samples = Vec::with_capacity(vhosts.len());
         for vhost in vhosts {
             let mut sample = VhostSample::default();
-            for report in self.broker().inspect_queues(&vhost.queues()).await.values() {
-                sample.add_queue(report);
+            let queues = vhost.queues();
+            let mut inspections = self.broker().inspections(&queues);
+            while let Some(some) = inspections.next().await {
+                some.iter().for_each(|(_, report)| sample.add_queue(report));
             }
             sample.add_octets(octets.get(vhost.name()).copied().unwrap_or_default());
             samples.push(sample);

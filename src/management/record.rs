@@ -138,6 +138,8 @@ impl Record<'_> {
     }
 
     fn name(&mut self, name: &'static str) {
+        // Once for all four pieces, and for a number behind them.
+        self.out.reserve(name.len() + 32);
         self.comma();
         self.out.push(b'"');
         self.out.extend_from_slice(name.as_bytes());

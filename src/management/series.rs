@@ -2,7 +2,7 @@
 
 use super::history::Read;
 use super::machine::Machine;
-use crate::broker::{BrokerTotals, ChannelReport, Counters, QueueReport, Traffic};
+use crate::broker::{BrokerTotals, ChannelReport, Counters, PublishCounts, QueueReport, Traffic};
 
 // What happened to messages stands first in samples of queues, channels and vhosts.
 const PUBLISH: usize = 0;
@@ -13,7 +13,7 @@ const GET_NO_ACK: usize = 4;
 const GET_EMPTY: usize = 5;
 const REDELIVER: usize = 6;
 const ACK: usize = 7;
-const COUNTERS_LEN: usize = 8;
+pub(super) const COUNTERS_LEN: usize = 8;
 
 pub(super) const QUEUE_LEN: usize = COUNTERS_LEN + 2;
 const QUEUE_READY: usize = 8;
@@ -172,6 +172,21 @@ pub(super) fn channel_sample(report: &ChannelReport) -> ChannelSample {
     let mut sample = [0; CHANNEL_LEN];
     counters(&report.counters, &mut sample);
     (sample[CONFIRM], sample[RETURN], sample[DROP]) = (report.confirmed, report.returned, report.dropped);
+    sample
+}
+
+/// What a channel has published to an exchange.
+pub(super) fn publish_sample(counts: &PublishCounts) -> ChannelSample {
+    let mut sample = [0; CHANNEL_LEN];
+    (sample[PUBLISH], sample[CONFIRM]) = (counts.publish, counts.confirmed);
+    (sample[RETURN], sample[DROP]) = (counts.returned, counts.dropped);
+    sample
+}
+
+/// What a channel has got from a queue.
+pub(super) fn delivery_sample(own: &Counters) -> [u64; COUNTERS_LEN] {
+    let mut sample = [0; COUNTERS_LEN];
+    counters(own, &mut sample);
     sample
 }
 

@@ -13,7 +13,7 @@ use super::accept::accept_all;
 use super::listener::SocketOptions;
 use super::options::Options;
 use super::tls::Tls;
-use crate::management::{self, Management};
+use crate::management::{self, Management, RatesMode};
 
 /// Connections at once, over all listeners; the next wait in the listen backlog.
 const CONNECTIONS_MAX: usize = 1024;
@@ -50,7 +50,7 @@ pub(super) fn serve(
     stop: &watch::Sender<bool>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    if !api.is_empty() && options.http_rates {
+    if !api.is_empty() && options.http_rates != RatesMode::None {
         tasks.spawn(management.clone().sample());
     }
     for (listeners, speaks, connections_max) in

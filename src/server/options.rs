@@ -9,7 +9,7 @@ use super::tls::TlsOptions;
 use crate::auth::{HashingAlgorithm, Mechanism, PasswordRule};
 use crate::auth_backends;
 use crate::broker::{DefaultLimits, DefaultPolicy, MESSAGE_MEMORY_BYTES, Watermark};
-use crate::management::{OAuth, Retention};
+use crate::management::{OAuth, RatesMode, Retention};
 use crate::store::SyncMode;
 
 /// Settings of a [`crate::Server`]. [`crate::ServerBuilder`] has a method for most; `config` fills it from the
@@ -48,14 +48,16 @@ pub struct Options {
     pub http_hsts: Option<String>,
     /// What they say in Content-Security-Policy, if not RabbitMQ's default (`management.csp.policy`).
     pub http_csp: Option<String>,
-    /// Rates are told. Default true (`management.rates_mode`, which is basic or none).
-    pub http_rates: bool,
+    /// Which rates are told. Default those of each object (`management.rates_mode`).
+    pub http_rates: RatesMode,
     /// How long samples are kept. Default RabbitMQ's (`management.sample_retention_policies`).
     pub http_retention: Retention,
     /// How long a login in the UI lasts, in minutes. Default as long as the tab (`management.login_session_timeout`).
     pub http_login_session_minutes: Option<u32>,
     /// Users of the UI log in at a provider. Default they do not (`management.oauth_enabled`).
     pub http_oauth: Option<OAuth>,
+    /// The management API takes tokens only, no names with passwords. Default false (`management.disable_basic_auth`).
+    pub http_basic_auth_disabled: bool,
     /// Requests are answered without counts and rates. Default false (`management.disable_stats`).
     pub http_disable_stats: bool,
     /// How long a browser remembers which origins may use it, in seconds. Default 1800 (`management.cors.max_age`).
@@ -188,10 +190,11 @@ impl Default for Options {
             http_path_prefix: String::new(),
             http_hsts: None,
             http_csp: None,
-            http_rates: true,
+            http_rates: RatesMode::Basic,
             http_retention: Retention::default(),
             http_login_session_minutes: None,
             http_oauth: None,
+            http_basic_auth_disabled: false,
             http_disable_stats: false,
             http_cors_max_age_s: 1800,
             statistics_interval: Duration::from_secs(5),

@@ -27,7 +27,7 @@ use crate::amqp;
 use crate::auth::{Auth, AuthError, Pattern, Secret};
 use crate::auth_backends;
 use crate::broker::{self, Broker, NewVhosts};
-use crate::management::{self, Management};
+use crate::management::{self, Management, RatesMode};
 use crate::store::SyncMode;
 
 /// RabbitMQ's least frame_max, below which nobody may go.
@@ -96,6 +96,7 @@ pub(super) async fn start(options: Options) -> Result<Server, Error> {
         retention: options.http_retention.clone(),
         login_session_minutes: options.http_login_session_minutes,
         oauth: options.http_oauth.clone(),
+        basic_auth_disabled: options.http_basic_auth_disabled,
         disable_stats: options.http_disable_stats,
         settings: settings.clone(),
         log_files: options.log_files.clone(),
@@ -292,6 +293,7 @@ async fn broker(options: &Options) -> Result<(Broker, Vec<broker::Lane>, Option<
         consumer_timeout: options.consumer_timeout,
         honours_client_deaths: options.honours_client_deaths,
         relaxed_redeclares: options.relaxed_redeclares,
+        counts_pairs: options.http_rates == RatesMode::Detailed,
         new_vhosts: new_vhosts(options)?,
     };
     match &options.storage {

@@ -12,7 +12,9 @@ use super::{Request, State, Surroundings, table};
 use crate::amqp::outbound::Outbound;
 use crate::amqp::reply::{Fault, Ids};
 use crate::amqp::unacked::Held;
-use crate::broker::{ChannelKey, Client, ConsumeSpec, ConsumerReport, Delivery, Got, OwnerKey, QueueKey, Refusal};
+use crate::broker::{
+    ChannelKey, Client, ConsumeSpec, ConsumerReport, Delivery, Got, OwnerKey, QueueId, QueueKey, Refusal,
+};
 use crate::hashing::Hashing;
 use crate::wire::{self, Method, ReplyCode, Table};
 
@@ -267,6 +269,11 @@ impl State {
             return;
         };
         self.counters.redeliver += u64::from(delivery.redelivered);
+        if let Some(partners) = &mut self.partners {
+            let counts = partners.queue(delivery.source.queue.id);
+            counts.redeliver += u64::from(delivery.redelivered);
+            *(if consumer.no_ack { &mut counts.deliver_no_ack } else { &mut counts.deliver }) += 1;
+        }
         let tag = if consumer.no_ack {
             self.counters.deliver_no_ack += 1;
             self.unacked.next_tag()
@@ -290,15 +297,28 @@ impl State {
         around: &mut Surroundings<'_>,
     ) -> Result<(), Fault> {
         let queue = self.queue_name(queue, ids)?;
-        self.request(ids, Request::Get { no_ack }, around, |client, reply| client.get(reply, &queue, no_ack))
+        let counted = self.partners.is_some().then(|| around.client.queue_id(&queue)).flatten();
+        self.request(ids, Request::Get { no_ack, queue: counted }, around, |client, reply| {
+            client.get(reply, &queue, no_ack)
+        })
     }
 
     pub(super) fn got(
         &mut self,
         no_ack: bool,
+        counted: Option<QueueId>,
         got: Option<Box<Got>>,
         around: &mut Surroundings<'_>,
     ) -> Result<(), Fault> {
+        if let (Some(partners), Some(queue)) = (&mut self.partners, counted) {
+            let counts = partners.queue(queue);
+            counts.redeliver += u64::from(got.as_ref().is_some_and(|got| got.delivery.redelivered));
+            *(match (&got, no_ack) {
+                (None, _) => &mut counts.get_empty,
+                (Some(_), true) => &mut counts.get_no_ack,
+                (Some(_), false) => &mut counts.get,
+            }) += 1;
+        }
         let Some(got) = got else {
             self.counters.get_empty += 1;
             return self.write(around, &Method::BasicGetEmpty {});

@@ -3,6 +3,7 @@
 mod backlog;
 mod consume;
 mod exchange;
+mod pairs;
 mod publish;
 mod queue;
 mod report;
@@ -16,11 +17,12 @@ use super::outbound::Outbound;
 use super::reply::{Fault, Ids, NO_METHOD, second_open};
 use super::unacked::Unacked;
 use crate::broker::{
-    Answer, ChannelKey, Client, Counters, Delivery, Limiter, Outcome, QueueKey, Refusal, Reply, Settlement,
+    Answer, ChannelKey, Client, Counters, Delivery, Limiter, Outcome, QueueId, QueueKey, Refusal, Reply, Settlement,
 };
 use crate::wire::{Frame, Method, RawTable, ReplyCode, Table};
 
 use self::consume::Consumers;
+use self::pairs::Partners;
 use self::publish::Mode;
 
 pub(super) use self::backlog::Backlog;
@@ -75,6 +77,8 @@ struct State {
     counters: Counters,
     /// Publishes that were routed nowhere: returned, and dropped.
     unroutable: (u64, u64),
+    /// If somebody wants to know.
+    partners: Option<Box<Partners>>,
 }
 
 /// What the channel waits for.
@@ -115,12 +119,15 @@ enum Request {
     },
     Get {
         no_ack: bool,
+        /// If what comes from it is counted.
+        queue: Option<QueueId>,
     },
     Commit,
 }
 
 impl Channel {
-    pub(super) fn new(key: ChannelKey) -> Self {
+    /// `counts_pairs`: what passes between it and others is counted.
+    pub(super) fn new(key: ChannelKey, counts_pairs: bool) -> Self {
         let state = State {
             key,
             mode: Mode::default(),
@@ -133,6 +140,7 @@ impl Channel {
             backlog: Backlog::default(),
             counters: Counters::default(),
             unroutable: (0, 0),
+            partners: counts_pairs.then(Box::default),
         };
         Self { content: Content::default(), state }
     }
@@ -390,7 +398,7 @@ impl State {
                 self.consumers.cancelled(slot, self.key, around.client);
                 self.write_unless(nowait, around, &Method::BasicCancelOk { consumer_tag: &tag })
             }
-            (Request::Get { no_ack }, Outcome::Got(got)) => self.got(no_ack, got, around),
+            (Request::Get { no_ack, queue }, Outcome::Got(got)) => self.got(no_ack, queue, got, around),
             (Request::Commit, Outcome::Committed { all_accepted }) => self.committed(all_accepted, around),
             // The broker answers a request with its own kind of outcome.
             (request, outcome) => {

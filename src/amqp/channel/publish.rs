@@ -67,6 +67,9 @@ impl State {
             self.unroutable.0 += u64::from(mandatory);
             self.unroutable.1 += u64::from(!mandatory);
         }
+        if let Some(partners) = &mut self.partners {
+            partners.published(exchange, routed.is_routed, mandatory, &self.mode);
+        }
         if let Some(message) = &routed.returned {
             self.return_unroutable(message, around);
         }

@@ -30,6 +30,7 @@ impl Channel {
             confirmed,
             returned: state.unroutable.0,
             dropped: state.unroutable.1,
+            pairs: state.partners.as_ref().map(|partners| partners.report(&state.mode)).unwrap_or_default(),
         }
     }
 }

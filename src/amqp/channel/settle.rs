@@ -67,7 +67,14 @@ impl State {
             Mode::Plain | Mode::Confirm(_) => {
                 let mut settling = Settling::new(around.client, how);
                 let before = self.unacked.len();
-                let is_known = self.unacked.take(tag, multiple, |_, held| settling.add(held));
+                // Only acks are counted.
+                let mut partners = self.partners.as_mut().filter(|_| how == Settlement::Ack);
+                let is_known = self.unacked.take(tag, multiple, |_, held| {
+                    if let Some(partners) = &mut partners {
+                        partners.queue(held.source.queue.id).ack += 1;
+                    }
+                    settling.add(held);
+                });
                 if how == Settlement::Ack {
                     self.counters.ack += (before - self.unacked.len()) as u64;
                 }

@@ -20,7 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use self::foreign::Foreign;
-use super::event::{Alarms, Answer, ChannelKey, Event, Outcome, OwnerKey, QueueKey, Reply, Settlement};
+use super::event::{Alarms, Answer, ChannelKey, Event, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement};
 use super::exchange::ExchangeType;
 use super::held::Countdown;
 use super::inbox::Op;
@@ -168,6 +168,16 @@ impl Client {
     /// Its vhost.
     pub fn vhost(&self) -> &str {
         self.vhost.name()
+    }
+
+    /// What passes between its channels and others is to be counted.
+    pub fn counts_pairs(&self) -> bool {
+        self.broker.options().counts_pairs
+    }
+
+    /// The queue of this name, if there is one.
+    pub fn queue_id(&self, name: &str) -> Option<QueueId> {
+        self.vhost.queue(name).map(|queue| queue.key.id)
     }
 
     /// The user and the vhost.

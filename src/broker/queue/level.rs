@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::entry::{Entry, NEVER};
+use super::transient::Transient;
 use crate::broker::message::Message;
 use crate::replicate::{ChunkPlace, Runs};
 
@@ -25,6 +26,8 @@ pub(super) struct Paged {
     pub(super) body_bytes: u64,
     /// Some of them expire.
     pub(super) expires: bool,
+    /// Those that a restart would lose.
+    pub(super) transient: Transient,
 }
 
 /// Messages of one priority.
@@ -68,6 +71,20 @@ impl Level {
     /// There are messages, but the next one is on disk.
     pub(super) fn is_behind_page(&self) -> bool {
         self.returned.is_empty() && self.head.is_empty() && !self.paged.is_empty()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> u64 {
+        let in_memory = self.returned.len() + self.head.len() + self.tail.len();
+        in_memory as u64 + self.paged.iter().map(|paged| paged.members.count()).sum::<u64>()
+    }
+
+    /// The next message with its number, if it is in memory.
+    pub(super) fn head_message(&self) -> Option<(u64, &Message)> {
+        match self.returned.first_key_value() {
+            Some((seq, entry)) => Some((*seq, &entry.message)),
+            None => self.head.front().map(|fresh| (fresh.seq, &fresh.message)),
+        }
     }
 
     /// When the head expires. What is on disk expires when it is read.

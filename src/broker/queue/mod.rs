@@ -17,6 +17,7 @@ mod report;
 mod retry;
 mod settings;
 mod timeout;
+mod transient;
 mod turns;
 mod unacked;
 
@@ -39,6 +40,7 @@ use super::effects::{ConnKey, Effects};
 use super::event::{ChannelKey, Delivery, Got, OwnerKey, QueueId, Settlement, Source};
 use super::limiter::{Limiter, Permit};
 use super::message::Message;
+use super::pairs::Arrivals;
 use super::refusal::Refusal;
 use super::reports::Counters;
 use super::stored::Stored;
@@ -161,6 +163,8 @@ pub(in crate::broker) struct Queue {
     /// When to look for deliveries that are out for too long; [`NEVER`] while none is out.
     check_ms: u64,
     counters: Counters,
+    /// If somebody wants to know.
+    arrivals: Option<Box<Arrivals>>,
 }
 
 impl Queue {
@@ -193,6 +197,7 @@ impl Queue {
             timer_ms: NEVER,
             check_ms: NEVER,
             counters: Counters::default(),
+            arrivals: None,
         }
     }
 
@@ -239,6 +244,9 @@ impl Queue {
         }
         self.duplicates.add(&message, self.keeps(&message));
         self.counters.publish += 1;
+        if self.arrivals.is_some() {
+            self.count_arrival(&message);
+        }
         let expires_ms = self.expires_at(&message, now_ms);
         let seq = self.ready.push(message, expires_ms);
         self.dispatch(now_ms, fx);

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::Queue;
 use super::entry::{Entry, NEVER};
 use super::level::{Fresh, Paged};
 use super::ready::weight;
+use super::transient::Transient;
+use super::{Kept, Queue};
 use crate::broker::compaction::Move;
 use crate::broker::effects::Effects;
 use crate::broker::event::QueueId;
@@ -41,11 +42,12 @@ struct Page {
     /// Those that the log keeps.
     kept: Runs,
     expires: bool,
+    transient: Transient,
 }
 
 impl Page {
     fn new(segments: &Segments) -> Self {
-        Self { chunk: segments.chunk(), kept: Runs::default(), expires: false }
+        Self { chunk: segments.chunk(), kept: Runs::default(), expires: false, transient: Transient::default() }
     }
 }
 
@@ -108,6 +110,7 @@ impl Queue {
         {
             kept::put(&mut page.chunk, Place { queue, seq, expires_ms }, &message, &mut room);
             page.expires |= expires_ms != NEVER;
+            page.transient.add(&message);
             if self.keeps(&message) {
                 page.kept.push(seq);
                 fx.given_up.extend(self.stored.remove(level_number(index), seq));
@@ -118,15 +121,16 @@ impl Queue {
         let Chunk { place, members, body_bytes, .. } = segments.put(page.chunk);
         if !page.kept.is_empty() {
             segments.want_again(place);
+            let lost_bytes = if self.kept == Kept::Persistent { page.transient.bytes } else { 0 };
             self.stored.add(Chunk {
                 place,
                 members: page.kept,
-                body_bytes,
+                body_bytes: body_bytes - lost_bytes,
                 level: level_number(index),
                 expires: page.expires,
             });
         }
-        let paged = Paged { place, members, body_bytes, expires: page.expires };
+        let paged = Paged { place, members, body_bytes, expires: page.expires, transient: page.transient };
         self.ready.levels[index].paged.push_back(paged);
         usize::try_from(freed).unwrap_or_default()
     }
@@ -166,6 +170,7 @@ impl Queue {
         let mut missing = paged.members.clone();
         self.ready.len -= usize::try_from(paged.members.count()).unwrap_or_default();
         self.ready.body_bytes -= paged.body_bytes.min(self.ready.body_bytes);
+        self.ready.transient -= paged.transient;
         let (mut fresh, mut returned) = (Vec::new(), Vec::new());
         for (Place { seq, expires_ms, .. }, message) in messages {
             if let Some(message) = message
@@ -245,7 +250,9 @@ impl Queue {
         let (before, behind): (Vec<_>, Vec<_>) = read.into_iter().partition(is_before_pages);
         self.recover_messages(before);
         for Chunk { place, members, body_bytes, level, expires } in paged {
-            self.ready.recover_page(level.into(), Paged { place, members, body_bytes, expires });
+            // What is not persistent has not outlived the last life, or is of a quorum queue, which keeps all.
+            let transient = Transient::default();
+            self.ready.recover_page(level.into(), Paged { place, members, body_bytes, expires, transient });
         }
         self.recover_messages(behind);
         let former = FormerLife { delivered_before: content.delivered_before, counts: content.take_counts() };

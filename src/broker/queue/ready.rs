@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::entry::{Entry, NEVER};
 use super::level::{Fresh, Level, Paged};
+use super::transient::Transient;
 use crate::broker::message::Message;
 
 /// How a type of queue orders its messages.
@@ -60,6 +61,7 @@ pub(in crate::broker) struct Ready {
     meter: Meter,
     /// Sum of body lengths (x-max-length-bytes counts bodies only).
     pub(super) body_bytes: u64,
+    pub(super) transient: Transient,
     /// Some message here may expire: without one, heads need not be looked at.
     pub(super) expiring: bool,
 }
@@ -78,6 +80,7 @@ impl Ready {
             untold_bytes: 0,
             meter,
             body_bytes: 0,
+            transient: Transient::default(),
             expiring: false,
         }
     }
@@ -98,6 +101,25 @@ impl Ready {
     /// Sum of the body lengths.
     pub(in crate::broker) fn body_bytes(&self) -> u64 {
         self.body_bytes
+    }
+
+    /// How many messages have which priority, those aside that came back and go first.
+    pub(super) fn priorities(&self) -> impl Iterator<Item = (usize, u64)> {
+        let lengths = self.levels.iter().map(Level::len).enumerate();
+        lengths.filter(|(_, length)| *length > 0)
+    }
+
+    /// Messages that came back and go before all others.
+    pub(super) fn returns_len(&self) -> usize {
+        self.returns.len()
+    }
+
+    /// The next message, if it is in memory.
+    pub(super) fn head(&self) -> Option<(u64, &Message)> {
+        if let Some(entry) = self.returns.front() {
+            return Some((entry.seq, &entry.message));
+        }
+        self.levels[self.next_level()?].head_message()
     }
 
     fn level(&mut self, message: &Message) -> &mut Level {
@@ -158,6 +180,7 @@ impl Ready {
         self.next_seq += 1;
         self.len += 1;
         self.body_bytes += message.body().len() as u64;
+        self.transient.add(&message);
         self.expiring |= expires_ms != NEVER;
         self.weigh(weight(&message));
         self.level(&message).push(Fresh { message, expires_ms, seq });
@@ -185,6 +208,7 @@ impl Ready {
         }
         self.len += 1;
         self.body_bytes += entry.message.body().len() as u64;
+        self.transient.add(&entry.message);
         self.expiring |= entry.expires_ms != NEVER;
         let Entry { message, expires_ms, seq, .. } = entry;
         self.weigh(weight(&message));
@@ -195,6 +219,7 @@ impl Ready {
     pub(in crate::broker) fn put_back(&mut self, entry: Entry) {
         self.len += 1;
         self.body_bytes += entry.message.body().len() as u64;
+        self.transient.add(&entry.message);
         self.expiring |= entry.expires_ms != NEVER;
         self.weigh(weight(&entry.message));
         if self.order.returns_first {
@@ -223,6 +248,7 @@ impl Ready {
     fn took(&mut self, entry: &Entry) {
         self.len -= 1;
         self.body_bytes -= entry.message.body().len() as u64;
+        self.transient.remove(&entry.message);
         self.weigh(-weight(&entry.message));
         if self.len == 0 {
             self.release_memory();
@@ -282,6 +308,7 @@ impl Ready {
         self.weigh(-self.memory_bytes);
         self.len = 0;
         self.body_bytes = 0;
+        self.transient = Transient::default();
         self.release_memory();
         (entries, paged)
     }
@@ -291,6 +318,7 @@ impl Ready {
         self.len += entries.len();
         for entry in &entries {
             self.body_bytes += entry.message.body().len() as u64;
+            self.transient.add(&entry.message);
             self.expiring |= entry.expires_ms != NEVER;
             self.weigh(weight(&entry.message));
         }
@@ -303,6 +331,7 @@ impl Ready {
     pub(super) fn recover_page(&mut self, level: usize, paged: Paged) {
         self.len += usize::try_from(paged.members.count()).unwrap_or_default();
         self.body_bytes += paged.body_bytes;
+        self.transient += paged.transient;
         self.expiring |= paged.expires;
         self.level_at(level).paged.push_back(paged);
     }

@@ -28,6 +28,17 @@ pub struct DelayedRetry {
     pub max_ms: u64,
 }
 
+impl Retried {
+    /// The argument's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Failed => "failed",
+            Self::Returned => "returned",
+        }
+    }
+}
+
 impl DelayedRetry {
     /// As RabbitMQ reads the three: what it does not understand switches it off, and without a maximum no delay grows.
     pub(in crate::broker) fn new(what: Option<&str>, min_ms: Option<i64>, max_ms: Option<i64>) -> Option<Self> {

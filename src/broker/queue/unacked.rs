@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::entry::Entry;
+use super::transient::Transient;
 
 /// Numbers are handed out in order and mostly settled in order, so the recent ones live in a deque indexed by
 /// number. What stays behind while many later ones come and go moves to a tree, so that one message held for ever
@@ -16,6 +17,7 @@ pub(super) struct Unacked {
     len: usize,
     /// Sum of body lengths.
     body_bytes: u64,
+    transient: Transient,
 }
 
 /// The deque is looked over for stragglers once it is this long and mostly empty.
@@ -28,6 +30,10 @@ impl Unacked {
 
     pub(super) fn body_bytes(&self) -> u64 {
         self.body_bytes
+    }
+
+    pub(super) fn transient(&self) -> Transient {
+        self.transient
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -52,6 +58,7 @@ impl Unacked {
             }
         }
         self.body_bytes += entry.message.body().len() as u64;
+        self.transient.add(&entry.message);
         self.recent.push_back(Some(entry));
         self.len += 1;
     }
@@ -80,6 +87,7 @@ impl Unacked {
         };
         self.len -= 1;
         self.body_bytes -= entry.message.body().len() as u64;
+        self.transient.remove(&entry.message);
         if self.len == 0 && self.recent.capacity() > 1024 {
             self.recent = VecDeque::new();
         }
@@ -93,7 +101,7 @@ impl Unacked {
 
     /// Takes all out, in order of delivery.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry> {
-        (self.len, self.body_bytes) = (0, 0);
+        (self.len, self.body_bytes, self.transient) = (0, 0, Transient::default());
         let stragglers = std::mem::take(&mut self.stragglers);
         let recent = std::mem::take(&mut self.recent);
         stragglers.into_values().chain(recent.into_iter().flatten())

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Settings, flag, set, wrong};
 use crate::config::conf::Setting;
 use crate::config::error::Error;
+use crate::management::RatesMode;
 use crate::server::{LoginFrom, Mechanism, NameKind, Options, SocketOptions, TlsOptions, TlsVersion, is_known_cipher};
 
 pub(super) fn apply(options: &mut Options, settings: &Settings<'_>, warnings: &mut Vec<String>) -> Result<(), Error> {
@@ -207,9 +208,9 @@ fn management(options: &mut Options, settings: &Settings<'_>) -> Result<(), Erro
     options.https.extend(http_address(settings, "management.ssl")?);
     options.http_cors_origins.extend(settings.below("management.cors.allow_origins.").map(|(_, s)| s.value.clone()));
     let rates = settings.read("management.rates_mode", |value| match value {
-        // By pairs of objects, too: counts are taken when they are asked for, so nothing is kept for that.
-        "basic" | "detailed" => Some(true),
-        "none" => Some(false),
+        "none" => Some(RatesMode::None),
+        "basic" => Some(RatesMode::Basic),
+        "detailed" => Some(RatesMode::Detailed),
         _ => None,
     })?;
     set(&mut options.http_rates, rates);

@@ -12,6 +12,7 @@ pub(super) fn apply(options: &mut Options, settings: &Settings<'_>) -> Result<()
     set(&mut retention.detailed, retained(settings, "detailed")?);
     let minutes = settings.number("management.login_session_timeout")?;
     options.http_login_session_minutes = minutes.or(options.http_login_session_minutes);
+    set(&mut options.http_basic_auth_disabled, settings.flag("management.disable_basic_auth")?);
     options.http_oauth = oauth(options, settings)?.or(options.http_oauth.take());
     Ok(())
 }

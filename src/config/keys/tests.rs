@@ -74,6 +74,7 @@ fn users_of_the_ui_log_in_where_is_said() {
     let own = oauth(&format!("{on}\nauth_oauth2.issuer = https://issuer/a")).unwrap().unwrap();
     assert_eq!((own.provider.as_str(), own.logon_type, own.basic_disabled), ("https://issuer/a", LogonType::Ui, true));
     assert_eq!(oauth("management.oauth_enabled = false\nmanagement.oauth_client_id = ui"), Ok(None));
+    assert!(apply_text("management.disable_basic_auth = true").unwrap().0.http_basic_auth_disabled);
     let sent = "management.oauth_enabled = true\nmanagement.oauth_provider_url = https://id\nmanagement.oauth_initiated_logon_type = ";
     assert_eq!(oauth(&format!("{sent}idp_initiated")).unwrap().unwrap().logon_type, LogonType::Provider);
     for bad in [

@@ -8,7 +8,7 @@ use super::exchanges::own_name;
 use crate::broker::{Destination, Exchange, QueueHandle, Vhost, table_of_json};
 use crate::management::Management;
 use crate::management::call::{Call, NAME_BYTES_MAX};
-use crate::management::names::{arguments, percent_encoded, properties_key};
+use crate::management::names::{arguments, percent_encoded, properties_key, sort_by_name};
 use crate::management::reply::{Outcome, Refused, Reply};
 use crate::management::visit::Visit;
 use crate::wire::Table;
@@ -132,10 +132,10 @@ fn implicit(vhost: &Vhost, queue: &QueueHandle) -> Json {
 /// All of a vhost: those of the default exchange, which are implicit, go first.
 fn list(vhost: &Vhost) -> Vec<Json> {
     let mut queues = vhost.queues();
-    queues.sort_by(|a, b| a.name.cmp(&b.name));
+    sort_by_name(&mut queues, |queue| &queue.name);
     let mut records: Vec<Json> = queues.iter().map(|queue| implicit(vhost, queue)).collect();
     let mut exchanges = vhost.exchanges();
-    exchanges.sort_by(|a, b| a.name.cmp(&b.name));
+    sort_by_name(&mut exchanges, |exchange| &exchange.name);
     for exchange in exchanges {
         records.extend(explicit(vhost, &exchange));
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::pairs::Pairs;
 use super::queues::{idle_since, put_garbage_collection};
 use crate::broker::{
     ChannelReport, ConnectionId, ConnectionReport, ConnectionSummary, ConsumerPlace, ConsumerReport, QueueHandle,
@@ -90,8 +91,12 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
                 queues.extend(vhost.queues());
             }
             queues.sort_by(|a, b| (&a.vhost, &a.name).cmp(&(&b.vhost, &b.name)));
-            let reports = management.broker().inspect_queues(&queues).await;
-            let with = queues.iter().filter_map(|queue| Some((&**queue, reports.get(&queue.key.id)?)));
+            let mut inspections = management.broker().inspections(&queues);
+            let mut consumed = Vec::new();
+            while let Some(some) = inspections.next().await {
+                consumed.extend(some.into_iter().filter(|(_, report)| !report.consumers.is_empty()));
+            }
+            let with = consumed.iter().map(|(queue, report)| (&***queue, report));
             let consumers = consumers(management, with.collect()).await;
             let write = |consumer: &Consumer<'_>, out: &mut Vec<u8>, columns: Columns<'_>| {
                 Record::write(out, columns, |record| consumer.put(record, management));
@@ -268,13 +273,29 @@ async fn channel(call: &Call, management: &Management, name: &str) -> Outcome {
     Ok(Reply::Written(Record::written(&call.query, |record| {
         put_channel(record, management, &connection, channel, ranges);
         record.list("consumer_details", &consumers, |consumer, record| consumer.put(record, management));
-        record.put("publishes", [(); 0]);
-        record.put("deliveries", [(); 0]);
+        Pairs::new(management, &connection.vhost, ranges).put_of_channel(record, (connection.id, number));
     })))
 }
 
-fn channel_name(connection: &ConnectionSummary, number: u16) -> String {
+pub(super) fn channel_name(connection: &ConnectionSummary, number: u16) -> String {
     format!("{} ({number})", connection.info.name)
+}
+
+/// What stands for a channel in other records.
+pub(super) fn put_channel_details(
+    record: &mut Record<'_>,
+    management: &Management,
+    connection: &ConnectionSummary,
+    number: u16,
+) {
+    let (host, port) = ends(connection.info.handshake.peer);
+    record.put("connection_name", &connection.info.name);
+    record.put("name", channel_name(connection, number));
+    record.put("node", management.node());
+    record.put("number", number);
+    record.put("peer_host", host);
+    record.put("peer_port", port);
+    record.put("user", &*connection.user);
 }
 
 fn put_channel(
@@ -305,11 +326,11 @@ fn put_channel(
     record.put("cached_segments", 0);
     record.put("reductions", 0);
     record.object("garbage_collection", put_garbage_collection);
-    let now = channel_sample(channel);
+    let (now, now_ms) = (channel_sample(channel), now_ms());
     let idle = management.rates().of_channel(connection.id, channel.number, |past| {
         put_details(record, "reductions_details", past, nothing, ranges.msg_rates);
         put_message_stats(record, &[&PUBLISHED, &DELIVERED], &now, past, ranges.msg_rates);
-        past.and_then(|past| idle_since(now_ms().saturating_sub(past.changed_ms())))
+        past.and_then(|past| idle_since(now_ms.saturating_sub(past.changed_ms()), now_ms))
     });
     record.put_some("idle_since", idle);
 }
@@ -391,14 +412,7 @@ impl Consumer<'_> {
         let timeout_ms = queue.settings().consumer_timeout_ms;
         record.put("consumer_timeout", timeout_ms.unwrap_or(management.broker().consumer_timeout_ms()));
         record.object("channel_details", |details| {
-            let (host, port) = ends(connection.info.handshake.peer);
-            details.put("connection_name", &connection.info.name);
-            details.put("name", channel_name(connection, place.channel.number));
-            details.put("node", management.node());
-            details.put("number", place.channel.number);
-            details.put("peer_host", host);
-            details.put("peer_port", port);
-            details.put("user", &*connection.user);
+            put_channel_details(details, management, connection, place.channel.number);
         });
     }
 }

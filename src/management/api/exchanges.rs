@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::pairs::Pairs;
 use super::{bindings, messages};
 use crate::broker::{Exchange, ExchangeDeclare, Vhost, table_of_json};
 use crate::management::Management;
 use crate::management::call::Call;
 use crate::management::list;
-use crate::management::names::arguments;
+use crate::management::names::{arguments, sort_by_name};
 use crate::management::ranges::{Ranges, put_message_stats};
 use crate::management::record::{Columns, Record};
 use crate::management::reply::{Outcome, Refused, Reply};
@@ -59,8 +60,7 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
             let ranges = call.ranges()?;
             Ok(Reply::Written(Record::written(&call.query, |record| {
                 put_exchange(record, management, &found, &exchange, ranges);
-                record.put("incoming", [(); 0]);
-                record.put("outgoing", [(); 0]);
+                Pairs::new(management, &found, ranges).put_of_exchange(record, name);
             })))
         }
     }
@@ -69,7 +69,7 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
 /// By name.
 fn all_of(vhost: &Arc<Vhost>) -> impl Iterator<Item = (&Arc<Vhost>, Arc<Exchange>)> {
     let mut exchanges = vhost.exchanges();
-    exchanges.sort_by(|a, b| a.name.cmp(&b.name));
+    sort_by_name(&mut exchanges, |exchange| &exchange.name);
     exchanges.into_iter().map(move |exchange| (vhost, exchange))
 }
 

@@ -12,7 +12,7 @@ use crate::broker::{LoginCounts, LoginSource};
 use crate::management::Management;
 use crate::management::access::Level;
 use crate::management::call::{Call, Query};
-use crate::management::http::{authenticate, takes_passwords};
+use crate::management::http::{authenticate, no_passwords};
 use crate::management::reply::{Outcome, Refused, Reply};
 
 /// `/api/index.html`.
@@ -67,13 +67,14 @@ pub(in crate::management) fn serve(call: &Call, path: &[&str], management: &Mana
             Ok(Reply::Json(json!({"ok": hash})))
         }
         ["auth", "attempts", node, ..] => {
-            Level::Monitoring.require(&call.user)?;
+            let is_reset = call.method == hyper::Method::DELETE;
+            let level = if is_reset { Level::Administrator } else { Level::Monitoring };
+            level.require(&call.user)?;
             if *node != management.node() {
                 return Err(Refused::no_object());
             }
-            match (call.method.as_str(), path.last()) {
-                ("DELETE", _) => {
-                    Level::Administrator.require(&call.user)?;
+            match (is_reset, path.last()) {
+                (true, _) => {
                     management.reset_logins();
                     Ok(Reply::NoContent)
                 }
@@ -163,8 +164,8 @@ fn feature_flag(name: &str, desc: &str) -> Json {
 
 /// `/api/login`: a form with name and password; gives what stands in the header of later requests.
 pub(in crate::management) async fn login(body: &[u8], peer: SocketAddr, management: &Management) -> Outcome {
-    if !takes_passwords(management) {
-        return Err(Refused::not_authorized("Not_Authorized"));
+    if management.options().basic_auth_disabled {
+        return Err(no_passwords());
     }
     let form = Query::parse(&String::from_utf8_lossy(body));
     let (name, password) = (form.get("username").unwrap_or_default(), form.get("password").unwrap_or_default());

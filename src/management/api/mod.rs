@@ -11,6 +11,7 @@ pub(super) mod misc;
 pub(super) mod moving;
 pub(super) mod nodes;
 pub(super) mod overview;
+pub(super) mod pairs;
 pub(super) mod parameters;
 pub(super) mod permissions;
 pub(super) mod policies;

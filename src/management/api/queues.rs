@@ -2,18 +2,18 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use serde_json::{Value as Json, json};
 
 use super::connections::Consumer;
+use super::pairs::Pairs;
 use super::{bindings, connections};
 use crate::broker::{QueueDeclare, QueueHandle, QueueReport, QueueType, table_of_json};
 use crate::management::Management;
 use crate::management::access::Level;
 use crate::management::call::Call;
-use crate::management::list::{self, Chosen};
-use crate::management::names::{arguments, timestamp};
+use crate::management::list::{self, Chosen, List};
+use crate::management::names::{Timestamp, arguments, sort_by_name};
 use crate::management::ranges::{Ranges, put, put_details, put_message_stats};
 use crate::management::rates::now_ms;
 use crate::management::record::{Columns, Record};
@@ -80,10 +80,11 @@ async fn list_queues(call: &Call, management: &Management, vhost: Option<&str>) 
     let mut queues = Vec::new();
     for vhost in call.vhosts(management, vhost)? {
         let mut own = vhost.queues();
-        own.sort_by(|a, b| a.name.cmp(&b.name));
+        sort_by_name(&mut own, |queue| &queue.name);
         queues.append(&mut own);
     }
-    let (query, ranges) = (&call.query, call.ranges()?);
+    let query = &call.query;
+    let telling = Telling { management, ranges: call.ranges()?, now_ms: now_ms(), policies: Policies::Some };
     let totals_only = query.is_true("enable_queue_totals");
     if query.is_true("disable_stats") && !totals_only {
         let write = |queue: &Arc<QueueHandle>, out: &mut Vec<u8>, columns: Columns<'_>| {
@@ -91,13 +92,13 @@ async fn list_queues(call: &Call, management: &Management, vhost: Option<&str>) 
         };
         return list::shape_items(queues, query, |queue| Cow::Borrowed(&queue.name), write).await;
     }
-    let write = |(queue, report): &Counted, out: &mut Vec<u8>, columns: Columns<'_>| {
+    let write = |queue: &QueueHandle, report: &QueueReport, out: &mut Vec<u8>, columns: Columns<'_>| {
         Record::write(out, columns, |record| {
             if totals_only {
                 put_declared(record, management, queue, Policies::All);
-                put_lengths(record, management, queue, report, ranges);
+                telling.put_lengths(record, queue, report);
             } else {
-                put_counted(record, management, queue, report, ranges, Policies::Some);
+                telling.put_counted(record, queue, report);
             }
         });
     };
@@ -107,7 +108,14 @@ async fn list_queues(call: &Call, management: &Management, vhost: Option<&str>) 
         Some(_) => None,
     };
     let Some(by) = by else {
-        let counted = counted(management, queues).await;
+        let mut inspections = management.broker().inspections(&queues);
+        let mut counted = Vec::with_capacity(queues.len());
+        while let Some(some) = inspections.next().await {
+            counted.extend(some);
+        }
+        let write = |(queue, report): &Counted<'_>, out: &mut Vec<u8>, columns: Columns<'_>| {
+            write(queue, report, out, columns);
+        };
         return list::shape_items(counted, query, |(queue, _)| Cow::Borrowed(&queue.name), write).await;
     };
     // A page is found by names alone, and only its queues are asked for their counts.
@@ -116,18 +124,19 @@ async fn list_queues(call: &Call, management: &Management, vhost: Option<&str>) 
         chosen.items.sort_by(|a, b| by(a).cmp(by(b)));
     }
     let (queues, around) = chosen.page(query)?;
-    let counted = counted(management, queues).await;
-    Ok(Reply::Written(list::write_items(&counted, around, query, write).await))
+    // What a lane says of some queues is written while it is in the processor's cache.
+    let mut list = List::new(queues.len(), around, query);
+    let mut inspections = management.broker().inspections(&queues);
+    while let Some(some) = inspections.next().await {
+        for (queue, report) in &some {
+            list.add(|out, columns| write(queue, report, out, columns));
+        }
+    }
+    Ok(list.written())
 }
 
 /// A queue, and what its lane says of it.
-type Counted = (Arc<QueueHandle>, QueueReport);
-
-/// Those that are still there.
-async fn counted(management: &Management, queues: Vec<Arc<QueueHandle>>) -> Vec<Counted> {
-    let mut reports = management.broker().inspect_queues(&queues).await;
-    queues.into_iter().filter_map(|queue| reports.remove(&queue.key.id).map(|report| (queue, report))).collect()
-}
+type Counted<'a> = (&'a Arc<QueueHandle>, QueueReport);
 
 async fn declare(call: &Call, management: &Management, vhost: &str, name: &str) -> Outcome {
     let fields = call.object()?;
@@ -171,7 +180,9 @@ fn put_declared(record: &mut Record<'_>, management: &Management, queue: &QueueH
     record.put("internal", false);
     record.put("internal_owner", false);
     record.object("arguments", |shown| {
-        if let Json::Object(mut own) = arguments(&options.arguments) {
+        if !options.arguments.is_empty()
+            && let Json::Object(mut own) = arguments(&options.arguments)
+        {
             own.remove("x-queue-type");
             shown.fields(&own);
         }
@@ -195,105 +206,96 @@ fn put_declared(record: &mut Record<'_>, management: &Management, queue: &QueueH
     }
 }
 
-fn put_lengths(
-    record: &mut Record<'_>,
-    management: &Management,
-    queue: &QueueHandle,
-    report: &QueueReport,
-    ranges: Ranges,
-) {
-    management.rates().of_queue(queue.key.id, |past| {
-        put(record, &LENGTHS, &queue_sample(report), past, ranges.lengths);
-    });
-}
-
-/// How many of its messages, and how many of their bytes, outlive the broker. A durable classic queue does not count them.
-fn persistent(queue: &QueueHandle, messages: u64, bytes: u64) -> Option<(u64, u64)> {
-    match (queue.options.queue_type, queue.options.durable) {
-        (QueueType::Quorum, _) => Some((messages, bytes)),
-        (QueueType::Classic, false) => Some((0, 0)),
-        (QueueType::Classic, true) => None,
-    }
-}
-
 /// Since when something is idle, if it is.
-pub(in crate::management) fn idle_since(idle_ms: u64) -> Option<String> {
-    let since = SystemTime::now().checked_sub(Duration::from_millis(idle_ms));
-    since.filter(|_| idle_ms >= IDLE_MS_MIN).map(timestamp)
+pub(in crate::management) fn idle_since(idle_ms: u64, now_ms: u64) -> Option<Timestamp> {
+    now_ms.checked_sub(idle_ms).filter(|_| idle_ms >= IDLE_MS_MIN).map(Timestamp::new)
 }
 
-/// A queue in a list.
-fn put_counted(
-    record: &mut Record<'_>,
-    management: &Management,
-    queue: &QueueHandle,
-    report: &QueueReport,
+/// What the records of one answer have in common.
+struct Telling<'a> {
+    management: &'a Management,
     ranges: Ranges,
+    now_ms: u64,
     policies: Policies,
-) {
-    put_declared(record, management, queue, policies);
-    let now = queue_sample(report);
-    let changed_ms = management.rates().of_queue(queue.key.id, |past| {
-        put(record, &LENGTHS, &now, past, ranges.lengths);
-        put_details(record, "reductions_details", past, nothing, ranges.msg_rates);
-        put_message_stats(record, &[&PUBLISHED[..1], &DELIVERED], &now, past, ranges.msg_rates);
-        past.map(|past| past.changed_ms())
-    });
-    let bytes = report.ready_bytes + report.unacked_bytes;
-    let messages = report.ready + report.unacked;
-    let can_take = report.consumers.iter().any(|consumer| consumer.is_active && consumer.has_credit);
-    record.put("consumers", report.consumers.len());
-    record.put("consumer_capacity", if can_take { 1.0 } else { 0.0 });
-    record.put("consumer_utilisation", if can_take { 1.0 } else { 0.0 });
-    record.put("memory", QUEUE_BYTES + messages * MESSAGE_BYTES + bytes);
-    record.put("message_bytes", bytes);
-    record.put("message_bytes_ready", report.ready_bytes);
-    record.put("message_bytes_unacknowledged", report.unacked_bytes);
-    record.put("message_bytes_ram", bytes);
-    record.put("messages_ram", messages);
-    record.put("messages_ready_ram", report.ready);
-    record.put("messages_unacknowledged_ram", report.unacked);
-    record.put("reductions", 0);
-    if let Some((messages, bytes)) = persistent(queue, messages, bytes) {
-        record.put("messages_persistent", messages);
-        record.put("message_bytes_persistent", bytes);
+}
+
+impl Telling<'_> {
+    fn put_lengths(&self, record: &mut Record<'_>, queue: &QueueHandle, report: &QueueReport) {
+        self.management.rates().of_queue(queue.key.id, |past| {
+            put(record, &LENGTHS, &queue_sample(report), past, self.ranges.lengths);
+        });
     }
-    // What clients did with the queue itself its lane knows; when messages went through it last the samples say.
-    let idle_ms = changed_ms.map_or(u64::MAX, |changed_ms| now_ms().saturating_sub(changed_ms)).min(report.idle_ms);
-    record.put_some("idle_since", idle_since(idle_ms));
-    match queue.options.queue_type {
-        QueueType::Classic => record.put("storage_version", 2),
-        QueueType::Quorum => {
-            record.json("open_files", || json!({management.node(): 0}));
-            record.put("delayed_retry", "disabled");
-            record.put("messages_delayed", 0);
-            // Dead letters leave at once.
-            record.put("messages_dlx", 0);
-            record.put("message_bytes_dlx", 0);
+
+    /// What a list shows of a queue.
+    fn put_counted(&self, record: &mut Record<'_>, queue: &QueueHandle, report: &QueueReport) {
+        let Self { management, ranges, now_ms, policies } = *self;
+        put_declared(record, management, queue, policies);
+        let now = queue_sample(report);
+        let changed_ms = management.rates().of_queue(queue.key.id, |past| {
+            put(record, &LENGTHS, &now, past, ranges.lengths);
+            put_details(record, "reductions_details", past, nothing, ranges.msg_rates);
+            put_message_stats(record, &[&PUBLISHED[..1], &DELIVERED], &now, past, ranges.msg_rates);
+            past.map(|past| past.changed_ms())
+        });
+        let bytes = report.ready_bytes + report.unacked_bytes;
+        let messages = report.ready + report.unacked;
+        let can_take = report.consumers.iter().any(|consumer| consumer.is_active && consumer.has_credit);
+        record.put("consumers", report.consumers.len());
+        record.put("consumer_capacity", if can_take { 1.0 } else { 0.0 });
+        record.put("consumer_utilisation", if can_take { 1.0 } else { 0.0 });
+        record.put("memory", QUEUE_BYTES + messages * MESSAGE_BYTES + bytes);
+        record.put("message_bytes", bytes);
+        record.put("message_bytes_ready", report.ready_bytes);
+        record.put("message_bytes_unacknowledged", report.unacked_bytes);
+        record.put("message_bytes_ram", bytes);
+        record.put("messages_ram", messages);
+        record.put("messages_ready_ram", report.ready);
+        record.put("messages_unacknowledged_ram", report.unacked);
+        record.put("reductions", 0);
+        record.put("messages_persistent", report.persistent);
+        record.put("message_bytes_persistent", report.persistent_bytes);
+        // What clients did with the queue itself its lane knows; when messages went through it last the samples say.
+        let idle_ms = changed_ms.map_or(u64::MAX, |changed_ms| now_ms.saturating_sub(changed_ms)).min(report.idle_ms);
+        record.put_some("idle_since", idle_since(idle_ms, now_ms));
+        match &report.quorum {
+            None => record.put("storage_version", 2),
+            Some(own) => {
+                record.json("open_files", || json!({management.node(): 0}));
+                let retry = queue.settings().delayed_retry;
+                record.put("delayed_retry", retry.map_or("disabled", |retry| retry.what.as_str()));
+                record.json("messages_by_priority", || {
+                    own.by_priority.iter().map(|(priority, length)| (priority.to_string(), json!(length))).collect()
+                });
+                record.put("messages_active_priorities", own.by_priority.len());
+                record.put("messages_ready_returned", own.returned);
+                record.put("messages_delayed", own.delayed);
+                record.put("messages_dlx", own.dead_letters);
+                record.put("message_bytes_dlx", own.dead_letters_bytes);
+            }
         }
     }
 }
 
 /// One queue, with its consumers.
 async fn detailed(call: &Call, management: &Management, queue: &Arc<QueueHandle>) -> Outcome {
-    let ranges = call.ranges()?;
-    let reports = management.broker().inspect_queues(std::slice::from_ref(queue)).await;
-    let report = reports.get(&queue.key.id).ok_or_else(Refused::no_object)?;
-    let consumers = connections::consumers_of(management, queue, report).await;
+    let telling = Telling { management, ranges: call.ranges()?, now_ms: now_ms(), policies: Policies::All };
+    let report = management.broker().inspect_queue(queue).await.ok_or_else(Refused::no_object)?;
+    let consumers = connections::consumers_of(management, queue, &report).await;
     let options = &queue.options;
     let active = consumers.iter().find(|consumer| consumer.is_active() && options.single_active_consumer);
     let exclusive = consumers.iter().find(|consumer| consumer.is_exclusive());
     Ok(Reply::Written(Record::written(&call.query, |record| {
-        put_counted(record, management, queue, report, ranges, Policies::All);
+        telling.put_counted(record, queue, &report);
         record.put("single_active_consumer_tag", active.map(Consumer::tag));
         if options.queue_type == QueueType::Classic {
             record.put("exclusive_consumer_tag", exclusive.map(Consumer::tag));
-            record.put("head_message_timestamp", ());
+            record.put("head_message_timestamp", report.head_timestamp_s);
         }
         record.object("garbage_collection", put_garbage_collection);
         record.list("consumer_details", &consumers, |consumer, record| consumer.put(record, management));
-        record.put("incoming", [(); 0]);
-        record.put("deliveries", [(); 0]);
+        if let Some(vhost) = management.broker().vhost(&queue.vhost) {
+            Pairs::new(management, &vhost, telling.ranges).put_of_queue(record, queue.key.id);
+        }
         if let Some(owner) = options.exclusive {
             record.object("owner_pid_details", |details| connections::put_owner(details, management, owner));
         }

@@ -1,7 +1,7 @@
 //! The families of metrics that are told of many objects of one kind, with RabbitMQ's names and groups.
 
 use super::text::Kind::{self, Counter, Gauge};
-use crate::broker::{ChannelReport, ConnectionReport, QueueReport};
+use crate::broker::{ChannelReport, ConnectionReport, LoginCounts, QueueReport};
 use crate::management::api::queues::{MESSAGE_BYTES, QUEUE_BYTES};
 
 /// A number of each object of a kind.
@@ -45,6 +45,19 @@ fn memory(queue: &QueueReport) -> f64 {
     QUEUE_BYTES as f64 + messages(queue) * MESSAGE_BYTES as f64 + bytes(queue)
 }
 
+pub(super) const LOGIN_SOURCE: &str = "auth_attempt_detailed_metrics";
+
+/// Of sources of logins, if an operator wants them counted.
+pub(super) const LOGIN_SOURCES: &[Family<LoginCounts>] = &[
+    family(LOGIN_SOURCE, "auth_attempts_detailed_total", Counter, "Logins tried, by source", |l| l.all as f64),
+    family(LOGIN_SOURCE, "auth_attempts_detailed_succeeded_total", Counter, "Logins that succeeded, by source", |l| {
+        l.all.saturating_sub(l.refused) as f64
+    }),
+    family(LOGIN_SOURCE, "auth_attempts_detailed_failed_total", Counter, "Logins that were refused, by source", |l| {
+        l.refused as f64
+    }),
+];
+
 const COARSE: &str = "queue_coarse_metrics";
 pub(super) const QUEUE_METRICS: &str = "queue_metrics";
 pub(super) const QUEUE_CONSUMER_COUNT: &str = "queue_consumer_count";
@@ -65,6 +78,12 @@ pub(super) const QUEUES: &[Family<QueueReport>] = &[
     family(QUEUE_METRICS, "queue_messages_ready_ram", Gauge, "Ready messages in memory", |q| q.ready as f64),
     family(QUEUE_METRICS, "queue_messages_unacked_ram", Gauge, "Unacknowledged messages in memory", |q| {
         q.unacked as f64
+    }),
+    family(QUEUE_METRICS, "queue_messages_persistent", Gauge, "Messages that a restart would not lose", |q| {
+        q.persistent as f64
+    }),
+    family(QUEUE_METRICS, "queue_messages_persistent_bytes", Gauge, "Size of those messages", |q| {
+        q.persistent_bytes as f64
     }),
     family(QUEUE_METRICS, "queue_messages_bytes", Gauge, "Size of ready and unacknowledged messages", bytes),
     family(QUEUE_METRICS, "queue_messages_ready_bytes", Gauge, "Size of ready messages", |q| q.ready_bytes as f64),

@@ -13,7 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use self::families::{CHANNELS, CONNECTIONS, Family, QUEUE_CONSUMER_COUNT, QUEUE_METRICS, QUEUES};
+use self::families::{CHANNELS, CONNECTIONS, Family, LOGIN_SOURCES, QUEUE_CONSUMER_COUNT, QUEUE_METRICS, QUEUES};
 use self::snapshot::{Queue, Snapshot};
 use self::text::{Kind, Labels, Page};
 use super::Management;
@@ -154,6 +154,7 @@ struct Writing {
 #[derive(Clone, Copy)]
 enum At {
     Head,
+    LoginSources(Place),
     Queues(Place),
     Info(usize),
     Channels(Place),
@@ -196,7 +197,13 @@ impl Writing {
                 broker_wide::node(page, scrape, snapshot, management);
                 broker_wide::logins(page, scrape, management);
                 broker_wide::exchanges(page, scrape, snapshot);
-                At::Queues(Place::default())
+                // As in RabbitMQ there is no sum of them: that is what all logins are.
+                let is_aggregated = *scrape == Scrape::Aggregated;
+                if is_aggregated { At::Queues(Place::default()) } else { At::LoginSources(Place::default()) }
+            }
+            At::LoginSources(place) => {
+                let next = tell(page, scrape, LOGIN_SOURCES, &snapshot.login_sources, of_pair, |_, _| true, place);
+                next.map_or(At::Queues(Place::default()), At::LoginSources)
             }
             At::Queues(place) => {
                 // As in RabbitMQ, of a queue where nothing ever happened there is nothing to tell of that.

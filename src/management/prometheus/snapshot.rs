@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Scrape;
-use super::families::{CHANNELS, CONNECTIONS, QUEUES};
+use super::families::{CHANNELS, CONNECTIONS, LOGIN_SOURCE, QUEUES};
 use super::text::Labels;
-use crate::broker::{BrokerTotals, ChannelReport, ConnectionReport, QueueHandle, QueueReport, QueueType, Vhost};
+use crate::broker::{
+    BrokerTotals, ChannelReport, ConnectionReport, LoginCounts, LoginSource, QueueHandle, QueueReport, QueueType, Vhost,
+};
 use crate::management::Management;
 use crate::management::machine::Machine;
 
@@ -45,6 +47,7 @@ pub(super) struct Snapshot {
     pub(super) connection_count: usize,
     pub(super) queue_count: usize,
     pub(super) vhosts: Vec<Arc<Vhost>>,
+    pub(super) login_sources: Vec<(Labels, LoginCounts)>,
     pub(super) queues: Vec<Queue>,
     pub(super) connections: Vec<(Labels, ConnectionReport)>,
     pub(super) channels: Vec<(Labels, ChannelReport)>,
@@ -61,10 +64,14 @@ impl Snapshot {
             connection_count: broker.connection_count(),
             queue_count: vhosts.iter().map(|vhost| vhost.queue_count()).sum(),
             vhosts,
+            login_sources: Vec::new(),
             queues: Vec::new(),
             connections: Vec::new(),
             channels: Vec::new(),
         };
+        if *scrape != Scrape::Aggregated && scrape.wants(LOGIN_SOURCE) {
+            snapshot.login_sources = broker.login_sources().into_iter().map(of_source).collect();
+        }
         if QUEUES.iter().any(|family| scrape.wants(family.group)) {
             snapshot.ask_queues(scrape, management).await;
         }
@@ -83,16 +90,16 @@ impl Snapshot {
             handles.append(&mut own);
         }
         let has_labels = *scrape != Scrape::Aggregated;
-        let mut reports = management.broker().inspect_queues(&handles).await;
         self.queues.reserve(handles.len());
-        for handle in handles {
-            // One that is gone by now is left out.
-            let Some(report) = reports.remove(&handle.key.id) else { continue };
-            let labels = match has_labels {
-                true => Labels::new([("vhost", &handle.vhost), ("queue", &handle.name)]),
-                false => Labels::default(),
-            };
-            self.queues.push(Queue { handle, labels, report });
+        let mut inspections = management.broker().inspections(&handles);
+        while let Some(some) = inspections.next().await {
+            self.queues.extend(some.into_iter().map(|(handle, report)| {
+                let labels = match has_labels {
+                    true => Labels::new([("vhost", &handle.vhost), ("queue", &handle.name)]),
+                    false => Labels::default(),
+                };
+                Queue { handle: handle.clone(), labels, report }
+            }));
         }
     }
 
@@ -114,4 +121,9 @@ impl Snapshot {
             self.connections.push((Labels::new([("channel", name)]), report));
         }
     }
+}
+
+fn of_source((source, counts): (LoginSource, LoginCounts)) -> (Labels, LoginCounts) {
+    let (address, user) = (source.address.to_string(), &*source.user);
+    (Labels::new([("remote_address", &*address), ("username", user), ("protocol", source.protocol)]), counts)
 }

@@ -8,6 +8,7 @@ use std::task::Waker;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::super::transient::Transient;
 use super::super::*;
 use crate::broker::event::{Event, QueueKey};
 use crate::broker::mailbox::{ConnectionId, Mailbox};
@@ -314,7 +315,7 @@ impl World {
         self.published += 1;
         let mut body = self.published.to_be_bytes().to_vec();
         body.resize(8 + bytes, 0);
-        let facts = Facts { priority, expiration_ms, ..Facts::default() };
+        let facts = Facts { priority, expiration_ms, persistent: self.published.is_multiple_of(3), ..Facts::default() };
         let message = Message::new(b"\x00\x01q", b"\x00\x00", Body::Small(&body), facts, &mut Vec::new());
         let refused = self.model.setup.reject && self.model.over(1, body.len() as u64);
         let accepted = self.queue.publish(message, self.now_ms, &mut self.fx);
@@ -425,6 +426,16 @@ impl World {
     fn compare(&mut self) {
         assert_eq!(self.queue.messages() as usize, self.model.len());
         assert_eq!(self.queue.ready.body_bytes(), self.model.bytes());
+        let mut transient = Transient::default();
+        let returned = self.queue.ready.returned().map(|entry| &entry.message);
+        let fresh = self.queue.ready.fresh_between(0, u64::MAX).map(|(message, ..)| message);
+        returned.chain(fresh).for_each(|message| transient.add(message));
+        assert_eq!(self.queue.ready.transient, transient);
+        for (_, owner) in &self.queue.owners {
+            let mut transient = Transient::default();
+            owner.unacked.iter().for_each(|entry| transient.add(&entry.message));
+            assert_eq!(owner.unacked.transient(), transient);
+        }
         let consumers = self.model.owners.values().filter(|owner| owner.consumer.is_some()).count();
         assert_eq!(self.queue.consumer_count() as usize, consumers);
         let dead: Vec<_> = self.fx.dead.drain(..).map(|d| (d.message.body().to_vec(), d.death.reason())).collect();

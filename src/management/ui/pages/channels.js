@@ -105,6 +105,9 @@ const statRate = (name, label) => ({
   cell: ({ stats }) => rate(rateOf(stats, name) ?? 0),
 });
 
+const NO_TRAFFIC =
+  'By exchange and queue nothing is known: it is counted only with management.rates_mode = detailed, from when the broker starts.';
+
 // Publishes by exchange and deliveries by queue, as far as the broker counts them.
 export function traffic(label, ends, records, names) {
   const rows = records.filter(({ stats }) => stats);
@@ -168,15 +171,20 @@ export function channel(place) {
         empty: 'Nothing is consumed.',
       }),
     );
+    const hasTraffic = [...(record.publishes ?? []), ...(record.deliveries ?? [])].some(({ stats }) => stats);
     breakdown.draw(
-      traffic('Publishes', [toExchange], record.publishes ?? [], [
-        ['publish', 'Publish'],
-        ['confirm', 'Confirm'],
-      ]),
-      traffic('Deliveries', [toQueue], record.deliveries ?? [], [
-        ['deliver_get', 'Deliver / get'],
-        ['ack', 'Ack'],
-      ]),
+      hasTraffic
+        ? [
+            traffic('Publishes', [toExchange], record.publishes, [
+              ['publish', 'Publish'],
+              ['confirm', 'Confirm'],
+            ]),
+            traffic('Deliveries', [toQueue], record.deliveries, [
+              ['deliver_get', 'Deliver / get'],
+              ['ack', 'Ack'],
+            ]),
+          ]
+        : h('p', { class: 'hint' }, NO_TRAFFIC),
     );
   };
   return { title: `Channel ${name}`, node, load };

@@ -21,6 +21,13 @@ export const TOPIC_COLUMNS = [
   { id: 'read', label: 'Read regexp', cell: ({ read }) => code(read) },
 ];
 
+// Who has permissions where; `from` and `to` are `user` and `vhost`, or the other way round.
+export function grouped(permissions, from, to) {
+  const found = new Map();
+  for (const { [from]: one, [to]: other } of permissions) found.set(one, [...(found.get(one) ?? []), other]);
+  return found;
+}
+
 // The column that takes a permission away.
 export function removal(place, isTopic = false) {
   const clear = ({ user, vhost, exchange }) =>

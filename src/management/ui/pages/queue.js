@@ -4,7 +4,7 @@ import { api, path } from '../core/api.js';
 import { MESSAGE_RATES, QUEUED, charts } from '../core/chart.js';
 import { attempt, confirmed } from '../core/dialog.js';
 import { h } from '../core/dom.js';
-import { bytes, count } from '../core/format.js';
+import { bytes, count, moment } from '../core/format.js';
 import { table } from '../core/listing.js';
 import {
   button,
@@ -24,10 +24,13 @@ import { KNOWN, queueState } from './queues.js';
 
 const CONSUMERS_SHOWN_MAX = 500;
 
+// Not all kinds of messages have their bodies counted.
+const bodies = (sum) => (sum === undefined ? '' : bytes(sum));
+
 const LENGTH_COLUMNS = [
   { id: 'kind', label: 'Messages', cell: ([kind]) => kind },
   { id: 'count', label: 'Count', kind: 'number', cell: ([, field, queue]) => count(queue[`messages${field}`]) },
-  { id: 'bytes', label: 'Bodies', kind: 'number', cell: ([, field, queue]) => bytes(queue[`message_bytes${field}`]) },
+  { id: 'bytes', label: 'Bodies', kind: 'number', cell: ([, field, queue]) => bodies(queue[`message_bytes${field}`]) },
 ];
 
 const lengths = (queue) =>
@@ -36,6 +39,9 @@ const lengths = (queue) =>
     ['Unacked', '_unacknowledged', queue],
     ['In memory', '_ram', queue],
     ['Persistent', '_persistent', queue],
+    ['Returned, and ready', '_ready_returned', queue],
+    ['To be delivered again later', '_delayed', queue],
+    ['Dead letters on their way', '_dlx', queue],
     ['Total', '', queue],
   ].filter(([, field]) => queue[`messages${field}`] !== undefined);
 
@@ -67,6 +73,10 @@ function details(queue) {
         : '',
     ],
     ['Single active consumer', queue.single_active_consumer_tag],
+    ['Exclusive consumer', queue.exclusive_consumer_tag],
+    ['Idle since', queue.idle_since],
+    ['Oldest message sent', queue.head_message_timestamp && moment(queue.head_message_timestamp * 1000)],
+    ['Ready by priority', queue.messages_active_priorities > 1 && values(queue.messages_by_priority)],
     ['Process memory', bytes(queue.memory)],
   );
 }

@@ -7,7 +7,7 @@ import { formDialog } from '../core/form.js';
 import { Listing, table } from '../core/listing.js';
 import { button, live, pairs, section, userLink, values, vhostLink, words } from '../core/parts.js';
 import { session } from '../core/session.js';
-import { PERMISSION_COLUMNS, TOPIC_COLUMNS, permissionForms, removal } from './permissions.js';
+import { PERMISSION_COLUMNS, TOPIC_COLUMNS, grouped, permissionForms, removal } from './permissions.js';
 
 // What a tag gives, as whoever sets one wants to know.
 const TAGS = [
@@ -100,7 +100,7 @@ export function users(place) {
     });
   const load = async (signal) => {
     const permissions = await api.get('permissions', { signal });
-    access = vhostsByUser(permissions);
+    access = grouped(permissions, 'user', 'vhost');
     await listing.load(signal);
   };
   return {
@@ -109,12 +109,6 @@ export function users(place) {
     actions: [button('Add a user', add, 'primary')],
     load,
   };
-}
-
-function vhostsByUser(permissions) {
-  const found = new Map();
-  for (const { user, vhost } of permissions) found.set(user, [...(found.get(user) ?? []), vhost]);
-  return found;
 }
 
 export function user(place) {

@@ -9,7 +9,7 @@ import { yesNo } from '../core/format.js';
 import { Listing, countColumn, rateColumn, table } from '../core/listing.js';
 import { button, live, pairs, section, state, tag, userLink, vhostLink, words } from '../core/parts.js';
 import { session } from '../core/session.js';
-import { permissionForms, PERMISSION_COLUMNS, TOPIC_COLUMNS, removal } from './permissions.js';
+import { PERMISSION_COLUMNS, TOPIC_COLUMNS, grouped, permissionForms, removal } from './permissions.js';
 
 // The names of all vhosts that the user sees.
 export async function allVhosts() {
@@ -33,6 +33,7 @@ const COLUMNS = [
   { id: 'name', label: 'Name', sort: 'name', cell: (vhost) => vhostLink(vhost.name) },
   { id: 'description', label: 'Description', cell: (vhost) => vhost.description },
   { id: 'tags', label: 'Tags', kind: 'tags', cell: (vhost) => words(vhost.tags) },
+  { id: 'users', label: 'Users', cell: (vhost) => vhost.users.join(', ') || h('span', { class: 'muted' }, 'none') },
   { id: 'type', label: 'Default queue type', cell: (vhost) => vhost.default_queue_type },
   {
     id: 'features',
@@ -81,13 +82,15 @@ const settings = (vhost = {}) => [
 ];
 
 export function vhosts(place) {
+  let users = new Map();
   const listing = new Listing(place, {
     id: 'vhosts',
     label: 'Virtual hosts',
-    columns: COLUMNS,
+    columns: session.isAdministrator ? COLUMNS : COLUMNS.filter(({ id }) => id !== 'users'),
     url: () => 'vhosts',
     rowKey: (vhost) => vhost.name,
     sort: 'name',
+    rows: (items) => items.map((vhost) => ({ ...vhost, users: users.get(vhost.name) ?? [] })),
   });
   const add = () =>
     formDialog('Add a new virtual host', {
@@ -97,11 +100,16 @@ export function vhosts(place) {
       done: ({ name }) => `The virtual host ${name} was added.`,
       after: () => place.refresh(true),
     });
+  const load = async (signal) => {
+    // Only administrators see who has permissions.
+    if (session.isAdministrator) users = grouped(await api.get('permissions', { signal }), 'vhost', 'user');
+    await listing.load(signal);
+  };
   return {
     title: 'Virtual Hosts',
     node: section('All virtual hosts', null, listing.node),
     actions: [button('Add a new virtual host', add, 'primary')],
-    load: (signal) => listing.load(signal),
+    load,
   };
 }
 
