@@ -6,7 +6,8 @@ use lepus::Server;
 use serde_json::{Value as Json, json};
 
 use crate::common::http::{Http, Response};
-use crate::common::{ChannelExt, builder, connect, eventually, within};
+use crate::common::place::Place;
+use crate::common::{ChannelExt, builder, connect, connect_as, eventually, within};
 
 /// A broker with the API, and users of all tags.
 async fn start() -> (Server, Http) {
@@ -260,6 +261,45 @@ async fn queues_tell_what_messages_they_have() {
     let expected = json!([4, {"1": 2, "4": 1}, 2, 1, 1, "failed", 0]);
     eventually("one is back", async || (told("quorum", &own).await == expected.as_array().unwrap()[..]).then_some(()))
         .await;
+}
+
+/// FEATURES section 4.1, as recorded from RabbitMQ 4.3.6: whoever may use the API sees what somebody has declared where it
+/// may look, and a user that there is not has declared nothing. It is known after a restart, too.
+#[tokio::test]
+async fn queues_are_known_by_who_declared_them() {
+    let place = Place::new();
+    let open = |builder: lepus::ServerBuilder| {
+        let builder = builder.http("127.0.0.1:0").user("guest", "guest", &["administrator"]);
+        builder.user("hare", "pass", &["management"])
+    };
+    let server = place.start_as(open).await;
+    let http = Http::new(server.http_addr().expect("it has the API"), "guest:guest");
+    let names = async |http: &Http, user: &str, query: &str| {
+        let listed = http.get(&format!("users/{user}/queues{query}")).await;
+        assert_eq!(listed.status, 200);
+        listed.items().iter().map(|queue| queue["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    http.put("vhosts/other", &json!({})).await;
+    http.put("permissions/%2F/hare", &json!({"configure": ".*", "write": ".*", "read": ".*"})).await;
+    for (queue, who) in [("a", "guest:guest"), ("b", "hare:pass"), ("c", "guest:guest")] {
+        assert_eq!(http.like(who).put(&format!("queues/%2F/{queue}"), &json!({"durable": true})).await.status, 201);
+    }
+    http.put("queues/other/d", &json!({"durable": true})).await;
+    let client = connect_as(&server, "hare", "pass", "/").await.expect("it connects");
+    client.queue("short").await;
+    assert_eq!(names(&http, "guest", "").await, ["a", "c", "d"]);
+    assert_eq!(names(&http, "hare", "").await, ["b", "short"]);
+    assert_eq!(names(&http.like("hare:pass"), "guest", "").await, ["a", "c"], "where it may look");
+    assert_eq!(names(&http, "guest", "?page=2&page_size=2").await, ["d"]);
+    assert_eq!(names(&http, "nobody", "").await, [""; 0]);
+    client.close().await;
+    server.shutdown().await;
+    let server = place.start_as(open).await;
+    let http = Http::new(server.http_addr().expect("it has the API"), "guest:guest");
+    assert_eq!(
+        (names(&http, "guest", "").await, names(&http, "hare", "").await.len()),
+        (vec!["a".to_owned(), "c".to_owned(), "d".to_owned()], 1)
+    );
 }
 
 /// FEATURES section 4.1: connections, channels and consumers are shown and closed.

@@ -36,6 +36,7 @@ definitions definitions/{v} definitions/nope all-configuration
 vhosts vhosts/{v} vhosts/nope vhosts/{v}/permissions vhosts/{v}/topic-permissions vhosts/{v}/connections
 vhosts/nope/connections vhosts/{v}/channels
 users users/cmp-u users/nope users/without-permissions users/cmp-u/permissions users/cmp-u/topic-permissions
+users/cmp-u/queues users/nope/queues
 permissions permissions/{v}/cmp-u permissions/nope/cmp-u topic-permissions topic-permissions/{v}/cmp-u
 topic-permissions/{v}/cmp-u/amq.topic
 user-limits user-limits/cmp-u vhost-limits vhost-limits/{v} vhost-limits/nope

@@ -23,6 +23,9 @@ pub(super) const INTERNAL: u8 = 2;
 /// The exchange has a number of its own.
 pub(super) const NUMBERED: u8 = 4;
 
+/// It is known who declared the queue: releases before did not keep that.
+pub(super) const DECLARED_BY: u8 = 8;
+
 /// What a binding leads to, in its key.
 pub(super) const TO_QUEUE: u8 = 0;
 pub(super) const TO_EXCHANGE: u8 = 1;
@@ -113,9 +116,10 @@ pub(super) fn queue_key(id: QueueId) -> Vec<u8> {
     key
 }
 
-/// `flags u8 | vhost text | name text | arguments`.
+/// `flags u8 | who declared it text (if that is known) | vhost text | name text | arguments`.
 fn queue_value(queue: &QueueHandle) -> Vec<u8> {
-    let mut value = vec![if queue.options.auto_delete { AUTO_DELETE } else { 0 }];
+    let mut value = vec![DECLARED_BY | if queue.options.auto_delete { AUTO_DELETE } else { 0 }];
+    put(queue.declared_by.as_bytes(), &mut value);
     put(queue.vhost.as_bytes(), &mut value);
     put(queue.name.as_bytes(), &mut value);
     queue.options.arguments.encode_bare(&mut value);

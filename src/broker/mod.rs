@@ -413,7 +413,8 @@ impl Broker {
             let key = self.next_queue();
             let in_force = vhost.policies_now().for_queue(name, &options);
             let (name, in_vhost) = (name.into(), vhost.name().clone());
-            let handle = Arc::new(QueueHandle::new(key, name, in_vhost, Arc::new(options), in_force));
+            let declared_by = from.user().clone();
+            let handle = Arc::new(QueueHandle::new(key, name, in_vhost, Arc::new(options), declared_by, in_force));
             Totals::count(&self.0.totals.queues_created);
             let queue = self.new_queue(handle.clone());
             let written = vhost.keep_queue(&handle);

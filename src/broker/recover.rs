@@ -16,7 +16,7 @@ use super::exchange::ExchangeType;
 use super::inbox::Op;
 use super::kept;
 use super::kept_definitions::{
-    AUTO_DELETE, BINDING, EXCHANGE, INTERNAL, NUMBERED, QUEUE, SYSTEM, TO_EXCHANGE, TO_QUEUE,
+    AUTO_DELETE, BINDING, DECLARED_BY, EXCHANGE, INTERNAL, NUMBERED, QUEUE, SYSTEM, TO_EXCHANGE, TO_QUEUE,
 };
 use super::loader::Loader;
 use super::message::Message;
@@ -242,13 +242,14 @@ impl Broker {
     ) -> Option<Option<Arc<QueueHandle>>> {
         let mut value = Parts(value);
         let flags = value.byte()?;
+        let declared_by = if flags & DECLARED_BY == 0 { events::INTERNAL } else { value.text()? };
         let (vhost, name) = (value.text()?, value.text()?);
         let arguments = value.table()?;
         let Some(vhost) = self.vhost(vhost) else { return Some(None) };
         let named = vhost.queue_named(name);
         let auto_delete = flags & AUTO_DELETE != 0;
         let handle = QueueOptions::parse(&named, true, None, auto_delete, false, arguments)
-            .and_then(|options| self.put_queue(&vhost, id, name, options, content, reader));
+            .and_then(|options| self.put_queue(&vhost, id, (name, declared_by), options, content, reader));
         match handle {
             Ok(handle) => Some(Some(handle)),
             Err(refusal) => {
@@ -262,7 +263,7 @@ impl Broker {
         &self,
         vhost: &Vhost,
         id: QueueId,
-        name: &str,
+        (name, declared_by): (&str, &str),
         options: QueueOptions,
         content: RecoveredQueue<Option<Message>>,
         reader: &mut ChunkReader<'_>,
@@ -273,7 +274,8 @@ impl Broker {
             let key = QueueKey { lane: (id.0 % lanes) as u16, id };
             let in_force = vhost.policies_now().for_queue(name, &options);
             let vhost = vhost.name().clone();
-            let handle = Arc::new(QueueHandle::new(key, name.into(), vhost, Arc::new(options), in_force));
+            let (own_name, options) = (name.into(), Arc::new(options));
+            let handle = Arc::new(QueueHandle::new(key, own_name, vhost, options, declared_by.into(), in_force));
             let mut queue = self.new_queue(handle.clone());
             let (at_once, paged) = queue.split(&content);
             paged.iter().for_each(|chunk| reader.segments.want_again(chunk.place));

@@ -39,6 +39,8 @@ pub struct QueueHandle {
     pub vhost: Arc<str>,
     /// As declared.
     pub options: Arc<QueueOptions>,
+    /// The user who declared it.
+    pub declared_by: Arc<str>,
     /// False once it is deleted: routes that still name it are stale.
     alive: AtomicBool,
     /// Names of exchanges that have bindings to it, so that deleting it need not look at all exchanges.
@@ -53,10 +55,12 @@ impl QueueHandle {
         name: Arc<str>,
         vhost: Arc<str>,
         options: Arc<QueueOptions>,
+        declared_by: Arc<str>,
         in_force: InForce,
     ) -> Self {
         let in_force = ArcSwap::from_pointee(in_force);
-        Self { key, name, vhost, options, alive: AtomicBool::new(true), bound_from: Mutex::default(), in_force }
+        let (alive, bound_from) = (AtomicBool::new(true), Mutex::default());
+        Self { key, name, vhost, options, declared_by, alive, bound_from, in_force }
     }
 
     /// The policies that apply to it.

@@ -21,7 +21,7 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static str> {
         | ["config", "effective"]
         | ["deprecated-features", "used"]
         | ["users", "without-permissions"]
-        | ["users", _, "permissions" | "topic-permissions"]
+        | ["users", _, "permissions" | "topic-permissions" | "queues"]
         | ["vhosts", _, "permissions" | "topic-permissions" | "connections" | "channels"]
         | ["auth", "hash_password", _]
         | ["connections", _, "channels" | "sessions"]
@@ -101,6 +101,7 @@ pub(super) async fn serve(call: &Call, management: &Management) -> Outcome {
         (_, ["nodes" | "cluster-name" | "extensions" | "config", ..]) => api::nodes::serve(call, m, &names).await,
         (_, ["vhosts", _, "connections" | "channels"]) => api::connections::serve(call, m, &names).await,
         (_, ["vhosts", ..]) => api::vhosts::serve(call, m, &names).await,
+        (_, ["users", _, "queues"]) => api::queues::serve(call, m, &names).await,
         (_, ["users", ..]) => api::users::serve(call, m, &names),
         (_, ["permissions" | "topic-permissions", ..]) => api::permissions::serve(call, m, &names),
         (_, ["exchanges", ..]) => api::exchanges::serve(call, m, &names).await,

@@ -33,8 +33,9 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
         (_, ["queues"] | ["queues", _]) => {
             // A vhost cannot be told from this word, in RabbitMQ neither.
             let vhost = path.get(1).copied().filter(|name| *name != "detailed");
-            list_queues(call, management, vhost).await
+            list_queues(call, management, vhost, None).await
         }
+        (_, ["users", user, "queues"]) => list_queues(call, management, None, Some(user)).await,
         ("GET", ["queues", vhost, name]) => {
             let queue = find(call, management, vhost, name)?;
             detailed(call, management, &queue).await
@@ -76,10 +77,12 @@ fn find(call: &Call, management: &Management, vhost: &str, name: &str) -> Result
     call.vhost(management, vhost)?.queue(name).ok_or_else(Refused::no_object)
 }
 
-async fn list_queues(call: &Call, management: &Management, vhost: Option<&str>) -> Outcome {
+/// Those of one vhost, if any is named, and that one user has declared.
+async fn list_queues(call: &Call, management: &Management, vhost: Option<&str>, user: Option<&str>) -> Outcome {
     let mut queues = Vec::new();
     for vhost in call.vhosts(management, vhost)? {
         let mut own = vhost.queues();
+        own.retain(|queue| user.is_none_or(|user| *queue.declared_by == *user));
         sort_by_name(&mut own, |queue| &queue.name);
         queues.append(&mut own);
     }

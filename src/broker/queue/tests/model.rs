@@ -269,7 +269,8 @@ impl World {
         let vhost: Arc<str> = "/".into();
         let options = QueueOptions::parse(&Named::queue("q", &vhost), true, None, false, false, arguments).unwrap();
         let key = QueueKey { lane: 0, id: QueueId(1) };
-        let handle = Arc::new(QueueHandle::new(key, "q".into(), vhost, Arc::new(options), InForce::default()));
+        let handle =
+            Arc::new(QueueHandle::new(key, "q".into(), vhost, Arc::new(options), "guest".into(), InForce::default()));
         let mailbox = Arc::new(Mailbox::new(ConnectionId(1), "me".into()));
         let mut fx = Effects::new(0);
         let conn = fx.attach(mailbox.clone());
