@@ -618,8 +618,9 @@ impl Vhost {
         by: &str,
     ) -> Result<bool, Refusal> {
         let _change = self.change();
-        // Looked up before the lock was had: it may have gone since.
-        let source = self.require_exchange(&source.name)?;
+        // Looked up before the lock was had: it may have gone since, and another may have its name.
+        let current = if source.is_alive() { None } else { Some(self.require_exchange(&source.name)?) };
+        let source = current.as_ref().unwrap_or(source);
         match destination {
             Destination::Queue(queue) if !queue.is_alive() => {
                 return Err(Refusal::NotFound(self.queue_named(&queue.name)));
@@ -629,13 +630,13 @@ impl Vhost {
         }
         let mut bindings = source.bindings.write().unwrap_or_else(PoisonError::into_inner);
         bindings.check(key, arguments).map_err(|error| Refusal::Binding(error.to_string()))?;
-        check_local(&source, destination)?;
+        check_local(source, destination)?;
         let is_new = bindings.add(key, arguments, destination.clone());
         if is_new {
             drop(bindings);
             self.remember_source(destination, &source.name);
             self.changed();
-            self.keep_binding(true, &source, (destination, key, arguments));
+            self.keep_binding(true, source, (destination, key, arguments));
             self.tell_binding(true, &source.name, (destination, key, arguments), by);
         }
         Ok(is_new)
