@@ -318,11 +318,13 @@ pub struct Vhost {
     /// Deleted: nothing is declared here any more.
     closed: AtomicBool,
     pub(super) traffic: VhostTraffic,
+    /// The default exchange's.
+    pub(super) default_passed: Arc<Passed>,
 }
 
 impl Vhost {
     pub(super) fn new(name: &str, events: Arc<Events>, keeper: Arc<Keeper>) -> Self {
-        let exchanges = DashMap::default();
+        let (exchanges, mut default_passed) = (DashMap::default(), Arc::default());
         for (exchange, kind, internal) in PREDECLARED {
             let definition = ExchangeDefinition {
                 name: exchange,
@@ -335,6 +337,9 @@ impl Vhost {
             };
             // These need no arguments.
             if let Ok(made) = Exchange::new(definition, InForce::default(), &keeper) {
+                if made.name.is_empty() {
+                    default_passed = made.passed.clone();
+                }
                 exchanges.insert(Arc::from(exchange), Arc::new(made));
             }
         }
@@ -353,6 +358,7 @@ impl Vhost {
             version: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             traffic: VhostTraffic::default(),
+            default_passed,
         }
     }
 
@@ -460,6 +466,10 @@ impl Vhost {
     /// Looks a queue up.
     pub fn queue(&self, name: &str) -> Option<Arc<QueueHandle>> {
         self.queues.get(name).map(|queue| queue.value().clone())
+    }
+
+    pub(super) fn queue_key(&self, name: &str) -> Option<QueueKey> {
+        self.queues.get(name).map(|queue| queue.key)
     }
 
     pub(super) fn require_queue(&self, name: &str) -> Result<Arc<QueueHandle>, Refusal> {
