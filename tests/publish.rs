@@ -153,6 +153,49 @@ async fn mandatory_and_unroutable_is_returned() {
     assert_eq!(raw.content(1).await, (properties, b"lost".to_vec()));
 }
 
+/// A connection remembers only so many routes. What it publishes to more queues than that is looked up: queues that go
+/// and come are seen, and so are permissions.
+#[tokio::test]
+async fn more_queues_than_a_connection_remembers() {
+    let server = start().await;
+    let mut raw = Raw::open_channel(server.amqp_addr()).await;
+    let name = |number: usize| format!("inbox-{number}");
+    const QUEUES: usize = 1100;
+    for number in 0..QUEUES {
+        raw.call(1, id::QUEUE_DECLARE, args::queue_declare(&name(number), 0), id::QUEUE_DECLARE_OK).await;
+    }
+    for round in [b"first", b"again"] {
+        let messages: Vec<u8> = (0..QUEUES).flat_map(|number| raw::publish(1, "", &name(number), round)).collect();
+        raw.send(&messages).await;
+    }
+    for number in 0..QUEUES {
+        for expected in [b"first", b"again"] {
+            raw.call(1, id::GET, args::get(&name(number), true), id::GET_OK).await;
+            assert_eq!(raw.content(1).await.1, expected, "queue {number}");
+        }
+    }
+    let vhost = server.broker().vhost("/").expect("the default vhost");
+    let published = vhost.exchange("").expect("the default exchange").published();
+    assert_eq!(published, (2 * QUEUES as u64, 2 * QUEUES as u64));
+
+    let last = name(QUEUES - 1);
+    let mandatory = raw::publish_with(1, args::publish("", &last, 1), &[0, 0], b"nobody");
+    raw.call(1, id::QUEUE_DELETE, args::queue_delete(&last, 0), id::QUEUE_DELETE_OK).await;
+    raw.send(&mandatory).await;
+    raw.expect(1, id::RETURN).await;
+    assert_eq!(raw.content(1).await.1, b"nobody");
+    raw.call(1, id::QUEUE_DECLARE, args::queue_declare(&last, 0), id::QUEUE_DECLARE_OK).await;
+    raw.send(&mandatory).await;
+    raw.call(1, id::GET, args::get(&last, true), id::GET_OK).await;
+    assert_eq!(raw.content(1).await.1, b"nobody");
+
+    server.broker().auth().set_permissions("/", "guest", ".*", "^$", ".*").expect("valid patterns");
+    raw.send(&mandatory).await;
+    let text =
+        "ACCESS_REFUSED - write access to exchange 'amq.default' in vhost '/' refused for user 'guest'".to_owned();
+    assert_eq!(raw.expect_channel_close(1).await, Close { code: 403, text, method: id::PUBLISH });
+}
+
 /// An unroutable message that is not mandatory is dropped without a word.
 #[tokio::test]
 async fn unroutable_is_dropped_silently() {

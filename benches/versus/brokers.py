@@ -57,9 +57,13 @@ def wait_for_amqp(port, seconds):
             raise SystemExit(f"what listens on port {port} does not speak AMQP")
 
 
+def perf_command(*flags):
+    return [str(BINARY), "perf", *map(str, flags), "--json"]
+
+
 def perf(*flags, timeout=600):
     """Runs `lepus perf`; its report, or None if it failed."""
-    command = [str(BINARY), "perf", *map(str, flags), "--json"]
+    command = perf_command(*flags)
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     last = done.stdout.strip().splitlines()
     if not last:

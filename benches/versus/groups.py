@@ -123,7 +123,7 @@ def load(bench):
 
 
 def flat(bench):
-    """CPU a message beside other queues, bindings, connections and a backlog."""
+    """CPU a message beside other queues, bindings and a backlog."""
     rounds = max(bench.rounds // 2, 1)
     bench.lepus.start()
     loads = []
@@ -135,13 +135,22 @@ def flat(bench):
         for count in (1, 1_000, 50_000):
             flags = f"-s 16 -a -e perf-{kind} -t {kind} {more} --ballast-bindings {count}"
             loads.append((f"{kind} bindings: {count:,}", flags, small(bench, count)))
-    # As many as the system lets one process have.
-    most = brokers.resource.getrlimit(brokers.resource.RLIMIT_NOFILE)[0] - 1_000
-    for count in (0, 1_000, min(most, 20_000)):
-        loads.append((f"connections: {count:,} others", f"-s 16 -a --ballast-connections {count}", small(bench, count)))
     rows = bench.turns(loads, rounds)
     bench.lepus.stop()
     return rows + backlog(bench)
+
+
+def connections(bench):
+    """CPU a message beside other connections, which are open and silent."""
+    bench.lepus.start()
+    # Client and broker are a process each; as many as the system lets one have, but for what it has besides.
+    most = brokers.resource.getrlimit(brokers.resource.RLIMIT_NOFILE)[0] - 1_000
+    loads = []
+    for count in (0, 1_000, min(most, 20_000)):
+        loads.append((f"connections: {count:,} others", f"-s 16 -a --ballast-connections {count}", small(bench, count)))
+    rows = bench.turns(loads)
+    bench.lepus.stop()
+    return rows
 
 
 def small(bench, count):
@@ -406,4 +415,4 @@ def cores(bench):
     return rows
 
 
-ALL = {group.__name__: group for group in (budgets, sizes, load, flat, churn, rpc, tls, disturbance, store, publishers, cores)}
+ALL = {group.__name__: group for group in (budgets, sizes, load, flat, connections, churn, rpc, tls, disturbance, store, publishers, cores)}

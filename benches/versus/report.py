@@ -99,6 +99,14 @@ def plots_of_load(folder, rows):
 
 
 def plots_of_flat(folder, rows):
+    return plots_of_counts(folder, rows, "flat.svg", "Cost against the number of queues, bindings and waiting messages")
+
+
+def plots_of_connections(folder, rows):
+    return plots_of_counts(folder, rows, "connections.svg", "Cost against the number of connections")
+
+
+def plots_of_counts(folder, rows, picture, text):
     folder.mkdir(exist_ok=True)
     made = {}
     for row in rows:
@@ -107,8 +115,8 @@ def plots_of_flat(folder, rows):
         if count and row["broker"] == "Lepus" and "cpu_us" in row:
             kind = kind if "traffic" not in rest else "queues in use"
             made.setdefault(kind, []).append((max(float(count.group().replace(",", "")), 1), row["cpu_us"][1]))
-    plot.lines(folder / "flat.svg", "Broker CPU for a message, by what there is beside it", "how many", "µs", made, y_log=False)
-    return [("flat.svg", "Cost against the number of queues, bindings, connections and waiting messages")]
+    plot.lines(folder / picture, "Broker CPU for a message, by what there is beside it", "how many", "µs", made, y_log=False)
+    return [(picture, text)]
 
 
-PLOTS = {"sizes": plots_of_sizes, "load": plots_of_load, "flat": plots_of_flat}
+PLOTS = {"sizes": plots_of_sizes, "load": plots_of_load, "flat": plots_of_flat, "connections": plots_of_connections}

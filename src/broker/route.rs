@@ -1,8 +1,9 @@
 //! From an exchange and a key to the queues: walking exchanges, and a per-connection cache of what came out.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::{Arc, PoisonError};
 
+use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::backlog::{Hold, delay_ms};
@@ -16,8 +17,11 @@ use super::traffic::{Passed, Passing};
 use super::vhost::{Destination, Exchange, QueueHandle, Vhost};
 use crate::hashing::Hashing;
 
-/// Routes a connection remembers; beyond that it starts over.
+/// Routes a connection remembers.
 const CACHED_ROUTES_MAX: usize = 1024;
+/// A client that remembers so many starts over after this many publishes by queues' names that it does not remember:
+/// those it remembers may be of yesterday.
+const LOOKUPS_A_START: u32 = 64 * 1024;
 
 /// The queues of one lane that a message goes to.
 #[derive(Clone, Debug)]
@@ -330,46 +334,59 @@ impl CachedRoute {
 /// Routes by address (`exchange shortstr | routing-key shortstr`). The last one used is looked at first.
 #[derive(Debug, Default)]
 pub(super) struct RouteCache {
-    last: Option<Last>,
-    by_address: HashMap<Box<[u8]>, CachedRoute, Hashing>,
+    known: Vec<Known>,
+    /// Where each address is in `known`.
+    places: HashTable<u32>,
+    hasher: Hashing,
+    /// In `known`.
+    last: Option<u32>,
+    /// Messages that took the last one and are not in `passing` yet.
+    uses: u64,
+    /// Publishes that were looked up since it was full.
+    lookups: u32,
     passing: Passing,
 }
 
 #[derive(Debug)]
-struct Last {
+struct Known {
     address: Box<[u8]>,
     route: CachedRoute,
-    /// Messages that took it and are not in `passing` yet.
-    uses: u64,
 }
 
 impl RouteCache {
     pub(super) fn get(&mut self, address: &[u8], now: Versions) -> Option<&Targets> {
-        let is_last = self.last.as_ref().is_some_and(|last| *last.address == *address && last.route.is_valid(now));
-        if !is_last {
+        if self.last().is_none_or(|last| *last.address != *address) {
             self.settle_last();
-            let route = self.by_address.get(address).filter(|route| route.is_valid(now))?;
-            self.last = Some(Last { address: address.into(), route: route.clone(), uses: 0 });
+            self.last = self.place_of(address);
         }
-        self.last.as_ref().map(|last| &last.route.targets)
+        self.last().filter(|last| last.route.is_valid(now)).map(|last| &last.route.targets)
+    }
+
+    fn last(&self) -> Option<&Known> {
+        self.known.get(self.last? as usize)
+    }
+
+    fn place_of(&self, address: &[u8]) -> Option<u32> {
+        let is_same = |at: &u32| self.known.get(*at as usize).is_some_and(|known| *known.address == *address);
+        self.places.find(self.hasher.hash_one(address), is_same).copied()
     }
 
     /// A message takes the route that was got last.
     pub(super) fn count_last(&mut self) {
-        if let Some(last) = &mut self.last {
-            last.uses += 1;
-        }
+        self.uses += 1;
     }
 
-    /// A message takes a route that was not in the cache.
-    pub(super) fn count(&mut self, exchange: &Exchange, targets: &Targets) {
-        self.passing.add(&exchange.passed, 1, targets.count().into());
+    /// A message takes a route that was not in the cache, from an exchange with this.
+    pub(super) fn count(&mut self, passed: &Arc<Passed>, targets: &Targets) {
+        self.passing.add(passed, 1, targets.count().into());
     }
 
     fn settle_last(&mut self) {
-        if let Some(last) = self.last.as_mut().filter(|last| last.uses > 0) {
-            let uses = std::mem::take(&mut last.uses);
-            self.passing.add(&last.route.passed, uses, uses * u64::from(last.route.targets.count()));
+        let uses = std::mem::take(&mut self.uses);
+        if uses > 0
+            && let Some(Known { route, .. }) = self.last.and_then(|at| self.known.get(at as usize))
+        {
+            self.passing.add(&route.passed, uses, uses * u64::from(route.targets.count()));
         }
     }
 
@@ -379,10 +396,41 @@ impl RouteCache {
         self.passing.flush();
     }
 
-    pub(super) fn insert(&mut self, address: &[u8], route: CachedRoute) {
-        if self.by_address.len() >= CACHED_ROUTES_MAX {
-            self.by_address.clear();
+    /// It is full, and a publish that is not in it is better looked up than put in: whoever publishes to many queues in
+    /// turn would put every message's route in, and out again before it is used.
+    pub(super) fn is_crowded(&mut self) -> bool {
+        if self.known.len() < CACHED_ROUTES_MAX {
+            return false;
         }
-        self.by_address.insert(address.into(), route);
+        self.lookups += 1;
+        if self.lookups == LOOKUPS_A_START {
+            self.start_over();
+        }
+        true
+    }
+
+    pub(super) fn insert(&mut self, address: &[u8], route: CachedRoute) {
+        self.settle_last();
+        if let Some(known) = self.place_of(address).and_then(|at| self.known.get_mut(at as usize)) {
+            known.route = route;
+            return;
+        }
+        if self.known.len() >= CACHED_ROUTES_MAX {
+            self.start_over();
+        }
+        // Far from 2^32.
+        let at = self.known.len() as u32;
+        self.known.push(Known { address: address.into(), route });
+        let Self { known, places, hasher, .. } = self;
+        let hash_at = |at: &u32| known.get(*at as usize).map_or(0, |known| hasher.hash_one(&*known.address));
+        places.insert_unique(hash_at(&at), at, hash_at);
+    }
+
+    fn start_over(&mut self) {
+        self.settle_last();
+        self.last = None;
+        self.known.clear();
+        self.places.clear();
+        self.lookups = 0;
     }
 }

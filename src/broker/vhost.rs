@@ -322,11 +322,13 @@ pub struct Vhost {
     /// Deleted: nothing is declared here any more.
     closed: AtomicBool,
     pub(super) traffic: VhostTraffic,
+    /// The default exchange's.
+    pub(super) default_passed: Arc<Passed>,
 }
 
 impl Vhost {
     pub(super) fn new(name: &str, events: Arc<Events>, keeper: Arc<Keeper>) -> Self {
-        let exchanges = DashMap::default();
+        let (exchanges, mut default_passed) = (DashMap::default(), Arc::default());
         for (exchange, kind, internal) in PREDECLARED {
             let definition = ExchangeDefinition {
                 name: exchange,
@@ -339,6 +341,9 @@ impl Vhost {
             };
             // These need no arguments.
             if let Ok(made) = Exchange::new(definition, InForce::default(), &keeper) {
+                if made.name.is_empty() {
+                    default_passed = made.passed.clone();
+                }
                 exchanges.insert(Arc::from(exchange), Arc::new(made));
             }
         }
@@ -357,6 +362,7 @@ impl Vhost {
             version: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             traffic: VhostTraffic::default(),
+            default_passed,
         }
     }
 
@@ -464,6 +470,10 @@ impl Vhost {
     /// Looks a queue up.
     pub fn queue(&self, name: &str) -> Option<Arc<QueueHandle>> {
         self.queues.get(name).map(|queue| queue.value().clone())
+    }
+
+    pub(super) fn queue_key(&self, name: &str) -> Option<QueueKey> {
+        self.queues.get(name).map(|queue| queue.key)
     }
 
     pub(super) fn require_queue(&self, name: &str) -> Result<Arc<QueueHandle>, Refusal> {
@@ -622,8 +632,9 @@ impl Vhost {
         by: &str,
     ) -> Result<bool, Refusal> {
         let _change = self.change();
-        // Looked up before the lock was had: it may have gone since.
-        let source = self.require_exchange(&source.name)?;
+        // Looked up before the lock was had: it may have gone since, and another may have its name.
+        let current = if source.is_alive() { None } else { Some(self.require_exchange(&source.name)?) };
+        let source = current.as_ref().unwrap_or(source);
         match destination {
             Destination::Queue(queue) if !queue.is_alive() => {
                 return Err(Refusal::NotFound(self.queue_named(&queue.name)));
@@ -633,13 +644,13 @@ impl Vhost {
         }
         let mut bindings = source.bindings.write().unwrap_or_else(PoisonError::into_inner);
         bindings.check(key, arguments).map_err(|error| Refusal::Binding(error.to_string()))?;
-        check_local(&source, destination)?;
+        check_local(source, destination)?;
         let is_new = bindings.add(key, arguments, destination.clone());
         if is_new {
             drop(bindings);
             self.remember_source(destination, &source.name);
             self.changed();
-            self.keep_binding(true, &source, (destination, key, arguments));
+            self.keep_binding(true, source, (destination, key, arguments));
             self.tell_binding(true, &source.name, (destination, key, arguments), by);
         }
         Ok(is_new)

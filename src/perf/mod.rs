@@ -27,6 +27,10 @@ use self::process::Process;
 use self::report::Report;
 use self::scenario::Scenario;
 
+/// Said on standard error when everything is declared and consumed from, for whoever wants to watch the broker from then
+/// on.
+const SENDING: &str = "sending";
+
 /// Runs the load and prints its report. True: nothing went wrong.
 pub fn run(args: &Args) -> Result<bool, PerfError> {
     if let Some(Mode::Rpc(args)) = &args.mode {
@@ -40,13 +44,15 @@ pub fn run(args: &Args) -> Result<bool, PerfError> {
     scenario.declare()?;
     let ballast = Ballast::load(&scenario)?;
     let shared = Arc::new(Shared::new(&scenario));
-    let before = process.as_ref().map(Process::sample).transpose()?;
     let mut threads = Vec::new();
     for index in 0..scenario.consumers {
         let (scenario, shared) = (scenario.clone(), shared.clone());
         threads.push(std::thread::spawn(move || consumer::run(&scenario, &shared, index)));
     }
     shared.wait_for_consumers();
+    // What declaring and subscribing cost belongs to no message.
+    let before = process.as_ref().map(Process::sample).transpose()?;
+    eprintln!("{SENDING}");
     let started = Instant::now();
     for index in 0..scenario.producers {
         let (scenario, shared) = (scenario.clone(), shared.clone());

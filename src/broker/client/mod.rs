@@ -458,11 +458,12 @@ impl Client {
         self.check_queue(Right::Write, queue)?;
         let source = self.check_binding_source(exchange, key)?;
         if let (Ok(source), Some(queue)) = (source, self.vhost.queue(queue)) {
-            // Without such a binding there is nothing to keep others from.
             let destination = Destination::Queue(queue.clone());
-            if self.vhost.has_binding(&source, &destination, key, &arguments) {
-                self.unlocked(queue)?;
+            if !queue.is_locked_for(self.mailbox.id()) {
                 self.vhost.unbind(&source, &destination, key, &arguments, &self.user.name);
+            // Without such a binding there is nothing to keep others from.
+            } else if self.vhost.has_binding(&source, &destination, key, &arguments) {
+                return Err(Refusal::Locked(queue.named()));
             }
         }
         Ok(self.when_kept(reply, Outcome::Done))

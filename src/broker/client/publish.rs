@@ -89,9 +89,8 @@ impl Client {
         }
         let versions = self.versions();
         if !self.vhost.is_tracing()
-            && let Some(targets) = self.routes.get(publish.address, versions)
+            && let Some((targets, is_remembered)) = self.simple_route(&publish, versions)?
         {
-            let targets = targets.clone();
             let read = Read::new(publish.properties)?;
             if read.is_plain() {
                 read.check_user_id(&self.user)?;
@@ -99,11 +98,28 @@ impl Client {
                 let parts =
                     Parts { address, properties, body, facts: read.facts, bcc: &[], sharing: targets.sharing() };
                 let message = Message::of(parts, &mut self.scratch);
-                self.routes.count_last();
+                if is_remembered {
+                    self.routes.count_last();
+                } else {
+                    self.routes.count(&self.vhost.default_passed, &targets);
+                }
                 return Ok(Prepared { targets, message });
             }
         }
         self.prepare_anew(publish, versions)
+    }
+
+    /// The route of a message that asks for nothing besides: as it is remembered (then true); or to the queue of that
+    /// name, if more queues are published to than are remembered.
+    fn simple_route(&mut self, publish: &Publish<'_>, now: Versions) -> Result<Option<(Targets, bool)>, Refusal> {
+        if let Some(targets) = self.routes.get(publish.address, now) {
+            return Ok(Some((targets.clone(), true)));
+        }
+        if !publish.exchange.is_empty() || !self.routes.is_crowded() {
+            return Ok(None);
+        }
+        self.check_exchange(Right::Write, publish.exchange)?;
+        Ok(self.vhost.queue_key(publish.routing_key).map(|queue| (Targets::One(queue), false)))
     }
 
     fn prepare_anew(&mut self, publish: Publish<'_>, versions: Versions) -> Result<Prepared, Refusal> {
@@ -139,7 +155,7 @@ impl Client {
         if self.vhost.is_tracing() {
             self.trace_publish(publish.channel, &message, &keys, &found);
         }
-        self.routes.count(&exchange, &targets);
+        self.routes.count(&exchange.passed, &targets);
         Ok(Prepared { targets, message })
     }
 

@@ -183,19 +183,18 @@ impl<D: Clone + Eq + Hash> Bindings<D> {
     /// Adds a binding. `false` if there is such a binding already; then nothing changes.
     pub fn add(&mut self, key: &str, arguments: &Table, destination: D) -> bool {
         let arguments = value::sorted(arguments);
-        if self.registry.find(key, &arguments, &destination).is_some() {
+        let hash = self.registry.hash(key, &arguments, &destination);
+        if self.registry.find(hash, key, &arguments, &destination).is_some() {
             return false;
         }
-        let id = self.registry.insert(key, arguments.clone(), destination.clone());
+        let id = self.registry.insert(hash, key, arguments.clone(), destination.clone());
         each_type!(&mut self.routes, router => router.add(id, key, &arguments, destination));
         true
     }
 
     /// Removes the binding with exactly this key, these arguments and this destination. `false` if there is none.
     pub fn remove(&mut self, key: &str, arguments: &Table, destination: &D) -> bool {
-        let arguments = value::sorted(arguments);
-        let found = self.registry.find(key, &arguments, destination);
-        found.is_some_and(|id| self.remove_id(id).is_some())
+        self.find(key, arguments, destination).is_some_and(|id| self.remove_id(id).is_some())
     }
 
     /// Removes all bindings that lead to `destination` and returns their keys and arguments. The cost depends on their
@@ -210,8 +209,7 @@ impl<D: Clone + Eq + Hash> Bindings<D> {
 
     /// Whether there is a binding with exactly this key, these arguments and this destination.
     pub fn contains(&self, key: &str, arguments: &Table, destination: &D) -> bool {
-        let arguments = value::sorted(arguments);
-        self.registry.find(key, &arguments, destination).is_some()
+        self.find(key, arguments, destination).is_some()
     }
 
     /// How many bindings there are.
@@ -240,6 +238,12 @@ impl<D: Clone + Eq + Hash> Bindings<D> {
     /// long as no binding comes or goes.
     pub fn routes_by_key_alone(&self) -> bool {
         each_type!(&self.routes, router => router.routes_by_key_alone())
+    }
+
+    fn find(&self, key: &str, arguments: &Table, destination: &D) -> Option<BindingId> {
+        let arguments = value::sorted(arguments);
+        let hash = self.registry.hash(key, &arguments, destination);
+        self.registry.find(hash, key, &arguments, destination)
     }
 
     fn remove_id(&mut self, id: BindingId) -> Option<(Box<str>, Table)> {

@@ -58,9 +58,8 @@ impl<D: Clone + Eq + Hash> Registry<D> {
         self.bindings.iter().map(|stored| &stored.binding)
     }
 
-    /// `arguments` sorted, here and below.
-    pub(super) fn find(&self, key: &str, arguments: &Table, destination: &D) -> Option<BindingId> {
-        let hash = self.hash(key, arguments, destination);
+    /// `arguments` sorted, here and below; `hash` is that of all three.
+    pub(super) fn find(&self, hash: u64, key: &str, arguments: &Table, destination: &D) -> Option<BindingId> {
         let same = |id: &BindingId| {
             self.bindings.get(id.0).is_some_and(|stored| {
                 stored.hash == hash
@@ -73,8 +72,7 @@ impl<D: Clone + Eq + Hash> Registry<D> {
     }
 
     /// Stores a binding that `find` did not find.
-    pub(super) fn insert(&mut self, key: &str, arguments: Table, destination: D) -> BindingId {
-        let hash = self.hash(key, &arguments, &destination);
+    pub(super) fn insert(&mut self, hash: u64, key: &str, arguments: Table, destination: D) -> BindingId {
         let list = self.destinations.entry(destination.clone()).or_default();
         let id = BindingId(self.bindings.insert(Stored {
             binding: Binding { key: key.into(), arguments, destination },
@@ -111,7 +109,8 @@ impl<D: Clone + Eq + Hash> Registry<D> {
         self.destinations.get(destination)?.last().copied()
     }
 
-    fn hash(&self, key: &str, arguments: &Table, destination: &D) -> u64 {
+    /// For `find` and `insert`.
+    pub(super) fn hash(&self, key: &str, arguments: &Table, destination: &D) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         key.hash(&mut hasher);
         destination.hash(&mut hasher);
