@@ -116,3 +116,32 @@ fn what_is_lost_with_a_file_of_bodies_is_told() {
     assert!(result.is_err_and(|error| is_damage(&error)));
     assert_eq!(read, [(0, b"own".to_vec())]);
 }
+
+/// Whatever comes first of the records that speak of one message; and what nobody wrote is nowhere.
+#[test]
+fn a_message_of_two_lanes_is_found_in_both() {
+    let place = |queue, seq| [Place { queue, seq, expires_ms: u64::MAX }];
+    let (first, other, second) = (place(1, 3), place(1, 4), place(2, 0));
+    let also = (0, Record::Also { id: 7, places: &first });
+    let shared = (1, Record::Shared { id: 7, records: 2, places: &second, message: message(b"both") });
+    let behind = (0, Record::Enqueue { places: &other, message: message(b"behind") });
+    let found = |records: &[(u32, Record<'_>)], is_damaged| {
+        let mut recovered = Recovered::new();
+        for (source, record) in records {
+            recovered.apply(*source, *record, &mut |message, _| message.body.to_vec());
+        }
+        recovered.roll_back(is_damaged);
+        let messages = [1, 2].map(|queue| {
+            let mut queue = recovered.queues.remove(&queue).unwrap_or_default();
+            queue.take_messages().map(|message| (message.seq, message.message)).collect::<Vec<_>>()
+        });
+        (messages, recovered.lost)
+    };
+    let all = [vec![(3, b"both".to_vec()), (4, b"behind".to_vec())], vec![(0, b"both".to_vec())]];
+    assert_eq!(found(&[also, behind, shared], false), (all.clone(), vec![]));
+    assert_eq!(found(&[shared, also, behind], false), (all, vec![]));
+    let left = [vec![(4, b"behind".to_vec())], vec![]];
+    assert_eq!(found(&[also, behind], false), (left.clone(), vec![]));
+    assert_eq!(found(&[also, (u32::MAX, Record::Start), behind], false), (left.clone(), vec![]));
+    assert_eq!(found(&[also, behind], true), (left, vec![(1, Runs::from_iter([3]))]));
+}
