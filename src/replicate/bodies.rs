@@ -3,8 +3,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::chunks::ChunkPlace;
 use super::record::{Bytes, MessageBytes, Place};
-use super::segments::{ChunkPlace, Segments};
+use super::segments::Segments;
 use crate::store::{Block, Position};
 
 /// The body of a message, in a segment.

@@ -7,9 +7,10 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::bodies::{BODY, BORROWING, BlockPlace, Borrowing, LENDING, Lending};
+use super::chunks::ChunkPlace;
 use super::journal::JOURNAL;
 use super::record::{MessageBytes, Place, QUEUE, QueueState, Record};
-use super::segments::{ChunkPlace, SEGMENT};
+use super::segments::SEGMENT;
 use crate::store::{self, Contents, Damage, DataDirError, FileKind, Inspection, LogError};
 
 /// The logs of a data directory: the first is written ahead of all else.

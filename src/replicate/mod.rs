@@ -4,6 +4,7 @@
 
 mod bodies;
 mod checkpoint;
+mod chunks;
 mod in_memory;
 mod inspect;
 mod journal;
@@ -17,6 +18,7 @@ mod sharing;
 #[cfg(test)]
 mod tests;
 mod transactions;
+mod wanted;
 
 pub use self::bodies::SharedBody;
 pub use self::checkpoint::{BegunCheckpoint, Records};
@@ -26,10 +28,11 @@ pub use self::journal::{Journal, Written};
 pub use self::local::{Local, LocalLog, LocalOptions};
 pub use crate::store::{OnSynced as OnDurable, is_damage};
 
+pub use self::chunks::{Chunk, ChunkPlace, Chunks};
 pub use self::record::{MessageBytes, Place, QueueState, Record};
 pub use self::recovery::{Recovered, RecoveredMessage, RecoveredQueue};
 pub use self::runs::Runs;
-pub use self::segments::{Chunk, ChunkBuilder, ChunkPlace, Chunks, Segments};
+pub use self::segments::{ChunkBuilder, Segments};
 
 /// A place in a lane's log; later ones compare greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]

@@ -1,7 +1,7 @@
 //! What is written down, and how it is read again. The bytes are drawn in `store/FORMAT.md`.
 
+use super::chunks::{Chunk, ChunkPlace};
 use super::runs::Runs;
-use super::segments::{Chunk, ChunkPlace};
 use crate::store;
 
 /// A message's place in one queue.

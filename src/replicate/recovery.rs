@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::bodies::{BORROWING, BlockPlace, Borrowing, LENDING, Lending};
+use super::chunks::{Chunk, ChunkPlace, Chunks};
 use super::notes::Notes;
 use super::record::{MessageBytes, Place, QUEUE, QueueState, Record};
 use super::runs::Runs;
-use super::segments::{Chunk, ChunkPlace, Chunks, SEGMENT};
+use super::segments::SEGMENT;
 use super::sharing::Sharing;
 use super::transactions::{Removed, Transactions, Whole};
 use crate::hashing::Hashing;

@@ -1,167 +1,25 @@
 //! Where messages lie that the log is not to keep any longer: chunks, each of messages of one queue in order, in
 //! segment files of their own. A chunk is written once, read back whole, and given up when none of its messages is
 //! left; a file goes when all its chunks are given up and no checkpoint speaks of them. Of a file of which little is
-//! wanted the rest is written once more, so that it can go.
+//! wanted the rest is written once more, so that it can go. Bodies that several queues have lie apart (`bodies.rs`).
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::bodies::{BODY, BORROWING, BlockPlace, BodyBlock, Borrowing, Lending, Lent, OwnBodies, SharedBody};
 use super::checkpoint::Records;
+use super::chunks::{Chunk, ChunkPlace};
 use super::local::Threads;
 use super::record::{MessageBytes, Place, Record};
 use super::runs::Runs;
-use crate::hashing::Hashing;
+use super::wanted::{Bodies, Files};
 use crate::store::{
     self, Block, Disk, DiskFile as _, Log, LogOptions, Position, RECORD_HEADER, Reader, SyncMode, Writer, is_damage,
 };
 
-/// Files of which no more than this part is wanted are to be written anew.
-const SPARSE_PART: u64 = 4;
-
 /// What segment files are called.
 pub(super) const SEGMENT: &str = "segment";
-
-/// Where a chunk lies.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ChunkPlace {
-    pub(super) position: Position,
-    pub(super) length: u32,
-}
-
-impl ChunkPlace {
-    /// The number of its file.
-    pub fn file(self) -> u32 {
-        self.position.file()
-    }
-}
-
-/// A chunk: where it lies, and what of it is still wanted.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Chunk {
-    /// Where it lies.
-    pub place: ChunkPlace,
-    /// The messages that are still wanted, by number.
-    pub members: Runs,
-    /// Lengths of the bodies that were put in, in bytes.
-    pub body_bytes: u64,
-    /// The priority they all have.
-    pub level: u8,
-    /// Some of them expire.
-    pub expires: bool,
-}
-
-/// The chunks of a queue. Those of one priority do not overlap: what one holds lies before or behind the next.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Chunks {
-    /// By priority, and the number of the first message that was put in.
-    by_first: BTreeMap<(u8, u64), Chunk>,
-    /// No message with this number or a higher one was ever in.
-    end: u64,
-}
-
-impl Chunks {
-    /// Adds a chunk; one without messages is nothing.
-    pub fn add(&mut self, chunk: Chunk) {
-        if let (Some(first), Some(last)) = (chunk.members.first(), chunk.members.last()) {
-            self.end = self.end.max(last + 1);
-            self.by_first.insert((chunk.level, first), chunk);
-        }
-    }
-
-    /// No message with this number or a higher one is in.
-    #[inline]
-    pub fn end(&self) -> u64 {
-        self.end
-    }
-
-    /// There are none.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.by_first.is_empty()
-    }
-
-    /// What lies at one place lies at another now. `last` is the greatest number of a message there. True: it is one of
-    /// these.
-    pub fn replace(&mut self, level: u8, last: u64, from: ChunkPlace, to: ChunkPlace) -> bool {
-        let chunk = self.by_first.range_mut((level, 0)..=(level, last)).next_back();
-        let Some((_, chunk)) = chunk.filter(|(_, chunk)| chunk.place == from) else { return false };
-        chunk.place = to;
-        true
-    }
-
-    /// All, by priority and number.
-    pub fn iter(&self) -> impl Iterator<Item = &Chunk> {
-        self.by_first.values()
-    }
-
-    /// The chunk that a message is in.
-    pub fn find(&self, level: u8, seq: u64) -> Option<&Chunk> {
-        let (_, chunk) = self.by_first.range((level, 0)..=(level, seq)).next_back()?;
-        chunk.members.contains(seq).then_some(chunk)
-    }
-
-    /// The chunks of a priority that begin with one of these numbers.
-    pub fn range(&self, level: u8, first: u64, last: u64) -> impl Iterator<Item = &Chunk> {
-        self.by_first.range((level, first)..=(level, last.max(first))).map(|(_, chunk)| chunk)
-    }
-
-    /// Whether some chunk of this priority begins behind the first and not behind the second number.
-    pub fn begins_between(&self, level: u8, first: u64, second: u64) -> bool {
-        first < second && self.range(level, first + 1, second).next().is_some()
-    }
-
-    /// Takes a message out. Gives the chunk's place if it was the last one in it.
-    #[inline]
-    pub fn remove(&mut self, level: u8, seq: u64) -> Option<ChunkPlace> {
-        if seq >= self.end || self.by_first.is_empty() { None } else { self.remove_known(level, seq) }
-    }
-
-    fn remove_known(&mut self, level: u8, seq: u64) -> Option<ChunkPlace> {
-        let (key, chunk) = self.by_first.range_mut((level, 0)..=(level, seq)).next_back()?;
-        if !chunk.members.remove(seq) || !chunk.members.is_empty() {
-            return None;
-        }
-        let (key, place) = (*key, chunk.place);
-        self.by_first.remove(&key);
-        Some(place)
-    }
-
-    /// Takes messages of all priorities out.
-    pub(super) fn remove_run(&mut self, first: u64, last: u64) {
-        if first >= self.end {
-            return;
-        }
-        let mut emptied = Vec::new();
-        for level in self.levels() {
-            let before = self.by_first.range((level, 0)..=(level, first)).next_back().map_or(first, |((_, at), _)| *at);
-            for (key, chunk) in self.by_first.range_mut((level, before)..=(level, last)) {
-                chunk.members.remove_run(first, last);
-                if chunk.members.is_empty() {
-                    emptied.push(*key);
-                }
-            }
-        }
-        for key in emptied {
-            self.by_first.remove(&key);
-        }
-    }
-
-    /// Whether a message of whatever priority is in.
-    pub(super) fn contains(&self, seq: u64) -> bool {
-        seq < self.end && self.levels().any(|level| self.find(level, seq).is_some())
-    }
-
-    /// From the lowest priority to the highest. Most queues know one.
-    fn levels(&self) -> impl Iterator<Item = u8> + use<> {
-        let level = |((level, _), _): (&(u8, u64), &Chunk)| *level;
-        let ends = self.by_first.first_key_value().map(level).zip(self.by_first.last_key_value().map(level));
-        ends.into_iter().flat_map(|(lowest, highest)| lowest..=highest)
-    }
-}
 
 /// A chunk being put together. Whoever begins one puts it: others may wait for the bodies in it.
 #[derive(Debug)]
@@ -243,124 +101,6 @@ struct Shared {
     writer: Writer,
     reader: Box<dyn ReadChunk>,
     files: Mutex<Files>,
-}
-
-/// What is where, and wanted.
-#[derive(Debug, Default)]
-struct Files {
-    by_number: HashMap<u32, File, Hashing>,
-    /// Blocks of bodies by their ids.
-    bodies: HashMap<Position, Bodies, Hashing>,
-}
-
-/// A block of bodies.
-#[derive(Debug)]
-struct Bodies {
-    place: ChunkPlace,
-    /// So many chunks want it, and [`BodyBlock`]s.
-    wanted: u32,
-}
-
-/// A segment file.
-#[derive(Debug, Default)]
-struct File {
-    /// In bytes.
-    length: u64,
-    /// What somebody wants, by offset: chunks and blocks of bodies.
-    wanted: HashMap<u32, Wanted, Hashing>,
-    /// Sum of their lengths.
-    wanted_bytes: u64,
-}
-
-#[derive(Debug)]
-struct Wanted {
-    length: u32,
-    /// So many want it.
-    count: u32,
-    /// The ids of the blocks of bodies that it needs, ascending.
-    borrows: Box<[Position]>,
-}
-
-impl Files {
-    /// One more wants a chunk, which needs these blocks of bodies. Known ones need what they needed.
-    fn want(&mut self, place: ChunkPlace, borrows: &[Position]) {
-        let file = self.by_number.entry(place.position.file()).or_default();
-        if let Some(wanted) = file.wanted.get_mut(&place.position.offset()) {
-            wanted.count += 1;
-            return;
-        }
-        let wanted = Wanted { length: place.length, count: 1, borrows: borrows.into() };
-        file.wanted.insert(place.position.offset(), wanted);
-        file.wanted_bytes += u64::from(place.length);
-        for block in borrows {
-            self.want_bodies(*block);
-        }
-    }
-
-    fn give_up(&mut self, place: ChunkPlace) {
-        let Some(file) = self.by_number.get_mut(&place.position.file()) else { return };
-        let offset = place.position.offset();
-        let Some(wanted) = file.wanted.get_mut(&offset) else { return };
-        wanted.count -= 1;
-        if wanted.count > 0 {
-            return;
-        }
-        file.wanted_bytes -= u64::from(wanted.length);
-        let borrows = file.wanted.remove(&offset).map(|wanted| wanted.borrows);
-        for block in borrows.iter().flatten() {
-            self.give_up_bodies(*block);
-        }
-    }
-
-    /// A block of bodies is at this place, whoever wants it.
-    fn put_bodies(&mut self, BlockPlace { block, place }: BlockPlace) {
-        if let Entry::Vacant(new) = self.bodies.entry(block) {
-            new.insert(Bodies { place, wanted: 0 });
-            self.want(place, &[]);
-        }
-    }
-
-    /// One more wants a block of bodies. False: nobody did any longer, and it is not there.
-    fn want_bodies(&mut self, block: Position) -> bool {
-        let bodies = self.bodies.get_mut(&block);
-        bodies.map(|bodies| bodies.wanted += 1).is_some()
-    }
-
-    fn give_up_bodies(&mut self, block: Position) {
-        let Some(bodies) = self.bodies.get_mut(&block) else { return };
-        bodies.wanted -= 1;
-        if bodies.wanted == 0 {
-            let place = bodies.place;
-            self.bodies.remove(&block);
-            self.give_up(place);
-        }
-    }
-
-    /// A block of bodies was written once more. It may be wanted no longer.
-    fn moved_bodies(&mut self, block: Position, to: ChunkPlace) {
-        self.want(to, &[]);
-        let from = match self.bodies.get_mut(&block) {
-            Some(bodies) => std::mem::replace(&mut bodies.place, to),
-            None => to,
-        };
-        self.give_up(from);
-    }
-
-    fn borrows_of(&self, place: ChunkPlace) -> &[Position] {
-        let file = self.by_number.get(&place.position.file());
-        file.and_then(|file| file.wanted.get(&place.position.offset())).map_or(&[], |wanted| &wanted.borrows)
-    }
-
-    /// What was written at the end of a file makes it longer.
-    fn grown(&mut self, end: Position) {
-        self.by_number.entry(end.file()).or_default().length = end.offset().into();
-    }
-}
-
-impl File {
-    fn is_sparse(&self) -> bool {
-        !self.wanted.is_empty() && self.wanted_bytes * SPARSE_PART <= self.length
-    }
 }
 
 /// The segment files of a data directory. Cheap to clone.
@@ -615,7 +355,7 @@ impl Segments {
     pub(super) fn unwanted(&self) -> Vec<u32> {
         let current = self.0.writer.end().file();
         let files = self.files();
-        let unwanted = files.by_number.iter().filter(|(number, file)| **number < current && file.wanted.is_empty());
+        let unwanted = files.by_number.iter().filter(|(number, file)| **number < current && file.is_unwanted());
         unwanted.map(|(number, _)| *number).collect()
     }
 
@@ -648,38 +388,5 @@ impl Segments {
 impl std::fmt::Debug for Segments {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Segments").finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chunk(level: u8, numbers: std::ops::Range<u64>, at: u32) -> Chunk {
-        let mut members = Runs::default();
-        numbers.for_each(|number| members.push(number));
-        let place = ChunkPlace { position: Position::new(1, at), length: 1 };
-        Chunk { place, members, body_bytes: 0, level, expires: false }
-    }
-
-    #[test]
-    fn messages_are_found_in_their_chunks() {
-        let mut chunks = Chunks::default();
-        for (level, numbers, at) in [(0, 0..10, 1), (0, 20..30, 2), (4, 5..25, 3)] {
-            chunks.add(chunk(level, numbers, at));
-        }
-        assert_eq!(chunks.levels().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
-        let offset = |chunk: Option<&Chunk>| chunk.map(|chunk| chunk.place.position.offset());
-        assert_eq!(
-            [(0, 9), (0, 10), (0, 20), (4, 20), (1, 9)].map(|(l, n)| offset(chunks.find(l, n))),
-            [Some(1), None, Some(2), Some(3), None]
-        );
-        assert!(chunks.begins_between(0, 9, 20) && !chunks.begins_between(0, 20, 29));
-        chunks.remove_run(8, 23);
-        assert!(chunks.contains(7) && !chunks.contains(8) && !chunks.contains(23) && chunks.contains(24));
-        assert_eq!(chunks.remove(4, 24), None);
-        assert_eq!((0..8).filter_map(|number| chunks.remove(0, number)).count(), 1);
-        chunks.remove_run(0, 100);
-        assert!(chunks.is_empty());
     }
 }
