@@ -52,6 +52,20 @@ async fn logins_are_checked() {
     assert_eq!((response.status, response.header("allow").as_deref()), (405, Some("HEAD, GET, OPTIONS")));
 }
 
+/// As recorded from RabbitMQ 4.3.6: what listens for HTTP, and the protocol of what tells metrics.
+#[tokio::test]
+async fn contexts_are_what_listens_for_http() {
+    let server = builder().http("127.0.0.1:0").prometheus("127.0.0.1:0").start().await.expect("the broker starts");
+    let http = Http::new(server.http_addr().expect("it has the API"), "guest:guest");
+    let contexts = http.get("overview").await.json["contexts"].clone();
+    let told =
+        contexts.as_array().expect("a list").iter().map(|context| (&context["description"], &context["protocol"]));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [(&json!("RabbitMQ Management"), &Json::Null), (&json!("RabbitMQ Prometheus"), &json!("'http/prometheus'"))]
+    );
+}
+
 /// FEATURES section 4.1: who has no permissions in a vhost sees nothing of it.
 #[tokio::test]
 async fn vhosts_of_others_are_hidden() {
@@ -274,8 +288,8 @@ async fn queues_are_known_by_who_declared_them() {
     };
     let server = place.start_as(open).await;
     let http = Http::new(server.http_addr().expect("it has the API"), "guest:guest");
-    let names = async |http: &Http, user: &str, query: &str| {
-        let listed = http.get(&format!("users/{user}/queues{query}")).await;
+    let names = async |http: &Http, user: &str| {
+        let listed = http.get(&format!("users/{user}/queues")).await;
         assert_eq!(listed.status, 200);
         listed.items().iter().map(|queue| queue["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
     };
@@ -287,17 +301,18 @@ async fn queues_are_known_by_who_declared_them() {
     http.put("queues/other/d", &json!({"durable": true})).await;
     let client = connect_as(&server, "hare", "pass", "/").await.expect("it connects");
     client.queue("short").await;
-    assert_eq!(names(&http, "guest", "").await, ["a", "c", "d"]);
-    assert_eq!(names(&http, "hare", "").await, ["b", "short"]);
-    assert_eq!(names(&http.like("hare:pass"), "guest", "").await, ["a", "c"], "where it may look");
-    assert_eq!(names(&http, "guest", "?page=2&page_size=2").await, ["d"]);
-    assert_eq!(names(&http, "nobody", "").await, [""; 0]);
+    assert_eq!(names(&http, "guest").await, ["a", "c", "d"]);
+    assert_eq!(names(&http, "hare").await, ["b", "short"]);
+    assert_eq!(names(&http.like("hare:pass"), "guest").await, ["a", "c"], "where it may look");
+    let page = http.get("users/guest/queues?page=2&page_size=2").await;
+    assert_eq!((page.json["items"][0]["name"].as_str(), &page.json["total_count"]), (Some("d"), &json!(3)));
+    assert_eq!(names(&http, "nobody").await, [""; 0]);
     client.close().await;
     server.shutdown().await;
     let server = place.start_as(open).await;
     let http = Http::new(server.http_addr().expect("it has the API"), "guest:guest");
     assert_eq!(
-        (names(&http, "guest", "").await, names(&http, "hare", "").await.len()),
+        (names(&http, "guest").await, names(&http, "hare").await.len()),
         (vec!["a".to_owned(), "c".to_owned(), "d".to_owned()], 1)
     );
 }

@@ -108,8 +108,8 @@ async fn a_fan_out_to_a_hundred_queues_writes_its_body_once() {
 #[tokio::test]
 async fn a_paged_fan_out_has_its_bodies_once() {
     let place = Place::new();
-    let (server, client) = start(&place, |builder| builder.message_memory(32 << 10)).await;
-    fan_out(&client, 10).await;
+    let (server, client) = start(&place, |builder| builder.message_memory(512 << 10)).await;
+    fan_out(&client, 4).await;
     let bodies: Vec<_> = (0..300).map(|number| body(number, 300 + 40 * number as usize)).collect();
     for body in &bodies {
         publish(&client, "all", "", body).await;
@@ -122,8 +122,8 @@ async fn a_paged_fan_out_has_its_bodies_once() {
     for number in 0..300 {
         assert_eq!(copies(&place, "segment-", number), 1, "{number}");
     }
-    let (server, client) = start(&place, |builder| builder.message_memory(32 << 10)).await;
-    for number in 1..10 {
+    let (server, client) = start(&place, |builder| builder.message_memory(512 << 10)).await;
+    for number in 1..4 {
         take(&client, &queue(number), &bodies).await;
     }
     server.shutdown().await;

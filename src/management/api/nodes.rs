@@ -177,15 +177,21 @@ pub(in crate::management) fn listeners(management: &Management) -> Vec<Json> {
 pub(in crate::management) fn contexts(management: &Management) -> Vec<Json> {
     let http = management.options().listeners.iter().filter(|listener| listener.protocol.starts_with("http"));
     let record = |listener: &crate::management::Listener| {
-        json!({
+        let tells_metrics = listener.protocol.ends_with("/prometheus");
+        let mut context = json!({
             "node": management.node(),
-            "description": if matches!(listener.protocol, "http" | "https") { "RabbitMQ Management" } else { "RabbitMQ Prometheus" },
+            "description": if tells_metrics { "RabbitMQ Prometheus" } else { "RabbitMQ Management" },
             "path": "/",
             "ip": listener.address.ip().to_string(),
             "port": listener.address.port().to_string(),
             "cowboy_opts": "[]",
             "ssl_opts": [],
-        })
+        });
+        // As RabbitMQ prints an atom, and for these only.
+        if tells_metrics {
+            context["protocol"] = format!("'{}'", listener.protocol).into();
+        }
+        context
     };
     http.map(record).collect()
 }
