@@ -23,7 +23,7 @@ pub(super) struct Files {
 #[derive(Debug)]
 pub(super) struct Bodies {
     pub(super) place: ChunkPlace,
-    /// So many chunks want it, and [`BodyBlock`]s.
+    /// So many chunks want it, and messages in memory.
     wanted: u32,
 }
 
