@@ -7,7 +7,7 @@ use lepus::Server;
 use serde_json::{Value as Json, json};
 
 use crate::common::http::Http;
-use crate::common::{ChannelExt, Client, builder, connect, eventually};
+use crate::common::{ChannelExt, Client, builder, connect, eventually, options_of};
 
 const ALL: &str = "lengths_age=60&lengths_incr=5&msg_rates_age=60&msg_rates_incr=5&data_rates_age=60&data_rates_incr=5&\
                    node_stats_age=60&node_stats_incr=5";
@@ -164,11 +164,9 @@ async fn rates_come_and_go() {
 /// gets from where.
 #[tokio::test]
 async fn pairs_are_told_of_if_that_is_wanted() {
-    let mut options = lepus::server::Options::default();
-    options.storage = Some(lepus::server::Storage::Memory);
+    let mut options = options_of("management.rates_mode = detailed");
     options.amqp = vec!["127.0.0.1:0".into()];
     options.http = vec!["127.0.0.1:0".into()];
-    options.http_rates = lepus::management::RatesMode::Detailed;
     options.statistics_interval = Duration::from_millis(50);
     let server = lepus::Server::with_options(options).start().await.expect("the broker starts");
     let http = Http::new(server.http_addr().expect("it has the API"), "guest:guest");

@@ -7,7 +7,7 @@ use lapin::options::{BasicRejectOptions, QueueDeclareOptions, QueueDeleteOptions
 use lapin::types::AMQPValue;
 
 use crate::common::http::{Http, fetch};
-use crate::common::{ChannelExt, builder, connect, eventually, table};
+use crate::common::{ChannelExt, builder, connect, eventually, options_of, table};
 
 /// Samples by name and labels, and the types of families.
 struct Metrics {
@@ -133,12 +133,10 @@ async fn objects_are_told_of_one_by_one() {
 /// FEATURES section 4.5, as recorded from RabbitMQ 4.3.6: sources of logins are told one by one, never in sum.
 #[tokio::test]
 async fn sources_of_logins_are_told_if_they_are_counted() {
-    let mut options = lepus::server::Options::default();
-    options.storage = Some(lepus::server::Storage::Memory);
+    let mut options = options_of("track_auth_attempt_source = true");
     options.amqp = vec!["127.0.0.1:0".into()];
     options.http = vec!["127.0.0.1:0".into()];
     options.prometheus = vec!["127.0.0.1:0".into()];
-    options.track_login_sources = true;
     let server = lepus::Server::with_options(options).start().await.expect("the broker starts");
     let address = server.prometheus_addrs()[0];
     let http = Http::new(server.http_addr().expect("it has the API"), "guest:guest");

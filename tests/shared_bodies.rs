@@ -152,11 +152,8 @@ async fn shared_bodies_move_out_of_files_that_are_mostly_unwanted() {
             client.channel.queue_purge("filler".into(), QueuePurgeOptions::default()).await.expect("queue.purge-ok");
         }
     }
-    let (_, segments) = place
-        .contents()
-        .into_iter()
-        .filter(|(name, _)| name.starts_with("segment-"))
-        .fold((0, 0), |(files, bytes), (_, content)| (files + 1, bytes + content.len()));
+    let files = place.contents().into_iter().filter(|(name, _)| name.starts_with("segment-"));
+    let segments: usize = files.map(|(_, content)| content.len()).sum();
     assert!(segments < 20 << 20, "{segments} bytes");
     drop(client);
     drop(server);

@@ -101,20 +101,10 @@ impl<M> RecoveredQueue<M> {
         self.messages.back().is_none_or(|(last, _)| *last < seq) && !self.chunks.contains(seq)
     }
 
-    /// What one of its messages is, if it is there still.
-    fn fill(&mut self, seq: u64, message: M) {
-        if let Ok(at) = self.messages.binary_search_by_key(&seq, |(seq, _)| *seq)
-            && let Some((_, Some(known))) = self.messages.get_mut(at)
-        {
-            known.message = message;
-        }
-    }
-
-    /// A message that is in no chunk is there.
-    fn has(&self, seq: u64) -> bool {
-        self.messages
-            .binary_search_by_key(&seq, |(seq, _)| *seq)
-            .is_ok_and(|at| self.messages.get(at).is_some_and(|(_, message)| message.is_some()))
+    /// A message that is in no chunk, if it is there still.
+    fn message(&mut self, seq: u64) -> Option<&mut RecoveredMessage<M>> {
+        let at = self.messages.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
+        self.messages.get_mut(at)?.1.as_mut()
     }
 
     fn add(&mut self, message: RecoveredMessage<M>) {
@@ -198,7 +188,9 @@ impl<M: Clone + Default> Recovered<M> {
                 let message = make(message, true);
                 self.place(source, places, || message.clone());
                 for (queue, seq) in self.sharing.written(id, records, message.clone()) {
-                    self.queues.entry(queue).or_default().fill(seq, message.clone());
+                    if let Some(known) = self.queues.get_mut(&queue).and_then(|queue| queue.message(seq)) {
+                        known.message = message.clone();
+                    }
                 }
             }
             Record::Also { id, places } => {
@@ -269,7 +261,7 @@ impl<M: Clone + Default> Recovered<M> {
     pub(super) fn roll_back(&mut self, is_damaged: bool) {
         let mut lost: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         for (queue, seq) in std::mem::take(&mut self.sharing).unwritten() {
-            if self.queues.get(&queue).is_some_and(|queue| queue.has(seq)) {
+            if self.queues.get_mut(&queue).is_some_and(|queue| queue.message(seq).is_some()) {
                 self.remove((queue, seq, seq));
                 lost.entry(queue).or_default().push(seq);
             }

@@ -226,15 +226,8 @@ impl Segments {
     ) -> io::Result<()> {
         let mut failed = Ok(());
         let mut last = None;
-        self.read_records(place, &mut |kind, payload| {
-            let mut places = Vec::new();
-            if kind != BORROWING {
-                if let Some(Record::Enqueue { places: [place], message }) = Record::decode(kind, payload, &mut places) {
-                    found(*place, message, None);
-                }
-                return;
-            }
-            let Some(Borrowing { place, lent, message }) = Borrowing::decode(payload) else { return };
+        self.read_messages(place, &mut |place, message, lent| {
+            let Some(lent) = lent else { return found(place, message, None) };
             match self.body(lent) {
                 Ok(body) => {
                     let block = self.again(lent.block, &mut last);
@@ -247,6 +240,26 @@ impl Segments {
             }
         })?;
         failed
+    }
+
+    /// The messages of a chunk; those that say where their bodies lie are without.
+    fn read_messages(
+        &self,
+        place: ChunkPlace,
+        found: &mut dyn FnMut(Place, MessageBytes<'_>, Option<Lent>),
+    ) -> io::Result<()> {
+        self.read_records(place, &mut |kind, payload| {
+            let mut places = Vec::new();
+            if kind == BORROWING {
+                if let Some(Borrowing { place, lent, message }) = Borrowing::decode(payload) {
+                    found(place, message, Some(lent));
+                }
+            } else if let Some(Record::Enqueue { places: [place], message }) =
+                Record::decode(kind, payload, &mut places)
+            {
+                found(*place, message, None);
+            }
+        })
     }
 
     fn read_records(&self, place: ChunkPlace, found: &mut dyn FnMut(u8, &[u8])) -> io::Result<()> {
@@ -294,23 +307,13 @@ impl Segments {
     /// Some of it cannot be read.
     pub fn copy(&self, place: ChunkPlace, members: &Runs) -> io::Result<ChunkPlace> {
         let (mut chunk, mut last) = (self.chunk(), None);
-        let result = self.read_records(place, &mut |kind, payload| {
-            let mut places = Vec::new();
-            match Borrowing::decode(payload).filter(|_| kind == BORROWING) {
-                Some(borrowing) if members.contains(borrowing.place.seq) => {
-                    if let Some(block) = self.again(borrowing.lent.block, &mut last) {
-                        chunk.borrow(borrowing, block);
-                    }
-                }
-                Some(_) => {}
-                None => {
-                    if let Some(Record::Enqueue { places: [place], message }) =
-                        Record::decode(kind, payload, &mut places)
-                        && members.contains(place.seq)
-                    {
-                        chunk.add(*place, message, None);
-                    }
-                }
+        let result = self.read_messages(place, &mut |place, message, lent| {
+            if !members.contains(place.seq) {
+                return;
+            }
+            let Some(lent) = lent else { return chunk.add(place, message, None) };
+            if let Some(block) = self.again(lent.block, &mut last) {
+                chunk.borrow(Borrowing { place, lent, message }, block);
             }
         });
         result.map(|()| self.put(chunk).place)
