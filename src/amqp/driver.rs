@@ -66,23 +66,20 @@ where
     S: Transport,
 {
     let mut driver = Driver::new(stream, Session::new(broker, options, peer, Instant::now()));
-    let (mut handshake, mut open, mut login) = (Some(handshake), Some(open), None);
+    let (mut handshake, mut open) = (Some(handshake), Some(open));
     let ended = poll_fn(|cx| {
         let polled = driver.poll(cx);
-        if handshake.is_some()
-            && let Some(client) = driver.session.client()
-        {
-            login = Some(client.login());
+        if driver.session.has_opened() {
             handshake = None;
         }
         if driver.session.is_closed() && driver.out.is_empty() && open.take().is_some() {
-            driver.session.tell_end(&Ended::ClosedByClient, login.as_ref());
+            driver.session.tell_end(&Ended::ClosedByClient);
         }
         polled
     })
     .await;
     if open.take().is_some() {
-        driver.session.tell_end(&ended, login.as_ref());
+        driver.session.tell_end(&ended);
     }
     drop(handshake);
     if ended.is_abrupt() {

@@ -92,13 +92,15 @@ pub struct Session {
     broker: Broker,
     options: Arc<Options>,
     peer: Peer,
+    /// The user and the vhost, once it is open, and behind its end.
+    login: Option<(Arc<str>, Arc<str>)>,
 }
 
 impl Session {
     /// A connection that was just accepted.
     pub fn new(broker: Broker, options: Arc<Options>, peer: Peer, now: Instant) -> Self {
         let handshake = Handshake::new(now + options.handshake_timeout);
-        Self { phase: Phase::Handshake(handshake), broker, options, peer }
+        Self { phase: Phase::Handshake(handshake), broker, options, peer, login: None }
     }
 
     /// The session is over once what is in [`Outbound`] is written.
@@ -109,21 +111,26 @@ impl Session {
         }
     }
 
+    /// The connection is open, or was.
+    pub fn has_opened(&self) -> bool {
+        self.login.is_some()
+    }
+
     /// The client has closed and has its answer: the connection is over and only the socket is still there, until the
     /// client ends it.
     pub fn is_closed(&self) -> bool {
         matches!(&self.phase, Phase::Finishing(finishing) if finishing.is_answered())
     }
 
-    /// What the log says of the end. `login`: the user and the vhost, if it was ever open.
-    pub fn tell_end(&self, ended: &Ended, login: Option<&(Arc<str>, Arc<str>)>) {
-        let (user, vhost) = login.map(|(user, vhost)| (&**user, &**vhost)).unzip();
+    /// What the log says of the end.
+    pub fn tell_end(&self, ended: &Ended) {
+        let (user, vhost) = self.login.as_ref().map(|(user, vhost)| (&**user, &**vhost)).unzip();
         let connection = self.peer.connection_name();
         match ended {
             // Told when it happened.
             Ended::LoginRefused(_) => {}
             // A balancer that looks whether somebody listens.
-            Ended::Disconnected if login.is_none() => {
+            Ended::Disconnected if !self.has_opened() => {
                 debug!(target: "connection", connection, "closed before a login");
             }
             ended => info!(target: "connection", connection, user, vhost, reason = %ended, "closing AMQP connection"),
@@ -237,7 +244,11 @@ impl Session {
             Progress::LoginRefused(refused) => {
                 Phase::Silent { until: now + self.options.auth_failure_delay, ended: Ended::LoginRefused(refused) }
             }
-            Progress::Opened(opened) => Phase::Running(Box::new(Running::new(opened, &self.options, now))),
+            Progress::Opened(opened) => {
+                let mut running = Box::new(Running::new(opened, &self.options, now));
+                self.login = Some(running.client().login());
+                Phase::Running(running)
+            }
         };
     }
 

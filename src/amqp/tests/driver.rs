@@ -98,6 +98,36 @@ impl Wire {
     }
 }
 
+/// Opened and closed in one turn: the handshake is over although the socket stays.
+#[tokio::test]
+async fn a_handshake_ends_with_a_connection_that_closes_at_once() {
+    let World { broker, lanes, .. } = World::new();
+    let lanes: JoinSet<()> = lanes.into_iter().map(Lane::run).collect();
+    let (mut stream, theirs) = duplex(1_000_000);
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let (handshake, over) = tokio::sync::oneshot::channel::<()>();
+    let serving = serve(theirs, Peer::new(addr, addr), broker.clone(), Arc::default(), handshake, ());
+    let start_ok = Method::ConnectionStartOk {
+        client_properties: EMPTY,
+        mechanism: "PLAIN",
+        response: b"\0guest\0guest",
+        locale: "",
+    };
+    let mut all = HEADER.to_vec();
+    all.extend(frame(0, &start_ok));
+    all.extend(frame(0, &Method::ConnectionTuneOk { channel_max: 2047, frame_max: 131_072, heartbeat: 0 }));
+    all.extend(frame(0, &Method::ConnectionOpen { virtual_host: "/" }));
+    all.extend(frame(0, &close_connection()));
+    stream.write_all(&all).await.unwrap();
+    let mut serving = JoinSet::from_iter([serving]);
+    tokio::time::timeout(Duration::from_secs(20), over).await.expect("the handshake ends").unwrap_err();
+    assert!(serving.try_join_next().is_none());
+    drop(stream);
+    assert_eq!(serving.join_next().await.unwrap().unwrap(), Ended::ClosedByClient);
+    broker.stop();
+    lanes.join_all().await;
+}
+
 /// Streams of any capacity: frames are cut and put together wherever the bytes happen to end.
 #[tokio::test]
 async fn large_bodies_through_small_pipes() {
