@@ -9,11 +9,15 @@
 //! lateness with the real clock, the lane as a task, and a consumer.
 //!
 //! Late is what reaches the consumer behind its delay, counted from the moment the lane took it. The machine's part in
-//! that is told apart: how long the lane was ready to run and had no core, as the kernel counts it.
+//! that is told apart: how long the lane was ready to run and had no core, as the kernel counts it; and how late it
+//! wakes a thread beside it that does nothing but sleep.
 
 use std::fs::File;
 use std::future::poll_fn;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lepus::auth::{Auth, Secret};
@@ -241,6 +245,7 @@ fn lateness(count: u64) {
     let World { client, lane, start } = world;
     let times = ThreadTimes::new();
     let begin = times.cpu();
+    let sleeper = Sleeper::start();
     let seen = runtime.block_on(async {
         tokio::select! {
             seen = read(client, start, count as usize, &times) => seen,
@@ -259,6 +264,37 @@ fn lateness(count: u64) {
         Spread::of(seen.own_us),
         seen.longest_wait_ms
     );
+    println!("  a thread that only sleeps wakes late by {}", Spread::of(sleeper.stop()));
+}
+
+/// Sleeps a millisecond again and again: what is late there is late because of the machine.
+struct Sleeper {
+    ends: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<u64>>,
+}
+
+impl Sleeper {
+    fn start() -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let seen = ends.clone();
+        let thread = std::thread::spawn(move || {
+            const PAUSE: Duration = Duration::from_millis(1);
+            let mut late_us = Vec::with_capacity(2 * SPREAD_MS as usize);
+            while !seen.load(Ordering::Relaxed) {
+                let begin = Instant::now();
+                std::thread::sleep(PAUSE);
+                late_us.push((begin.elapsed() - PAUSE).as_micros() as u64);
+            }
+            late_us
+        });
+        Self { ends, thread }
+    }
+
+    /// How late it woke each time, in µs.
+    fn stop(self) -> Vec<u64> {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it only sleeps")
+    }
 }
 
 /// What a consumer gets.

@@ -181,7 +181,7 @@ async fn what_this_version_writes_is_found() {
     fill(&place).await;
     let checked = command(&["store", "check"]).arg(&place.0).output().expect("the binary starts");
     let checked = String::from_utf8(checked.stdout).expect("text");
-    for kind in ["shared", "also", "body", "borrowing", "lending"] {
+    for kind in ["shared", "also", "lent", "borrowing", "lending"] {
         assert!(checked.contains(&format!(" {kind}")), "{kind}: {checked}");
     }
     if let Some(into) = std::env::var_os("LEPUS_FIXTURE") {

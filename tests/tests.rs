@@ -60,7 +60,7 @@ mod queue_expiry;
 mod quorum;
 mod reply_to;
 mod settings;
-mod shared_bodies;
+mod shared_messages;
 mod shutdown;
 mod single_active;
 mod store_tools;

@@ -31,7 +31,7 @@ impl Broker {
         if files.is_empty() {
             return;
         }
-        segments.move_bodies(&files);
+        segments.move_lent(&files);
         for lane in self.lanes() {
             lane.send(self.system_mailbox(), vec![Op::Compact { files: files.clone() }], 0);
         }

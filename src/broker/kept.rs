@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::message::{Body, Facts, LARGE_BODY_MIN, Message, Parts, Sharing, keys_in};
 use super::publish::Read;
-use crate::replicate::{ChunkBuilder, MessageBytes, Place, SharedBody};
+use crate::replicate::{ChunkBuilder, LentMessage, MessageBytes, Place};
 
 /// It has a sequence number of its producer that counts.
 const NUMBERED: u8 = 1;
@@ -29,12 +29,12 @@ pub(super) fn bytes<'a>(message: &'a Message, room: &'a mut Vec<u8>) -> MessageB
 
 /// Puts a message into a chunk.
 pub(super) fn put(chunk: &mut ChunkBuilder, place: Place, message: &Message, room: &mut Vec<u8>) {
-    chunk.add(place, bytes(message, room), message.sharing().map(|sharing| &sharing.body));
+    chunk.add(place, bytes(message, room), message.sharing().map(|sharing| &sharing.lent));
 }
 
-/// A message from the log or a segment; `body`: several queues have it. `None`: none was ever written so.
-pub(super) fn read(kept: &MessageBytes<'_>, body: Option<SharedBody>, scratch: &mut Vec<u8>) -> Option<Message> {
-    let sharing = body.map(|body| Sharing { body, ..Sharing::default() });
+/// A message from the log or a segment; `lent`: several queues have it. `None`: none was ever written so.
+pub(super) fn read(kept: &MessageBytes<'_>, lent: Option<LentMessage>, scratch: &mut Vec<u8>) -> Option<Message> {
+    let sharing = lent.map(|lent| Sharing { lent, ..Sharing::default() });
     let (flags, keys) = kept.hidden.split_first()?;
     let mut facts = Read::new(kept.properties).ok()?.facts;
     facts.is_numbered &= flags & NUMBERED != 0;

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use triomphe::ThinArc;
 
-use crate::replicate::SharedBody;
+use crate::replicate::LentMessage;
 use crate::wire::address_parts;
 
 /// Bodies of at least this many bytes are kept as shared [`Bytes`] instead of being copied into the message's own
@@ -94,8 +94,8 @@ pub(super) struct Sharing {
     pub(super) writers: u16,
     /// Where the log has it, once it has been written first.
     pub(super) logged: OnceLock<Logged>,
-    /// Where the segments have its body.
-    pub(super) body: SharedBody,
+    /// Where the segments have it.
+    pub(super) lent: LentMessage,
 }
 
 /// A message in the log, for whoever else has it.

@@ -25,7 +25,7 @@ use super::refusal::Refusal;
 use super::vhost::{Destination, Exchange, ExchangeDefinition, QueueHandle, Vhost};
 use crate::hashing::Hashing;
 use crate::replicate::{
-    Chunk, LocalLog, MessageBytes, Recovered, RecoveredMessage, RecoveredQueue, Segments, SharedBody, is_damage,
+    Chunk, LentMessage, LocalLog, MessageBytes, Recovered, RecoveredMessage, RecoveredQueue, Segments, is_damage,
 };
 use crate::wire::Table;
 
@@ -131,7 +131,7 @@ impl ChunkReader<'_> {
 
 /// A message from the log, for one queue or several; what cannot be read there was damaged before it was written.
 pub fn message_of(kept: MessageBytes<'_>, is_shared: bool) -> Option<Message> {
-    kept::read(&kept, is_shared.then(SharedBody::default), &mut Vec::new())
+    kept::read(&kept, is_shared.then(LentMessage::default), &mut Vec::new())
 }
 
 impl Broker {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::bodies::{LENDING, Lending};
+use super::lent::{LENDING, Lending};
 use super::record::{QUEUE, QueueState, Record};
 use super::segments::Segments;
 use crate::store::{self, CheckpointWriter, Disk};
@@ -35,7 +35,7 @@ impl Records {
         self.add(QUEUE, |out| state.encode(out));
     }
 
-    /// Adds which blocks of bodies a chunk needs.
+    /// Adds which blocks of lent messages a chunk needs.
     pub(super) fn put_lending(&mut self, lending: &Lending) {
         self.add(LENDING, |out| lending.encode(out));
     }

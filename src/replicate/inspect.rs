@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::Path;
 
-use super::bodies::{BODY, BORROWING, BlockPlace, Borrowing, LENDING, Lending};
 use super::chunks::ChunkPlace;
 use super::journal::JOURNAL;
+use super::lent::{BORROWING, BlockPlace, Borrowing, LENDING, LENT, Lending};
 use super::record::{MessageBytes, Place, QUEUE, QueueState, Record};
 use super::segments::SEGMENT;
 use crate::store::{self, Contents, Damage, DataDirError, FileKind, Inspection, LogError};
@@ -46,7 +46,7 @@ pub fn check(path: &Path, mut report: impl FnMut(&FileReport)) -> Result<(), Dat
             *kinds.entry(kind_name(record.kind)).or_default() += 1;
             match record.kind {
                 QUEUE if is_newest => known.take_up(QueueState::decode(record.payload)),
-                LENDING if is_newest => known.take_up_bodies(Lending::decode(record.payload)),
+                LENDING if is_newest => known.take_up_lending(Lending::decode(record.payload)),
                 _ => {}
             }
         });
@@ -60,14 +60,14 @@ pub fn check(path: &Path, mut report: impl FnMut(&FileReport)) -> Result<(), Dat
     }
     for (number, wanted) in std::mem::take(&mut known.wanted) {
         let counts = wanted.into_values().map(|(_, what)| what);
-        let (bodies, chunks): (Vec<_>, Vec<_>) = counts.partition(|what| *what == Wanted::Bodies);
+        let (lent, chunks): (Vec<_>, Vec<_>) = counts.partition(|what| *what == Wanted::Lent);
         let count = chunks.iter().map(|what| if let Wanted::Messages(count) = what { *count } else { 0 }).sum();
         let mut damages = Vec::new();
         if !chunks.is_empty() {
             damages.push(format!("missing: {} in it are lost", messages(count)));
         }
-        if !bodies.is_empty() {
-            damages.push("missing: messages of other files whose bodies are in it are lost".into());
+        if !lent.is_empty() {
+            damages.push("missing: messages that chunks of other files borrow from it are lost".into());
         }
         report(&FileReport { file: store::file_name(SEGMENT, number), holds: "missing".into(), damages });
     }
@@ -109,8 +109,8 @@ struct Known {
 enum Wanted {
     /// So many messages of a chunk.
     Messages(u64),
-    /// Bodies of messages whose chunks lie elsewhere.
-    Bodies,
+    /// Messages whose chunks lie elsewhere.
+    Lent,
 }
 
 impl Known {
@@ -120,9 +120,9 @@ impl Known {
         }
     }
 
-    fn take_up_bodies(&mut self, lending: Option<Lending>) {
+    fn take_up_lending(&mut self, lending: Option<Lending>) {
         for block in lending.into_iter().flat_map(|lending| lending.blocks) {
-            self.want(block.place, Wanted::Bodies);
+            self.want(block.place, Wanted::Lent);
         }
     }
 
@@ -188,7 +188,7 @@ fn damaged(found: &Contents, wanted: &BTreeMap<u64, (u64, Wanted)>) -> (Vec<Stri
     let lost = all().filter(|(range, _)| bad.iter().any(|bad| hits(range, bad))).map(|(Range { start, end }, what)| {
         let what = match what {
             Wanted::Messages(count) => messages(count),
-            Wanted::Bodies => "bodies".into(),
+            Wanted::Lent => "lent messages".into(),
         };
         format!("bytes {start}..{end} cannot be read whole: some of the {what} in them are lost")
     });
@@ -273,7 +273,7 @@ fn kind_name(kind: u8) -> &'static str {
         "note",
         "shared",
         "also",
-        "body",
+        "lent",
         "borrowing",
         "lending",
     ];
@@ -288,7 +288,7 @@ fn describe(kind: u8, payload: &[u8], bodies: bool) -> String {
         QUEUE => QueueState::decode(payload).map(|state| describe_queue(&state)),
         LENDING => Lending::decode(payload).map(|lending| describe_lending(&lending)),
         BORROWING => Borrowing::decode(payload).map(|borrowing| describe_borrowing(&borrowing)),
-        BODY => Some(format!("{name}{}", describe_body(payload, bodies))),
+        LENT => MessageBytes::decode(payload).map(|message| format!("{name}{}", describe_message(&message, bodies))),
         _ => None,
     };
     if let Some(text) = other {
@@ -353,32 +353,27 @@ fn describe_places(places: &[Place]) -> String {
 }
 
 fn describe_message(message: &MessageBytes<'_>, bodies: bool) -> String {
-    describe_head(message) + &describe_body(message.body, bodies)
-}
-
-fn describe_head(message: &MessageBytes<'_>) -> String {
     let (exchange, key) = shortstr(message.address);
     let (key, _) = shortstr(key);
+    let body = message.body;
+    let shown = if bodies { body } else { &body[..body.len().min(SHOWN_BYTES)] };
     format!(
-        " exchange=\"{}\" key=\"{}\" properties={} hidden={}",
+        " exchange=\"{}\" key=\"{}\" properties={} hidden={} length={} body=\"{}\"{}",
         exchange.escape_ascii(),
         key.escape_ascii(),
         message.properties.len(),
         message.hidden.len(),
+        body.len(),
+        shown.escape_ascii(),
+        if shown.len() < body.len() { "..." } else { "" },
     )
 }
 
-fn describe_body(body: &[u8], whole: bool) -> String {
-    let shown = if whole { body } else { &body[..body.len().min(SHOWN_BYTES)] };
-    let more = if shown.len() < body.len() { "..." } else { "" };
-    format!(" length={} body=\"{}\"{more}", body.len(), shown.escape_ascii())
-}
-
 /// The block goes by the position at which it was written first.
-fn describe_borrowing(Borrowing { place, lent, message }: &Borrowing<'_>) -> String {
+fn describe_borrowing(Borrowing { place, lent }: &Borrowing) -> String {
     let (file, offset) = (store::file_name(SEGMENT, lent.block.file()), lent.block.offset());
-    let (places, head) = (describe_places(std::slice::from_ref(place)), describe_head(message));
-    format!("borrowing{places}{head} length={} from={file}:{offset}+{}", lent.length, lent.offset)
+    let places = describe_places(std::slice::from_ref(place));
+    format!("borrowing{places} length={} from={file}:{offset}+{}", lent.length, lent.offset)
 }
 
 fn describe_lending(Lending { chunk, blocks }: &Lending) -> String {

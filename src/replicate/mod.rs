@@ -2,12 +2,12 @@
 //! appends what has happened and answers for it once the position it got is durable. It knows queues and messages by
 //! number and their contents as bytes. Start reading at [`Replicator`]; [`Local`] is the log of this node.
 
-mod bodies;
 mod checkpoint;
 mod chunks;
 mod in_memory;
 mod inspect;
 mod journal;
+mod lent;
 mod local;
 mod notes;
 mod record;
@@ -20,11 +20,11 @@ mod tests;
 mod transactions;
 mod wanted;
 
-pub use self::bodies::SharedBody;
 pub use self::checkpoint::{BegunCheckpoint, Records};
 pub use self::in_memory::InMemory;
 pub use self::inspect::{DumpError, FileReport, check, dump};
 pub use self::journal::{Journal, Written};
+pub use self::lent::LentMessage;
 pub use self::local::{Local, LocalLog, LocalOptions};
 pub use crate::store::{OnSynced as OnDurable, is_damage};
 

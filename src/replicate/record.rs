@@ -372,6 +372,11 @@ impl<'a> MessageBytes<'a> {
         }
     }
 
+    /// Bytes when encoded.
+    pub(super) fn len(&self) -> usize {
+        10 + self.address.len() + self.properties.len() + self.hidden.len() + self.body.len()
+    }
+
     pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut from = Bytes(bytes);
         let (address, properties, hidden) = (from.u16()?, from.u32()?, from.u32()?);

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::bodies::{BORROWING, BlockPlace, Borrowing, LENDING, Lending};
 use super::chunks::{Chunk, ChunkPlace, Chunks};
+use super::lent::{BORROWING, BlockPlace, Borrowing, LENDING, Lending};
 use super::notes::Notes;
 use super::record::{MessageBytes, Place, QUEUE, QueueState, Record};
 use super::runs::Runs;
@@ -154,7 +154,7 @@ pub struct Recovered<M> {
     pub transactions_end: u64,
     transactions: Transactions,
     sharing: Sharing<M>,
-    /// By the place of a chunk: the blocks of bodies that it needs.
+    /// By the place of a chunk: the blocks of lent messages that it needs.
     lending: HashMap<Position, Vec<BlockPlace>, Hashing>,
 }
 
@@ -311,9 +311,8 @@ impl<M: Clone + Default> Recovered<M> {
         self.lost.append(&mut lost);
     }
 
-    /// Gives up the messages whose bodies are in a segment file that is gone, as far as the chunks can be read that say
-    /// so.
-    fn give_up_bodies<D: Disk>(&mut self, file: u32, reader: &Reader<D>) {
+    /// Gives up the messages that chunks borrow from a segment file that is gone, as far as the chunks can be read.
+    fn give_up_block<D: Disk>(&mut self, file: u32, reader: &Reader<D>) {
         let is_gone = |block: &BlockPlace| block.place.position.file() == file;
         let Self { queues, lending, lost, .. } = self;
         for (number, queue) in queues {
@@ -340,7 +339,7 @@ impl<M: Clone + Default> Recovered<M> {
         self.lending.values_mut().for_each(|blocks| blocks.retain(|block| !is_gone(block)));
     }
 
-    /// Everything that still lies in chunks, with the blocks of bodies that it needs.
+    /// Everything that still lies in chunks, with the blocks of lent messages that it needs.
     pub(super) fn chunks(&self) -> impl Iterator<Item = (ChunkPlace, &[BlockPlace])> {
         self.queues.values().flat_map(|queue| queue.chunks.iter()).map(|chunk| {
             let blocks = self.lending.get(&chunk.place.position);
@@ -406,7 +405,7 @@ pub(super) fn recover<D: Disk, M: Clone + Default>(
     for file in &wanted {
         if !store::is_there(&**disk, &store::file_name(SEGMENT, *file), options.node)? {
             recovered.give_up(*file);
-            recovered.give_up_bodies(*file, &reader);
+            recovered.give_up_block(*file, &reader);
         }
     }
     let segment = remove_unwanted(&**disk, options.node, &wanted)?;

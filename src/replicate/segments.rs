@@ -1,19 +1,19 @@
 //! Where messages lie that the log is not to keep any longer: chunks, each of messages of one queue in order, in
 //! segment files of their own. A chunk is written once, read back whole, and given up when none of its messages is
 //! left; a file goes when all its chunks are given up and no checkpoint speaks of them. Of a file of which little is
-//! wanted the rest is written once more, so that it can go. Bodies that several queues have lie apart (`bodies.rs`).
+//! wanted the rest is written once more, so that it can go. Messages that several queues have lie apart (`lent.rs`).
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::bodies::{BODY, BORROWING, BlockPlace, BodyBlock, Borrowing, Lending, Lent, OwnBodies, SharedBody};
 use super::checkpoint::Records;
 use super::chunks::{Chunk, ChunkPlace};
+use super::lent::{BORROWING, BlockPlace, Borrowing, LENT, Lending, Lent, LentBlock, LentMessage, OwnBlock};
 use super::local::Threads;
 use super::record::{MessageBytes, Place, Record};
 use super::runs::Runs;
-use super::wanted::{Bodies, Files};
+use super::wanted::{Files, Lender};
 use crate::store::{
     self, Block, Disk, DiskFile as _, Log, LogOptions, Position, RECORD_HEADER, Reader, SyncMode, Writer, is_damage,
 };
@@ -21,32 +21,29 @@ use crate::store::{
 /// What segment files are called.
 pub(super) const SEGMENT: &str = "segment";
 
-/// A chunk being put together. Whoever begins one puts it: others may wait for the bodies in it.
+/// A chunk being put together. Whoever begins one puts it: others may wait for the messages in it.
 #[derive(Debug)]
 #[must_use]
 pub struct ChunkBuilder {
     block: Block,
     members: Runs,
     body_bytes: u64,
-    own: OwnBodies,
-    /// Where in the block it is to be said in which block of bodies one lies.
-    borrowed: Vec<(usize, Arc<BodyBlock>)>,
+    own: OwnBlock,
+    /// Where in the block it is to be said in which block of lent messages one lies.
+    borrowed: Vec<(usize, Arc<LentBlock>)>,
     borrowed_bytes: u32,
 }
 
 impl ChunkBuilder {
-    /// Adds a message; its number is greater than those before. `shared`: others may have put its body somewhere, or
-    /// may want it.
-    pub fn add(&mut self, place: Place, message: MessageBytes<'_>, shared: Option<&SharedBody>) {
-        // A message is shorter than a file, whose offsets are 32 bits.
-        let length = message.body.len() as u32;
-        match shared.filter(|_| SharedBody::is_worth_it(message.body.len())) {
-            Some(shared) => {
-                let (block, offset) = shared.or_put(&mut self.own, message.body);
-                self.borrow(
-                    Borrowing { place, lent: Lent { block: Position::default(), offset, length }, message },
-                    block,
-                );
+    /// Adds a message; its number is greater than those before. `lent`: others may have put it somewhere, or may
+    /// want it.
+    pub fn add(&mut self, place: Place, message: MessageBytes<'_>, lent: Option<&LentMessage>) {
+        match lent.filter(|_| LentMessage::is_worth_it(message.len())) {
+            Some(lent) => {
+                let (block, offset) = lent.or_put(&mut self.own, message);
+                // A message is shorter than a file, whose offsets are 32 bits.
+                let lent = Lent { block: Position::default(), offset, length: message.len() as u32 };
+                self.borrow(Borrowing { place, lent }, block);
             }
             None => {
                 let record = Record::Enqueue { places: &[place], message };
@@ -54,16 +51,16 @@ impl ChunkBuilder {
             }
         }
         self.members.push(place.seq);
-        self.body_bytes += u64::from(length);
+        self.body_bytes += message.body.len() as u64;
     }
 
-    fn borrow(&mut self, borrowing: Borrowing<'_>, block: Arc<BodyBlock>) {
+    fn borrow(&mut self, borrowing: Borrowing, block: Arc<LentBlock>) {
         let at = self.block.record(BORROWING, |out| borrowing.encode(out)) as usize;
         self.borrowed.push((at + RECORD_HEADER + Borrowing::BLOCK_AT, block));
         self.borrowed_bytes = self.borrowed_bytes.saturating_add(borrowing.lent.length);
     }
 
-    /// Length in bytes so far, with bodies wherever they lie.
+    /// Length in bytes so far, with messages wherever they lie.
     pub fn len(&self) -> u32 {
         self.block.len().saturating_add(self.borrowed_bytes)
     }
@@ -72,6 +69,13 @@ impl ChunkBuilder {
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
+}
+
+/// A message as a chunk has it.
+enum InChunk<'a> {
+    Whole(MessageBytes<'a>),
+    /// It lies elsewhere.
+    Lent(Lent),
 }
 
 /// Reads chunks of whatever disk it is.
@@ -109,7 +113,7 @@ pub struct Segments(Arc<Shared>);
 
 impl Segments {
     /// Begins to write in file `number`, greater than any there is. `old` are the chunks that are there and wanted,
-    /// with the blocks of bodies that they need.
+    /// with the blocks of lent messages that they need.
     pub(super) fn open<D: Disk>(
         threads: Threads,
         disk: Arc<D>,
@@ -123,7 +127,7 @@ impl Segments {
         let (writer, thread) = threads.start(log, SyncMode::Never, failed)?;
         let mut files = Files::default();
         for (place, blocks) in old {
-            blocks.iter().for_each(|block| files.put_bodies(*block));
+            blocks.iter().for_each(|block| files.put_block(*block));
             let borrows: Vec<Position> = blocks.iter().map(|block| block.block).collect();
             files.want(place, &borrows);
         }
@@ -149,7 +153,7 @@ impl Segments {
             block: self.block(),
             members: Runs::default(),
             body_bytes: 0,
-            own: OwnBodies::new(self.clone()),
+            own: OwnBlock::new(self.clone()),
             borrowed: Vec::new(),
             borrowed_bytes: 0,
         }
@@ -157,11 +161,11 @@ impl Segments {
 
     /// Has a chunk written. It can be read soon, and lasts when the next checkpoint is finished.
     pub fn put(&self, mut chunk: ChunkBuilder) -> Chunk {
-        if let Some((known, bodies)) = chunk.own.take() {
+        if let Some((known, block)) = chunk.own.take() {
             let mut files = self.files();
-            let place = self.submit(bodies, &mut files);
-            files.put_bodies(BlockPlace { block: place.position, place });
-            files.want_bodies(place.position);
+            let place = self.submit(block, &mut files);
+            files.put_block(BlockPlace { block: place.position, place });
+            files.want_block(place.position);
             drop(files);
             known.is_at(place.position);
         }
@@ -176,7 +180,7 @@ impl Segments {
         let mut files = self.files();
         let place = self.submit(chunk.block, &mut files);
         files.want(place, &borrows);
-        // A block of bodies that goes with this wants the lock.
+        // A block of lent messages that goes with this wants the lock.
         drop(files);
         Chunk { place, members: chunk.members, body_bytes: chunk.body_bytes, level: 0, expires: false }
     }
@@ -199,15 +203,16 @@ impl Segments {
         self.files().give_up(place);
     }
 
-    pub(super) fn give_up_bodies(&self, block: Position) {
-        self.files().give_up_bodies(block);
+    pub(super) fn give_up_block(&self, block: Position) {
+        self.files().give_up_block(block);
     }
 
-    /// Says in a checkpoint which blocks of bodies these chunks need, and where they are.
+    /// Says in a checkpoint which blocks of lent messages these chunks need, and where they are.
     pub(super) fn say_lending(&self, chunks: &[Chunk], records: &mut Records) {
         let files = self.files();
         for place in chunks.iter().map(|chunk| chunk.place) {
-            let is_there = |block: &Position| Some(BlockPlace { block: *block, place: files.bodies.get(block)?.place });
+            let is_there =
+                |block: &Position| Some(BlockPlace { block: *block, place: files.lenders.get(block)?.place });
             let blocks: Vec<BlockPlace> = files.borrows_of(place).iter().filter_map(is_there).collect();
             if !blocks.is_empty() {
                 records.put_lending(&Lending { chunk: place.position, blocks });
@@ -215,49 +220,44 @@ impl Segments {
         }
     }
 
-    /// Reads a chunk; waits until it is written. What `found` gets with a message is set if its body is shared.
+    /// Reads a chunk; waits until it is written. What `found` gets with a message is set if others have it too.
     ///
     /// # Errors
     /// See [`is_damage`]: what can be read was given to `found` all the same.
     pub fn read(
         &self,
         place: ChunkPlace,
-        mut found: impl FnMut(Place, MessageBytes<'_>, Option<SharedBody>),
+        mut found: impl FnMut(Place, MessageBytes<'_>, Option<LentMessage>),
     ) -> io::Result<()> {
         let mut failed = Ok(());
         let mut last = None;
-        self.read_messages(place, &mut |place, message, lent| {
-            let Some(lent) = lent else { return found(place, message, None) };
-            match self.body(lent) {
-                Ok(body) => {
+        self.read_chunk(place, &mut |place, message| match message {
+            InChunk::Whole(message) => found(place, message, None),
+            InChunk::Lent(lent) => match self.lent(lent) {
+                Ok(record) => {
+                    let Some(message) = MessageBytes::decode(&record) else { return };
                     let block = self.again(lent.block, &mut last);
-                    let shared = block.map(|block| SharedBody::at(block, lent.offset));
-                    found(place, MessageBytes { body: &body, ..message }, shared);
+                    found(place, message, block.map(|block| LentMessage::at(block, lent.offset)));
                 }
                 // An error that may be over the next time counts more.
                 Err(error) if failed.as_ref().is_ok() || !is_damage(&error) => failed = Err(error),
                 Err(_) => {}
-            }
+            },
         })?;
         failed
     }
 
-    /// The messages of a chunk; those that say where their bodies lie are without.
-    fn read_messages(
-        &self,
-        place: ChunkPlace,
-        found: &mut dyn FnMut(Place, MessageBytes<'_>, Option<Lent>),
-    ) -> io::Result<()> {
+    fn read_chunk(&self, place: ChunkPlace, found: &mut dyn FnMut(Place, InChunk<'_>)) -> io::Result<()> {
         self.read_records(place, &mut |kind, payload| {
             let mut places = Vec::new();
             if kind == BORROWING {
-                if let Some(Borrowing { place, lent, message }) = Borrowing::decode(payload) {
-                    found(place, message, Some(lent));
+                if let Some(Borrowing { place, lent }) = Borrowing::decode(payload) {
+                    found(place, InChunk::Lent(lent));
                 }
             } else if let Some(Record::Enqueue { places: [place], message }) =
                 Record::decode(kind, payload, &mut places)
             {
-                found(*place, message, None);
+                found(*place, InChunk::Whole(message));
             }
         })
     }
@@ -269,30 +269,30 @@ impl Segments {
 
     /// A block that a chunk needs, wanted by a message in memory too. `last`: the one that was asked for last. `None`: the
     /// chunk has been given up meanwhile.
-    fn again(&self, block: Position, last: &mut Option<Arc<BodyBlock>>) -> Option<Arc<BodyBlock>> {
+    fn again(&self, block: Position, last: &mut Option<Arc<LentBlock>>) -> Option<Arc<LentBlock>> {
         if last.as_ref().is_none_or(|last| last.id() != block) {
-            let is_there = self.files().want_bodies(block);
-            *last = is_there.then(|| Arc::new(BodyBlock::known(self.clone(), block)));
+            let is_there = self.files().want_block(block);
+            *last = is_there.then(|| Arc::new(LentBlock::known(self.clone(), block)));
         }
         last.clone()
     }
 
-    fn body(&self, lent: Lent) -> io::Result<Vec<u8>> {
+    fn lent(&self, lent: Lent) -> io::Result<Vec<u8>> {
         let mut place = self.place_of(lent.block)?;
         loop {
             self.0.writer.wait_for(Position(place.position.0 + u64::from(place.length)))?;
-            let body = self.0.reader.record(Position(place.position.0 + u64::from(lent.offset)), lent.length);
+            let record = self.0.reader.record(Position(place.position.0 + u64::from(lent.offset)), lent.length);
             // It may have moved meanwhile, and the file be gone.
-            match (body, self.place_of(lent.block)?) {
+            match (record, self.place_of(lent.block)?) {
                 (Err(_), now) if now != place => place = now,
-                (body, _) => return body,
+                (record, _) => return record,
             }
         }
     }
 
     fn place_of(&self, block: Position) -> io::Result<ChunkPlace> {
-        let place = self.files().bodies.get(&block).map(|bodies| bodies.place);
-        place.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "a block of bodies is not there"))
+        let place = self.files().lenders.get(&block).map(|lender| lender.place);
+        place.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "a block of lent messages is not there"))
     }
 
     /// More chunks wait to be written than should.
@@ -300,43 +300,48 @@ impl Segments {
         self.0.writer.is_behind()
     }
 
-    /// Writes those messages of a chunk once more that are among `members`; they keep their numbers, and their bodies
-    /// where they are.
+    /// Writes those messages of a chunk once more that are among `members`; they keep their numbers, and what is lent
+    /// stays where it is.
     ///
     /// # Errors
     /// Some of it cannot be read.
     pub fn copy(&self, place: ChunkPlace, members: &Runs) -> io::Result<ChunkPlace> {
         let (mut chunk, mut last) = (self.chunk(), None);
-        let result = self.read_messages(place, &mut |place, message, lent| {
-            if !members.contains(place.seq) {
-                return;
-            }
-            let Some(lent) = lent else { return chunk.add(place, message, None) };
-            if let Some(block) = self.again(lent.block, &mut last) {
-                chunk.borrow(Borrowing { place, lent, message }, block);
+        let result = self.read_chunk(place, &mut |place, message| match message {
+            _ if !members.contains(place.seq) => {}
+            InChunk::Whole(message) => chunk.add(place, message, None),
+            InChunk::Lent(lent) => {
+                if let Some(block) = self.again(lent.block, &mut last) {
+                    chunk.borrow(Borrowing { place, lent }, block);
+                }
             }
         });
         result.map(|()| self.put(chunk).place)
     }
 
-    /// Writes the blocks of bodies in these files once more, so that the files can go: chunks find them by their ids.
+    /// Writes the blocks of lent messages in these files once more, so that the files can go: chunks find them by their ids.
     /// What cannot be read stays, and is told of when it is wanted.
-    pub fn move_bodies(&self, files: &[u32]) {
+    pub fn move_lent(&self, files: &[u32]) {
         let mut moving: Vec<(ChunkPlace, Position)> = {
             let known = self.files();
-            let is_there = |bodies: &Bodies| files.contains(&bodies.place.file());
-            known.bodies.iter().filter(|(_, bodies)| is_there(bodies)).map(|(id, bodies)| (bodies.place, *id)).collect()
+            let is_there = |lender: &Lender| files.contains(&lender.place.file());
+            known
+                .lenders
+                .iter()
+                .filter(|(_, lender)| is_there(lender))
+                .map(|(id, lender)| (lender.place, *id))
+                .collect()
         };
         moving.sort_unstable();
         for (from, id) in moving {
             let mut block = self.block();
-            let add = &mut |_, body: &[u8]| {
-                block.record(BODY, |out| out.extend_from_slice(body));
+            let add = &mut |_, message: &[u8]| {
+                block.record(LENT, |out| out.extend_from_slice(message));
             };
             if self.read_records(from, add).is_ok() {
                 let mut files = self.files();
                 let to = self.submit(block, &mut files);
-                files.moved_bodies(id, to);
+                files.moved_block(id, to);
             }
         }
     }

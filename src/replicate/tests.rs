@@ -19,7 +19,7 @@ fn message(body: &[u8]) -> MessageBytes<'_> {
 }
 
 /// A chunk of one queue.
-fn put(segments: &Segments, queue: u64, messages: &[(&[u8], Option<&SharedBody>)]) -> Chunk {
+fn put(segments: &Segments, queue: u64, messages: &[(&[u8], Option<&LentMessage>)]) -> Chunk {
     let mut chunk = segments.chunk();
     for (seq, (body, shared)) in (0..).zip(messages) {
         chunk.add(Place { queue, seq, expires_ms: u64::MAX }, message(body), *shared);
@@ -49,7 +49,7 @@ fn place_of(recovered: &Recovered<Vec<u8>>, queue: u64) -> ChunkPlace {
 
 /// Two queues with a message in common, whose chunks lie in different files, the body with the first.
 fn two_files(log: &LocalLog) -> (Chunk, Chunk) {
-    let (segments, shared) = (log.segments(), SharedBody::default());
+    let (segments, shared) = (log.segments(), LentMessage::default());
     let first = put(segments, 1, &[(&BODY, Some(&shared))]);
     let _filler = put(segments, 3, &[(&[0; 7000], None)]);
     let second = put(segments, 2, &[(b"own", None), (&BODY, Some(&shared))]);
@@ -81,7 +81,7 @@ fn a_body_moves_out_of_a_file() {
     let disk = SimDisk::new(1);
     let (log, _) = open(&disk);
     let (first, second) = two_files(&log);
-    log.segments().move_bodies(&[1]);
+    log.segments().move_lent(&[1]);
     log.segments().give_up(first.place);
     checkpoint(&log, &[(2, &second)]);
     assert_eq!(bodies(log.segments(), second.place), [b"own".to_vec(), BODY.to_vec()]);

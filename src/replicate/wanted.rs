@@ -1,10 +1,10 @@
-//! Who wants what of segment files: chunks, and blocks of bodies that chunks need. What nobody wants can go.
+//! Who wants what of segment files: chunks, and blocks of lent messages that chunks need. What nobody wants can go.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::bodies::BlockPlace;
 use super::chunks::ChunkPlace;
+use super::lent::BlockPlace;
 use crate::hashing::Hashing;
 use crate::store::Position;
 
@@ -15,13 +15,13 @@ const SPARSE_PART: u64 = 4;
 #[derive(Debug, Default)]
 pub(super) struct Files {
     pub(super) by_number: HashMap<u32, File, Hashing>,
-    /// Blocks of bodies by their ids.
-    pub(super) bodies: HashMap<Position, Bodies, Hashing>,
+    /// Blocks of lent messages by their ids.
+    pub(super) lenders: HashMap<Position, Lender, Hashing>,
 }
 
-/// A block of bodies.
+/// A block of lent messages.
 #[derive(Debug)]
-pub(super) struct Bodies {
+pub(super) struct Lender {
     pub(super) place: ChunkPlace,
     /// So many chunks want it, and messages in memory.
     wanted: u32,
@@ -32,7 +32,7 @@ pub(super) struct Bodies {
 pub(super) struct File {
     /// In bytes.
     pub(super) length: u64,
-    /// What somebody wants, by offset: chunks and blocks of bodies.
+    /// What somebody wants, by offset: chunks and blocks of lent messages.
     wanted: HashMap<u32, Wanted, Hashing>,
     /// Sum of their lengths.
     wanted_bytes: u64,
@@ -43,12 +43,12 @@ struct Wanted {
     length: u32,
     /// So many want it.
     count: u32,
-    /// The ids of the blocks of bodies that it needs, ascending.
+    /// The ids of the blocks of lent messages that it needs, ascending.
     borrows: Box<[Position]>,
 }
 
 impl Files {
-    /// One more wants a chunk, which needs these blocks of bodies. Known ones need what they needed.
+    /// One more wants a chunk, which needs these blocks of lent messages. Known ones need what they needed.
     pub(super) fn want(&mut self, place: ChunkPlace, borrows: &[Position]) {
         let file = self.by_number.entry(place.position.file()).or_default();
         if let Some(wanted) = file.wanted.get_mut(&place.position.offset()) {
@@ -59,7 +59,7 @@ impl Files {
         file.wanted.insert(place.position.offset(), wanted);
         file.wanted_bytes += u64::from(place.length);
         for block in borrows {
-            self.want_bodies(*block);
+            self.want_block(*block);
         }
     }
 
@@ -74,39 +74,39 @@ impl Files {
         file.wanted_bytes -= u64::from(wanted.length);
         let borrows = file.wanted.remove(&offset).map(|wanted| wanted.borrows);
         for block in borrows.iter().flatten() {
-            self.give_up_bodies(*block);
+            self.give_up_block(*block);
         }
     }
 
-    /// A block of bodies is at this place, whoever wants it.
-    pub(super) fn put_bodies(&mut self, BlockPlace { block, place }: BlockPlace) {
-        if let Entry::Vacant(new) = self.bodies.entry(block) {
-            new.insert(Bodies { place, wanted: 0 });
+    /// A block of lent messages is at this place, whoever wants it.
+    pub(super) fn put_block(&mut self, BlockPlace { block, place }: BlockPlace) {
+        if let Entry::Vacant(new) = self.lenders.entry(block) {
+            new.insert(Lender { place, wanted: 0 });
             self.want(place, &[]);
         }
     }
 
-    /// One more wants a block of bodies. False: nobody did any longer, and it is not there.
-    pub(super) fn want_bodies(&mut self, block: Position) -> bool {
-        let bodies = self.bodies.get_mut(&block);
-        bodies.map(|bodies| bodies.wanted += 1).is_some()
+    /// One more wants a block of lent messages. False: nobody did any longer, and it is not there.
+    pub(super) fn want_block(&mut self, block: Position) -> bool {
+        let lender = self.lenders.get_mut(&block);
+        lender.map(|lender| lender.wanted += 1).is_some()
     }
 
-    pub(super) fn give_up_bodies(&mut self, block: Position) {
-        let Some(bodies) = self.bodies.get_mut(&block) else { return };
-        bodies.wanted -= 1;
-        if bodies.wanted == 0 {
-            let place = bodies.place;
-            self.bodies.remove(&block);
+    pub(super) fn give_up_block(&mut self, block: Position) {
+        let Some(lender) = self.lenders.get_mut(&block) else { return };
+        lender.wanted -= 1;
+        if lender.wanted == 0 {
+            let place = lender.place;
+            self.lenders.remove(&block);
             self.give_up(place);
         }
     }
 
-    /// A block of bodies was written once more. It may be wanted no longer.
-    pub(super) fn moved_bodies(&mut self, block: Position, to: ChunkPlace) {
+    /// A block of lent messages was written once more. It may be wanted no longer.
+    pub(super) fn moved_block(&mut self, block: Position, to: ChunkPlace) {
         self.want(to, &[]);
-        let from = match self.bodies.get_mut(&block) {
-            Some(bodies) => std::mem::replace(&mut bodies.place, to),
+        let from = match self.lenders.get_mut(&block) {
+            Some(lender) => std::mem::replace(&mut lender.place, to),
             None => to,
         };
         self.give_up(from);

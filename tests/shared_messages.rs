@@ -210,7 +210,7 @@ async fn a_damaged_body_costs_its_message() {
     let check = command(&["store", "check"]).arg(&place.0).output().expect("the binary starts");
     let told = String::from_utf8(check.stdout).expect("text");
     assert!(
-        told.contains(&format!("{name}: DAMAGED: ")) && told.contains("some of the bodies in them are lost"),
+        told.contains(&format!("{name}: DAMAGED: ")) && told.contains("some of the lent messages in them are lost"),
         "{told}"
     );
     assert_eq!(check.status.code(), Some(1));
@@ -221,18 +221,21 @@ async fn a_damaged_body_costs_its_message() {
     server.shutdown().await;
 }
 
-/// What is in memory of a message is the same whether its body is shared or not.
+/// What is in memory of a message is the same whether its queues share it on disk or not.
 #[tokio::test]
-async fn a_body_just_below_and_above_what_is_shared_comes_back() {
+async fn a_message_just_below_and_above_what_is_shared_comes_back() {
+    // Lengths, exchange, properties, and what is hidden.
+    const BESIDE_THE_BODY: usize = 10 + 5 + 3 + 1;
+    const LENGTHS: [usize; 5] = [255, 256, 257, 4095, 4096];
     let place = Place::new();
     let (server, client) = start(&place, |builder| builder).await;
     fan_out(&client, 2).await;
-    let bodies: Vec<_> = [255, 256, 257, 4095, 4096].map(|length| body(length as u32, length)).into();
+    let bodies: Vec<_> = LENGTHS.map(|length| body(length as u32, length - BESIDE_THE_BODY)).into();
     for body in &bodies {
         publish(&client, "all", "", body).await;
     }
     server.shutdown().await;
-    let found = [255, 256, 257, 4095, 4096].map(|number| copies(&place, "segment-", number));
+    let found = LENGTHS.map(|length| copies(&place, "segment-", length as u32));
     assert_eq!(found, [2, 1, 1, 1, 1]);
     let (server, client) = start(&place, |builder| builder).await;
     take(&client, "q0", &bodies).await;
