@@ -106,6 +106,9 @@ impl Ledger {
         if queue == LETTERS {
             let letters = self.queues[LETTERS].keys();
             self.letters_taken.extend(letters);
+            // What is rejected may have been there, though no client has seen it.
+            let rejected = self.queues[REJECTING].iter().filter(|(_, state)| **state == State::Rejected);
+            self.letters_taken.extend(rejected.map(|(number, _)| *number));
         }
         // Nothing can be said of a transaction any more that had to do with it.
         self.transactions
