@@ -98,6 +98,8 @@ impl Kept {
 #[derive(Debug)]
 pub(in crate::broker) struct Subscription {
     pub(in crate::broker) channel: ChannelKey,
+    /// Of a consumer that listings name with its queue: one that is exclusive, or may be the single active one.
+    pub(in crate::broker) tag: Option<Arc<str>>,
     /// The session's slot.
     pub(in crate::broker) consumer: u32,
     pub(in crate::broker) no_ack: bool,
