@@ -352,6 +352,51 @@ async fn lists_of_queues_name_consumers_that_stand_out() {
     eventually("the next is active", async || (told("queues/%2F").await[0][0] == "c").then_some(())).await;
 }
 
+/// As recorded from RabbitMQ 4.3.6: a quorum queue counts the open channels that have published to it, others do not.
+#[tokio::test]
+async fn quorum_queues_count_who_publishes() {
+    let (server, http) = start().await;
+    let client = connect(&server).await;
+    for queue in ["q", "other"] {
+        let declared = &json!({"durable": true, "arguments": {"x-queue-type": "quorum"}});
+        http.put(&format!("queues/%2F/{queue}"), declared).await;
+        http.send("POST", &format!("bindings/%2F/e/amq.fanout/q/{queue}"), "{}").await;
+    }
+    http.put("queues/%2F/classic", &json!({})).await;
+    let publishers = async |queue: &str| http.get(&format!("queues/%2F/{queue}")).await.json["publishers"].clone();
+    assert_eq!(publishers("q").await, 0);
+    let (second, third) = (client.another_channel().await, connect(&server).await);
+    client.confirms().await;
+    for _ in 0..2 {
+        within(client.publish("", "q", b"x").await).await.expect("confirmed");
+        second.publish("", "q", b"x").await;
+        client.publish("", "classic", b"x").await;
+    }
+    eventually("two publish", async || (publishers("q").await == 2).then_some(())).await;
+    assert_eq!((publishers("other").await, publishers("classic").await), (json!(0), Json::Null));
+    third.tx_select().await.expect("select-ok");
+    third.publish("amq.fanout", "", b"x").await;
+    third.tx_commit().await.expect("commit-ok");
+    assert_eq!((publishers("q").await, publishers("other").await), (json!(3), json!(1)));
+    let listed = http.get("queues?columns=name,publishers").await;
+    assert_eq!(listed.items()[2], json!({"name": "q", "publishers": 3}));
+    second.close(200, "".into()).await.expect("close-ok");
+    eventually("a channel is closed", async || (publishers("q").await == 2).then_some(())).await;
+    third.close().await;
+    eventually("a connection is closed", async || (publishers("q").await == 1).then_some(())).await;
+    assert_eq!(publishers("other").await, 0);
+    // What the API publishes comes from a channel that is closed at once.
+    let publish = json!({"properties": {}, "routing_key": "q", "payload": "x", "payload_encoding": "string"});
+    http.send("POST", "exchanges/%2F/amq.default/publish", &publish.to_string()).await;
+    assert_eq!(publishers("q").await, 1);
+    // The queue that takes another's place knows nobody.
+    http.delete("queues/%2F/q").await;
+    http.put("queues/%2F/q", &json!({"durable": true, "arguments": {"x-queue-type": "quorum"}})).await;
+    assert_eq!(publishers("q").await, 0);
+    within(client.publish("", "q", b"x").await).await.expect("confirmed");
+    assert_eq!(publishers("q").await, 1);
+}
+
 /// FEATURES section 4.1, as recorded from RabbitMQ 4.3.6: whoever may use the API sees what somebody has declared where it
 /// may look, and a user that there is not has declared nothing. It is known after a restart, too.
 #[tokio::test]

@@ -131,6 +131,8 @@ pub struct QueueReport {
 /// What a quorum queue has beside what all have.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct QuorumReport {
+    /// Channels that have published to it and are open.
+    pub publishers: usize,
     /// How many waiting messages have which priority, those that came back aside.
     pub by_priority: Vec<(u8, u64)>,
     /// Waiting messages that came back.

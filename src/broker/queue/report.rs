@@ -88,6 +88,7 @@ impl Queue {
         let by_priority = self.ready.priorities().map(|(priority, length)| (priority as u8, length)).collect();
         let aside = self.aside.as_deref();
         QuorumReport {
+            publishers: self.publishers.as_ref().map_or(0, |publishers| publishers.len()),
             by_priority,
             returned: self.ready.returns_len() as u64,
             delayed: aside.map_or(0, |aside| aside.delayed.len() as u64),

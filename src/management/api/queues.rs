@@ -284,6 +284,7 @@ impl Telling<'_> {
                 absent.put(record, "head_message_timestamp", report.head_timestamp_s);
             }
             Some(own) => {
+                record.put("publishers", own.publishers);
                 record.json("open_files", || json!({management.node(): 0}));
                 let retry = queue.settings().delayed_retry;
                 record.put("delayed_retry", retry.map_or("disabled", |retry| retry.what.as_str()));
