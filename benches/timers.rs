@@ -141,6 +141,7 @@ impl World {
         let spec = ConsumeSpec {
             queue: "q",
             channel: CHANNEL,
+            tag: "",
             consumer: 0,
             no_ack: true,
             exclusive: false,

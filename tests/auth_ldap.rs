@@ -6,7 +6,7 @@ use crate::common::http::Http;
 use crate::common::ldap::{Directory, Entry};
 use crate::common::papers::Papers;
 use crate::common::raw::{self, Args, Close, Raw, id};
-use crate::common::{ChannelExt, Client, args, options_of, within};
+use crate::common::{ChannelExt, Client, args, eventually, options_of, within};
 
 const HARE: &str = "cn=hare,ou=people,dc=field";
 const MOLE: &str = "cn=mole,ou=people,dc=field";
@@ -129,11 +129,54 @@ auth_ldap.queries.topic_access = {match, "${routing_key}", "^${username}"}
     let text = "write access to exchange 'x' in vhost '/'";
     assert_eq!(raw.expect_channel_close(1).await, refused(text, id::PUBLISH));
     let binds = directory.binds();
-    assert!(binds.iter().filter(|dn| *dn == READER).count() >= 3, "{binds:?}");
+    // Each of three logins looks for tags; all questions go over one more connection.
+    assert_eq!(binds.iter().filter(|dn| *dn == READER).count(), 4, "{binds:?}");
     assert_eq!(binds.iter().filter(|dn| *dn == HARE).count(), 2, "{binds:?}");
     server.broker().add_vhost("hole");
     let elsewhere = Client::open(&format!("amqp://hare:carrot@{}/hole", server.amqp_addr())).await;
     assert!(elsewhere.is_err());
+}
+
+/// `idle_timeout`: a connection is kept for the next question, until it was idle for so long. One that the directory has
+/// closed meanwhile is opened again.
+#[tokio::test]
+async fn questions_go_over_connections_that_are_kept() {
+    let directory = field().await;
+    let asking = "auth_ldap.queries.resource_access = {exists, \"ou=vhosts,dc=field\"}\n";
+    let as_reader = "auth_ldap.other_bind.user_dn = cn=reader,dc=field\nauth_ldap.other_bind.password = spectacles\n";
+    let server = start(&directory, &format!("{asking}{as_reader}")).await;
+    let client = open(&server, "hare", "carrot").await.expect("a login");
+    directory.binds();
+    for queue in ["a", "b", "c"] {
+        client.queue(queue).await;
+    }
+    assert_eq!((directory.binds(), directory.searches().len()), (vec![READER.to_owned()], 3));
+    eventually("the login's is closed", async || (directory.connections() == 1).then_some(())).await;
+    directory.hang_up();
+    client.queue("d").await;
+    assert_eq!(directory.binds(), [READER]);
+
+    // As the user the directory is asked on them, too.
+    let server = start(&directory, asking).await;
+    let client = open(&server, "hare", "carrot").await.expect("a login");
+    directory.binds();
+    for queue in ["a", "b"] {
+        client.queue(queue).await;
+    }
+    assert_eq!(directory.binds(), [HARE, HARE]);
+    eventually("one of each broker is kept", async || (directory.connections() == 2).then_some(())).await;
+
+    let server = start(&directory, &format!("{asking}{as_reader}auth_ldap.idle_timeout = 0\n")).await;
+    let client = open(&server, "hare", "carrot").await.expect("a login");
+    directory.binds();
+    for queue in ["a", "b"] {
+        client.queue(queue).await;
+    }
+    assert_eq!(directory.binds(), [READER, READER]);
+    let server = start(&directory, &format!("{asking}{as_reader}auth_ldap.idle_timeout = 100\n")).await;
+    let client = open(&server, "hare", "carrot").await.expect("a login");
+    client.queue("a").await;
+    eventually("it was idle for too long", async || (directory.connections() == 2).then_some(())).await;
 }
 
 /// The DN is looked up by an attribute, as somebody else before the login, or as the user after it.
@@ -232,11 +275,13 @@ async fn settings_are_checked() {
         "auth_ldap.queries.tags = {constant, true}",
         "auth_ldap.user_dn_patern = cn=a",
         "auth_ldap.port = many",
+        "auth_ldap.connection_pool_size = 0",
+        "auth_ldap.idle_timeout = long",
         "auth_ldap.other_bind = somebody",
     ] {
         assert!(apply(bad).is_err(), "{bad}");
     }
-    assert!(apply("auth_ldap.log = true\nauth_ldap.timeout = infinity\nauth_ldap.servers = none\n").is_ok());
+    assert!(apply("auth_ldap.log = true\nauth_ldap.timeout = infinity\nauth_ldap.idle_timeout = infinity\nauth_ldap.servers = none\n").is_ok());
     let none = Server::builder().in_memory().amqp("127.0.0.1:0");
     let mut options = lepus::server::Options::default();
     options.auth_backends.chain = vec![lepus::auth_backends::Entry::both(lepus::auth_backends::Kind::Ldap)];

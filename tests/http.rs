@@ -1,13 +1,13 @@
 //! The management HTTP API, from outside: plain requests over a socket.
 
 use lapin::BasicProperties;
-use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicRejectOptions};
 use lepus::Server;
 use serde_json::{Value as Json, json};
 
 use crate::common::http::{Http, Response};
 use crate::common::place::Place;
-use crate::common::{ChannelExt, builder, connect, connect_as, eventually, within};
+use crate::common::{ChannelExt, builder, connect, connect_as, eventually, table, within};
 
 /// A broker with the API, and users of all tags.
 async fn start() -> (Server, Http) {
@@ -275,6 +275,126 @@ async fn queues_tell_what_messages_they_have() {
     let expected = json!([4, {"1": 2, "4": 1}, 2, 1, 1, "failed", 0]);
     eventually("one is back", async || (told("quorum", &own).await == expected.as_array().unwrap()[..]).then_some(()))
         .await;
+}
+
+/// As recorded from RabbitMQ 4.3.6: lists name the consumer that is alone, or the active one, and say when the oldest
+/// message was sent. What there is not is left out, but in `/queues/detailed`. A quorum queue does not say that a consumer
+/// has as much as it may, a single active consumer neither.
+#[tokio::test]
+async fn lists_of_queues_name_consumers_that_stand_out() {
+    let (server, http) = start().await;
+    let client = connect(&server).await;
+    let kinds = [
+        ("alone", json!({})),
+        ("active", json!({"x-single-active-consumer": true})),
+        ("both", json!({"x-queue-type": "quorum", "x-single-active-consumer": true})),
+        ("many", json!({"x-queue-type": "quorum"})),
+        ("none", json!({})),
+        ("open", json!({})),
+    ];
+    for (queue, arguments) in &kinds {
+        http.put(&format!("queues/%2F/{queue}"), &json!({"durable": true, "arguments": arguments})).await;
+    }
+    client.qos(1, false).await;
+    let exclusive = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
+    let _consumer = client.consume_with("alone", "a", exclusive, table([])).await.expect("consume-ok");
+    let mut consumers = Vec::new();
+    for (queue, tag) in [("active", "b"), ("active", "c"), ("both", "d"), ("many", "e"), ("open", "f")] {
+        consumers.push(client.consume(queue, tag).await);
+    }
+    let properties = BasicProperties::default().with_timestamp(1_700_000_001);
+    client.confirms().await;
+    for queue in ["alone", "active", "both", "many", "open"] {
+        within(client.publish_with("", queue, b"x", properties.clone()).await).await.expect("confirmed");
+    }
+    let fields = ["single_active_consumer_tag", "exclusive_consumer_tag", "head_message_timestamp"];
+    let told = async |path: &str| {
+        let listed = http.get(path).await;
+        let of = |queue: &Json| json!(fields.map(|field| queue.get(field).cloned().unwrap_or(json!("absent"))));
+        json!(listed.items().iter().map(of).collect::<Vec<_>>())
+    };
+    let sent = 1_700_000_001;
+    // By name: active, alone, both, many, none, open.
+    let expected = json!([
+        ["b", "absent", sent],
+        ["absent", "a", sent],
+        ["d", "absent", "absent"],
+        ["absent", "absent", "absent"],
+        ["absent", "absent", "absent"],
+        ["absent", "absent", sent],
+    ]);
+    assert_eq!(told("queues/%2F").await, expected);
+    assert_eq!(told("queues?sort=consumers&sort_reverse=true").await[0], expected[0]);
+    let expected = json!([
+        ["b", null, sent],
+        [null, "a", sent],
+        ["d", "absent", "absent"],
+        [null, "absent", "absent"],
+        [null, null, null],
+        [null, null, sent],
+    ]);
+    assert_eq!(told("queues/detailed").await, expected);
+    let consumers = http.get("consumers").await;
+    let of = |consumer: &Json| (consumer["consumer_tag"].clone(), consumer["activity_status"].clone());
+    let expected = [
+        ("b", "single_active"),
+        ("c", "waiting"),
+        ("a", "blocked"),
+        ("d", "single_active"),
+        ("e", "up"),
+        ("f", "blocked"),
+    ];
+    assert_eq!(
+        consumers.items().iter().map(of).collect::<Vec<_>>(),
+        expected.map(|(tag, how)| (tag.into(), how.into()))
+    );
+    client.basic_cancel("b".into(), BasicCancelOptions::default()).await.expect("cancel-ok");
+    eventually("the next is active", async || (told("queues/%2F").await[0][0] == "c").then_some(())).await;
+}
+
+/// As recorded from RabbitMQ 4.3.6: a quorum queue counts the open channels that have published to it, others do not.
+#[tokio::test]
+async fn quorum_queues_count_who_publishes() {
+    let (server, http) = start().await;
+    let client = connect(&server).await;
+    for queue in ["q", "other"] {
+        let declared = &json!({"durable": true, "arguments": {"x-queue-type": "quorum"}});
+        http.put(&format!("queues/%2F/{queue}"), declared).await;
+        http.send("POST", &format!("bindings/%2F/e/amq.fanout/q/{queue}"), "{}").await;
+    }
+    http.put("queues/%2F/classic", &json!({})).await;
+    let publishers = async |queue: &str| http.get(&format!("queues/%2F/{queue}")).await.json["publishers"].clone();
+    assert_eq!(publishers("q").await, 0);
+    let (second, third) = (client.another_channel().await, connect(&server).await);
+    client.confirms().await;
+    for _ in 0..2 {
+        within(client.publish("", "q", b"x").await).await.expect("confirmed");
+        second.publish("", "q", b"x").await;
+        client.publish("", "classic", b"x").await;
+    }
+    eventually("two publish", async || (publishers("q").await == 2).then_some(())).await;
+    assert_eq!((publishers("other").await, publishers("classic").await), (json!(0), Json::Null));
+    third.tx_select().await.expect("select-ok");
+    third.publish("amq.fanout", "", b"x").await;
+    third.tx_commit().await.expect("commit-ok");
+    assert_eq!((publishers("q").await, publishers("other").await), (json!(3), json!(1)));
+    let listed = http.get("queues?columns=name,publishers").await;
+    assert_eq!(listed.items()[2], json!({"name": "q", "publishers": 3}));
+    second.close(200, "".into()).await.expect("close-ok");
+    eventually("a channel is closed", async || (publishers("q").await == 2).then_some(())).await;
+    third.close().await;
+    eventually("a connection is closed", async || (publishers("q").await == 1).then_some(())).await;
+    assert_eq!(publishers("other").await, 0);
+    // What the API publishes comes from a channel that is closed at once.
+    let publish = json!({"properties": {}, "routing_key": "q", "payload": "x", "payload_encoding": "string"});
+    http.send("POST", "exchanges/%2F/amq.default/publish", &publish.to_string()).await;
+    assert_eq!(publishers("q").await, 1);
+    // The queue that takes another's place knows nobody.
+    http.delete("queues/%2F/q").await;
+    http.put("queues/%2F/q", &json!({"durable": true, "arguments": {"x-queue-type": "quorum"}})).await;
+    assert_eq!(publishers("q").await, 0);
+    within(client.publish("", "q", b"x").await).await.expect("confirmed");
+    assert_eq!(publishers("q").await, 1);
 }
 
 /// FEATURES section 4.1, as recorded from RabbitMQ 4.3.6: whoever may use the API sees what somebody has declared where it

@@ -337,9 +337,6 @@ LISTED = {
     r"^feature-flags: .*callbacks\[\]": "flags have no callbacks",
     r"^(definitions|all-configuration).*default_queue_type": "only where it was set",
     r"^(users/guest/)?queues/quorum/": "a queue has no Raft log of its own",
-    r"^(users/guest/)?queues.*publishers": "of Raft's queue",
-    r"^(users/guest/)?queues(/[^/]*)?: .*_consumer_tag": "tags are known to connections, which lists do not ask",
-    r"^queues/detailed: .*(garbage_collection|head_message_timestamp)": "one queue tells of it",
     r"^queues.*disable_stats.*policy": "null where there is none",
 }
 

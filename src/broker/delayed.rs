@@ -208,6 +208,7 @@ mod tests {
             let spec = ConsumeSpec {
                 queue: "q",
                 channel: CHANNEL,
+                tag: "",
                 consumer: 0,
                 no_ack: true,
                 exclusive: false,

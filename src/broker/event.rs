@@ -8,7 +8,7 @@ use super::reports::Inquiry;
 
 /// Names a channel of one connection. `epoch` differs each time a number is opened anew, so that what was meant for
 /// a closed channel is recognised and dropped.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ChannelKey {
     /// The channel number on the wire.
     pub number: u16,

@@ -80,7 +80,7 @@ impl Broker {
         let keys = [key];
         let routable = Routable { keys: &keys, properties };
         for queue in vhost.route(exchange, &routable, &|| self.clock_ms(Instant::now())).queues {
-            let publish = Op::Publish { queue: queue.key.id, message: message.clone(), confirm: None };
+            let publish = Op::Publish { queue: queue.key.id, message: message.clone(), by: None };
             self.lane(queue.key.lane).send(self.system_mailbox(), vec![publish], message.memory_bytes());
         }
     }

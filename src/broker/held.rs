@@ -12,6 +12,20 @@ use super::queue::Queue;
 use super::receipts::Post;
 use crate::replicate::Position;
 
+/// The channel that a message was published on, and its number there in confirm mode.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Publisher {
+    pub(super) channel: ChannelKey,
+    pub(super) sequence: Option<u64>,
+}
+
+impl Publisher {
+    /// Who is to be told that the message is taken care of.
+    pub(super) fn confirm(self) -> Option<ConfirmTo> {
+        self.sequence.map(|sequence| ConfirmTo { channel: self.channel, sequence })
+    }
+}
+
 /// A publish in confirm mode.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConfirmTo {

@@ -9,7 +9,7 @@ use super::compaction::Move;
 use super::dedup::Admission;
 use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, Reply, Settlement};
 use super::gathering::Gathering;
-use super::held::{ConfirmTo, Countdown};
+use super::held::{ConfirmTo, Countdown, Publisher};
 use super::mailbox::Mailbox;
 use super::message::Message;
 use super::queue::{Load, Loaded, Meter, Queue, QueueSettings, Subscription};
@@ -24,13 +24,14 @@ pub(super) enum Op {
     Publish {
         queue: QueueId,
         message: Message,
-        confirm: Option<ConfirmTo>,
+        /// None: no client published it.
+        by: Option<Publisher>,
     },
     /// A message for several queues of the lane.
     PublishMany {
         queues: Arc<[QueueId]>,
         message: Message,
-        confirm: Option<ConfirmTo>,
+        by: Option<Publisher>,
     },
     /// Of a dead letter.
     Post(Post),

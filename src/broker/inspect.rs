@@ -149,10 +149,15 @@ impl Broker {
         Inspections { broker: self, rest: queues, asked: None, is_close: false }
     }
 
+    /// As [`Self::inspections`], and closely: about their messages, too.
+    pub fn close_inspections<'a>(&'a self, queues: &'a [Arc<QueueHandle>]) -> Inspections<'a> {
+        Inspections { is_close: true, ..self.inspections(queues) }
+    }
+
     /// Asks a lane about one queue, and closely. `None`: it is deleted.
     pub async fn inspect_queue(&self, queue: &Arc<QueueHandle>) -> Option<QueueReport> {
         let queues = std::slice::from_ref(queue);
-        let told = Inspections { broker: self, rest: queues, asked: None, is_close: true }.next().await?;
+        let told = self.close_inspections(queues).next().await?;
         told.into_iter().next().map(|(_, report)| report)
     }
 

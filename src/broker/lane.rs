@@ -16,11 +16,12 @@ use super::effects::{ConnKey, Effects};
 use super::event::{ChannelKey, Outcome, OwnerKey, QueueId, QueueKey, Reply};
 use super::events::INTERNAL;
 use super::gathering::Part;
-use super::held::{Answering, ConfirmTo, Countdown, Held};
+use super::held::{Answering, ConfirmTo, Countdown, Held, Publisher};
 use super::inbox::{Batch, LaneHandle, Op};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::message::Message;
-use super::queue::{Queue, Subscription};
+use super::publishing::Publishing;
+use super::queue::{PublisherKey, Queue, Subscription};
 use super::refusal::Refusal;
 use super::shortage::{Next, Shortage};
 use super::timers::Timers;
@@ -68,6 +69,8 @@ pub struct Lane {
     broker: Broker,
     pub(super) queues: HashMap<QueueId, Queue, Hashing>,
     conns: HashMap<ConnectionId, Conn, Hashing>,
+    /// Publishers that queues know.
+    pub(super) publishing: Publishing,
     pub(super) timers: Timers<Timer>,
     /// Delayed messages.
     pub(super) backlogs: Backlogs,
@@ -121,6 +124,7 @@ impl Lane {
             broker,
             queues: HashMap::default(),
             conns: HashMap::default(),
+            publishing: Publishing::default(),
             timers: Timers::default(),
             backlogs: Backlogs::default(),
             passing: Vec::new(),
@@ -248,13 +252,13 @@ impl Lane {
 
     fn apply(&mut self, conn: ConnKey, from: &Arc<Mailbox>, operation: Op, now_ms: u64) {
         match operation {
-            Op::Publish { queue, message, confirm } => {
-                let accepted = self.publish(queue, message, now_ms);
-                self.confirm(conn, confirm, accepted);
+            Op::Publish { queue, message, by } => {
+                let accepted = self.publish(queue, message, publisher(from, by), now_ms);
+                self.confirm(conn, by.and_then(Publisher::confirm), accepted);
             }
-            Op::PublishMany { queues, message, confirm } => {
-                let accepted = self.publish_many(&queues, &message, now_ms);
-                self.confirm(conn, confirm, accepted);
+            Op::PublishMany { queues, message, by } => {
+                let accepted = self.publish_many(&queues, &message, publisher(from, by), now_ms);
+                self.confirm(conn, by.and_then(Publisher::confirm), accepted);
             }
             Op::Post(post) => self.take_post(post, now_ms),
             Op::Hold { hold, message, confirm } => {
@@ -311,7 +315,7 @@ impl Lane {
             Op::Resume { channel } => self.resume(conn, from.id(), channel, now_ms),
             Op::ChannelClosed { channel } => self.channel_closed(from.id(), channel, now_ms),
             Op::ConnectionClosed { countdown } => self.connection_closed(conn, from.id(), &countdown, now_ms),
-            Op::Commit { operations, countdown } => self.commit(conn, operations, countdown, now_ms),
+            Op::Commit { operations, countdown } => self.commit((conn, from), operations, countdown, now_ms),
         }
         self.follow_up(now_ms);
         self.write_changes();
@@ -320,10 +324,10 @@ impl Lane {
     /// Publishes to a queue wherever it lives.
     pub(super) fn pass_on(&mut self, to: QueueKey, message: Message, now_ms: u64) {
         if to.lane == self.index {
-            self.publish(to.id, message, now_ms);
+            self.publish(to.id, message, None, now_ms);
         } else {
             let bytes = message.memory_bytes();
-            self.pass_operation(to.lane, Op::Publish { queue: to.id, message, confirm: None }, bytes);
+            self.pass_operation(to.lane, Op::Publish { queue: to.id, message, by: None }, bytes);
         }
     }
 
@@ -472,6 +476,7 @@ impl Lane {
         {
             conn.exclusive.remove(&id);
         }
+        queue.publishers().for_each(|publisher| self.publishing.remove(publisher, id));
         self.broker.queue_deleted(queue.handle(), queue.counters(), &self.acting);
         Some(queue)
     }
@@ -548,6 +553,16 @@ impl Lane {
     fn channel_closed(&mut self, connection: ConnectionId, channel: ChannelKey, now_ms: u64) {
         let gone = self.owners_of(connection, Some(channel));
         self.owners_gone(gone, now_ms);
+        self.publishers_gone(connection, Some(channel));
+    }
+
+    /// The channels of a connection, or one of them, publish no more.
+    fn publishers_gone(&mut self, connection: ConnectionId, channel: Option<ChannelKey>) {
+        for (publisher, queue) in self.publishing.take(connection, channel) {
+            if let Some(queue) = self.queues.get_mut(&queue) {
+                queue.publisher_gone(publisher);
+            }
+        }
     }
 
     /// Takes owners out of their queues, then lets each queue go on with what came back.
@@ -571,6 +586,7 @@ impl Lane {
     fn connection_closed(&mut self, conn: ConnKey, connection: ConnectionId, countdown: &Countdown, now_ms: u64) {
         let gone = self.owners_of(connection, None);
         self.owners_gone(gone, now_ms);
+        self.publishers_gone(connection, None);
         let exclusive = self.conns.remove(&connection).map(|conn| conn.exclusive).unwrap_or_default();
         for id in exclusive {
             if let Some(mut queue) = self.take_queue(id) {
@@ -588,7 +604,13 @@ impl Lane {
         self.fx.detach(conn);
     }
 
-    fn commit(&mut self, conn: ConnKey, operations: Vec<Op>, countdown: Arc<Countdown>, now_ms: u64) {
+    fn commit(
+        &mut self,
+        (conn, from): (ConnKey, &Mailbox),
+        operations: Vec<Op>,
+        countdown: Arc<Countdown>,
+        now_ms: u64,
+    ) {
         let is_kept = self.fx.changes.are_kept && (countdown.lanes > 1 || self.keeps_of(&operations));
         if is_kept {
             let transaction = match &countdown.underway {
@@ -600,8 +622,10 @@ impl Lane {
         }
         for operation in operations {
             let accepted = match operation {
-                Op::Publish { queue, message, .. } => self.publish(queue, message, now_ms),
-                Op::PublishMany { queues, message, .. } => self.publish_many(&queues, &message, now_ms),
+                Op::Publish { queue, message, by } => self.publish(queue, message, publisher(from, by), now_ms),
+                Op::PublishMany { queues, message, by } => {
+                    self.publish_many(&queues, &message, publisher(from, by), now_ms)
+                }
                 Op::Hold { hold, message, .. } => {
                     self.hold(&hold, message, now_ms);
                     true
@@ -662,4 +686,10 @@ impl Lane {
             self.timers.add(at_ms, Timer::Queue(id));
         }
     }
+}
+
+/// Who publishes, if it is a client.
+#[inline]
+fn publisher(from: &Mailbox, by: Option<Publisher>) -> Option<PublisherKey> {
+    by.map(|by| PublisherKey { connection: from.id(), channel: by.channel })
 }

@@ -8,14 +8,19 @@ use super::inbox::Op;
 use super::kept;
 use super::lane::{Lane, WaitingGet};
 use super::message::{Logged, Message, Sharing};
-use super::queue::{Load, Loaded, Published};
+use super::queue::{Load, Loaded, Published, PublisherKey};
 use crate::replicate::{Place, Record, Records};
 
 impl Lane {
     /// A queue that is gone has no say: the message counts as accepted (PC-6).
     #[inline]
-    pub(super) fn publish(&mut self, id: QueueId, message: Message, now_ms: u64) -> bool {
+    pub(super) fn publish(&mut self, id: QueueId, message: Message, by: Option<PublisherKey>, now_ms: u64) -> bool {
         let Some(queue) = self.queues.get_mut(&id) else { return true };
+        if let Some(by) = by
+            && queue.note_publisher(by)
+        {
+            self.publishing.add(by, id);
+        }
         if !(self.fx.changes.are_kept && queue.keeps(&message)) {
             return queue.publish(message, now_ms, &mut self.fx) != Published::Refused;
         }
@@ -26,10 +31,21 @@ impl Lane {
     }
 
     /// Every queue gets it, whatever the others say. The log gets it once.
-    pub(super) fn publish_many(&mut self, queues: &[QueueId], message: &Message, now_ms: u64) -> bool {
+    pub(super) fn publish_many(
+        &mut self,
+        queues: &[QueueId],
+        message: &Message,
+        by: Option<PublisherKey>,
+        now_ms: u64,
+    ) -> bool {
         let mut accepted = true;
         for id in queues {
             let Some(queue) = self.queues.get_mut(id) else { continue };
+            if let Some(by) = by
+                && queue.note_publisher(by)
+            {
+                self.publishing.add(by, *id);
+            }
             let is_kept = self.fx.changes.are_kept && queue.keeps(message);
             let published = queue.publish(message.clone(), now_ms, &mut self.fx);
             if is_kept {

@@ -44,6 +44,7 @@ mod pairs;
 mod parameter;
 mod policy;
 mod publish;
+mod publishing;
 mod queue;
 mod receipts;
 mod recent_history;

@@ -70,7 +70,7 @@ impl Lane {
         if !self.queues.contains_key(&queue) {
             return Reception::Gone;
         }
-        if self.publish(queue, message, now_ms) { Reception::Taken } else { Reception::Refused }
+        if self.publish(queue, message, None, now_ms) { Reception::Taken } else { Reception::Refused }
     }
 
     /// A receipt goes back when the log has what it speaks for.

@@ -68,12 +68,12 @@ impl Broker {
         match targets {
             Targets::Nowhere | Targets::Reply(_) => {}
             Targets::One(queue) => {
-                send(queue.lane, Op::Publish { queue: queue.id, message: message.clone(), confirm: None });
+                send(queue.lane, Op::Publish { queue: queue.id, message: message.clone(), by: None });
             }
             Targets::Many(lanes) => {
                 for targets in lanes.iter() {
                     let queues = targets.queues.clone();
-                    send(targets.lane, Op::PublishMany { queues, message: message.clone(), confirm: None });
+                    send(targets.lane, Op::PublishMany { queues, message: message.clone(), by: None });
                 }
             }
             Targets::Detour(detour) => {

@@ -113,7 +113,8 @@ pub struct QueueReport {
     ///
     /// [`Options::counts_pairs`]: super::Options::counts_pairs
     pub incoming: Vec<(Arc<str>, u64)>,
-    /// When the oldest message was sent, as its publisher says, in seconds since 1970. Only by [`Broker::inspect_queue`](super::Broker::inspect_queue).
+    /// When the oldest message was sent, as its publisher says, in seconds since 1970. Only by
+    /// [`Broker::inspect_queue`](super::Broker::inspect_queue) and [`Broker::close_inspections`](super::Broker::close_inspections).
     pub head_timestamp_s: Option<u64>,
     /// What happened so far.
     pub counters: Counters,
@@ -121,11 +122,17 @@ pub struct QueueReport {
     pub idle_ms: u64,
     /// In the order they came.
     pub consumers: Vec<ConsumerPlace>,
+    /// Tag of the consumer that gets the messages, if only one may.
+    pub single_active_tag: Option<Arc<str>>,
+    /// Tag of the consumer beside which there may be no other.
+    pub exclusive_tag: Option<Arc<str>>,
 }
 
 /// What a quorum queue has beside what all have.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct QuorumReport {
+    /// Channels that have published to it and are open.
+    pub publishers: usize,
     /// How many waiting messages have which priority, those that came back aside.
     pub by_priority: Vec<(u8, u64)>,
     /// Waiting messages that came back.

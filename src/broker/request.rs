@@ -63,6 +63,8 @@ pub struct ConsumeSpec<'a> {
     pub queue: &'a str,
     /// Its channel.
     pub channel: ChannelKey,
+    /// Its tag.
+    pub tag: &'a str,
     /// The session's slot, which comes back with every delivery.
     pub consumer: u32,
     /// Deliveries count as acked at once.

@@ -20,8 +20,6 @@ const IGNORED: &[&str] = &[
     "auth_cache.cache_module",
     "auth_http.ssl_options.*",
     "auth_http.ssl_options.*.*",
-    "auth_ldap.connection_pool_size",
-    "auth_ldap.idle_timeout",
     "auth_ldap.log",
     "auth_ldap.ssl_options.*",
     "auth_ldap.ssl_options.*.*",
@@ -39,6 +37,9 @@ const IGNORED: &[&str] = &[
     "auth_oauth2.oauth_providers.*.token_endpoint",
     "auth_oauth2.token_endpoint",
 ];
+
+/// More are no pool.
+const CONNECTIONS_MAX: usize = 65_536;
 
 /// Whether a key is read here.
 pub(super) fn is_one(key: &str) -> bool {
@@ -233,6 +234,12 @@ fn ldap(options: &mut LdapOptions, setting: &Setting, words: &[&str]) -> Result<
         // Whoever waits does so for a bounded time.
         ["timeout"] if setting.value == "infinity" => {}
         ["timeout"] => options.timeout = milliseconds(setting)?,
+        ["connection_pool_size"] => {
+            let size = setting.value.parse().ok().filter(|size| (1..=CONNECTIONS_MAX).contains(size));
+            options.connection_pool_size = size.ok_or_else(|| wrong(setting, "a number from 1 to 65536"))?;
+        }
+        ["idle_timeout"] if setting.value == "infinity" => options.idle_timeout = None,
+        ["idle_timeout"] => options.idle_timeout = Some(milliseconds(setting)?),
         ["user_dn_pattern"] => options.user_dn_pattern = value(),
         ["user_bind_pattern"] => options.user_bind_pattern = Some(value()),
         ["dn_lookup_attribute"] => options.dn_lookup_attribute = unless_none(),

@@ -1,6 +1,7 @@
 //! A directory that speaks as much of LDAP as brokers ask for: bind, search for one value, start TLS.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
@@ -8,6 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -33,6 +35,9 @@ struct Shared {
     binds: Mutex<Vec<String>>,
     /// Bases of searches.
     searches: Mutex<Vec<String>>,
+    /// Connections that are open.
+    open: AtomicUsize,
+    hang_up: Notify,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -61,8 +66,9 @@ impl Directory {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (binds, searches) = (Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { entries, passwords, tls, is_ldaps, binds, searches });
+        let (binds, searches, open) = (Mutex::default(), Mutex::default(), AtomicUsize::default());
+        let hang_up = Notify::new();
+        let shared = Arc::new(Shared { entries, passwords, tls, is_ldaps, binds, searches, open, hang_up });
         let mut serving = JoinSet::new();
         let served = shared.clone();
         serving.spawn(async move {
@@ -77,7 +83,12 @@ impl Directory {
                         },
                         _ => Box::new(stream),
                     };
-                    let _ = shared.serve(stream).await;
+                    shared.open.fetch_add(1, Ordering::SeqCst);
+                    tokio::select! {
+                        _ = shared.serve(stream) => {}
+                        () = shared.hang_up.notified() => {}
+                    }
+                    shared.open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
@@ -87,6 +98,16 @@ impl Directory {
     /// Who has logged in since the last time.
     pub(crate) fn binds(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.binds.lock().unwrap())
+    }
+
+    /// How many connections it has.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+
+    /// Closes all connections, as directories do with those that are idle.
+    pub(crate) fn hang_up(&self) {
+        self.shared.hang_up.notify_waiters();
     }
 
     /// Bases of searches since the last time.

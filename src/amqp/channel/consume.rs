@@ -210,10 +210,11 @@ impl State {
         let arguments = table(arguments, ids)?;
         let tag = if consumer_tag.is_empty() { Tag::made_by_server() } else { Tag::new(consumer_tag) };
         let asked = Asked { exclusive, prefetch: self.prefetch, arguments: arguments.clone() };
-        let slot = self.consumers.add(tag, no_ack, asked);
+        let slot = self.consumers.add(tag.clone(), no_ack, asked);
         let spec = ConsumeSpec {
             queue: &queue,
             channel: self.key,
+            tag: tag.text(),
             consumer: slot,
             no_ack,
             exclusive,

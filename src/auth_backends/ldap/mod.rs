@@ -1,10 +1,11 @@
 //! Users of a directory (`auth_ldap.*`): it is asked over LDAP whether a password is right, and by queries
 //! ([`Query`]) what the user may do.
 //!
-//! Each login and each question has a connection of its own, and ends after `timeout`. A name that a client gives is escaped
-//! where it becomes part of a DN, and never part of a filter's text. An empty password is refused here: a directory takes it
-//! for no login at all, and says yes.
+//! Each login has a connection of its own; questions about access go over connections that are kept ([`Pool`]). Both end
+//! after `timeout`. A name that a client gives is escaped where it becomes part of a DN, and never part of a filter's text.
+//! An empty password is refused here: a directory takes it for no login at all, and says yes.
 
+mod pool;
 mod query;
 mod terms;
 mod wire;
@@ -23,6 +24,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tracing::{info, warn};
 
+use self::pool::Pool;
 use self::query::{Scope, Text, Value};
 use self::wire::{Connection, Filter};
 use super::cache::{Cache, Fingerprints};
@@ -32,9 +34,6 @@ use crate::auth::{Asked, Authorizer, Denied, Later, Origin, Pattern, Question, R
 use crate::tls_client::{self, TlsClientOptions};
 
 pub use self::query::Query;
-
-/// Connections at once.
-const CONNECTIONS_MAX: usize = 64;
 
 /// Groups of groups that are looked at for one question.
 const GROUPS_MAX: usize = 1000;
@@ -48,6 +47,11 @@ pub struct LdapOptions {
     pub port: u16,
     /// `timeout` of a login, or of a question. Default 15 s.
     pub timeout: Duration,
+    /// `connection_pool_size`: logins and questions at once, and connections that are kept. Default 64.
+    pub connection_pool_size: usize,
+    /// `idle_timeout` of a connection that is kept for the next question; `None`: it is not closed for that, zero: none is
+    /// kept. Default 5 min.
+    pub idle_timeout: Option<Duration>,
     /// `user_dn_pattern`: a user's DN, with `${username}`. Default `${username}`.
     pub user_dn_pattern: String,
     /// `user_bind_pattern`: what the user logs in as, if not as its DN.
@@ -96,6 +100,8 @@ impl Default for LdapOptions {
             servers: Vec::new(),
             port: 389,
             timeout: Duration::from_secs(15),
+            connection_pool_size: 64,
+            idle_timeout: Some(Duration::from_secs(300)),
             user_dn_pattern: "${username}".to_owned(),
             user_bind_pattern: None,
             dn_lookup_attribute: None,
@@ -143,6 +149,8 @@ pub(super) struct Ldap {
     options: LdapOptions,
     tls: Option<Arc<ClientConfig>>,
     permits: Semaphore,
+    /// Bound for queries, unless those are the user's.
+    pool: Pool<Directory>,
     answers: Option<Answers>,
 }
 
@@ -156,9 +164,9 @@ struct Answers {
     verdicts: Cache<[u8; 32], bool>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + fmt::Debug {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + fmt::Debug> Stream for S {}
 
 type Directory = Connection<Box<dyn Stream>>;
 
@@ -189,7 +197,9 @@ impl Ldap {
             logins: Cache::new(ttl),
             verdicts: Cache::new(ttl),
         });
-        Ok(Self { options: options.clone(), tls, permits: Semaphore::new(CONNECTIONS_MAX), answers })
+        let permits = Semaphore::new(options.connection_pool_size);
+        let pool = Pool::new(options.idle_timeout);
+        Ok(Self { options: options.clone(), tls, permits, pool, answers })
     }
 
     /// Without a password the name is proved already.
@@ -439,17 +449,7 @@ impl Ldap {
         let holds = match known {
             Some(holds) => holds,
             None => {
-                let asked = self.within(async {
-                    let mut directory = self.connect().await?;
-                    let own = user.password.as_deref().map(|password| (user, password));
-                    let login = own.map(|(user, password)| (self.login_of(user), password));
-                    let login = login.as_ref().map(|(name, password)| (&**name, *password));
-                    self.bind(&mut directory, &self.options.other_bind, login).await?;
-                    let holds = self.holds(&mut directory, query, names).await?;
-                    directory.unbind().await;
-                    Ok(holds)
-                });
-                let holds = asked.await.map_err(|error| {
+                let holds = self.within(self.ask(user, query, names)).await.map_err(|error| {
                     warn!(user = ?user.name, %error, "the directory could not be asked about access");
                     Denied::failed(Self::NAME, &error.to_string())
                 })?;
@@ -466,6 +466,39 @@ impl Ldap {
         }
         info!(user = ?user.name, "the directory refused access");
         Err(Denied::default())
+    }
+
+    /// Asks on a connection that is kept, or on a new one if the directory has closed that.
+    async fn ask(&self, user: &LdapUser, query: &Query, names: &Names<'_>) -> io::Result<bool> {
+        if let Some(directory) = self.pool.take() {
+            match self.ask_on(directory, user, query, names).await {
+                // It is no good any more. What the directory itself says has the other kind.
+                Err(error) if error.kind() != io::ErrorKind::Other => {}
+                answer => return answer,
+            }
+        }
+        let mut directory = self.connect().await?;
+        if self.options.other_bind != Bind::User {
+            self.bind(&mut directory, &self.options.other_bind, None).await?;
+        }
+        self.ask_on(directory, user, query, names).await
+    }
+
+    async fn ask_on(
+        &self,
+        mut directory: Directory,
+        user: &LdapUser,
+        query: &Query,
+        names: &Names<'_>,
+    ) -> io::Result<bool> {
+        if self.options.other_bind == Bind::User {
+            let login = self.login_of(user);
+            let login = user.password.as_deref().map(|password| (&*login, password));
+            self.bind(&mut directory, &Bind::User, login).await?;
+        }
+        let holds = self.holds(&mut directory, query, names).await?;
+        self.pool.put(directory);
+        Ok(holds)
     }
 
     /// What the user logged in as.

@@ -62,6 +62,7 @@ pub(super) enum Filter<'a> {
 }
 
 /// A connection on which one question is asked after the other.
+#[derive(Debug)]
 pub(super) struct Connection<S> {
     stream: S,
     id: i64,

@@ -512,8 +512,10 @@ impl Client {
             })?,
         };
         queue.options.check_consumer_arguments(&queue.named(), &spec.arguments)?;
+        let stands_out = spec.exclusive || queue.options.single_active_consumer;
         let subscription = Subscription {
             channel: spec.channel,
+            tag: stands_out.then(|| spec.tag.into()),
             consumer: spec.consumer,
             no_ack: spec.no_ack,
             exclusive: spec.exclusive,

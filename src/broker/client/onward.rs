@@ -3,7 +3,7 @@
 use super::Client;
 use crate::auth::Right;
 use crate::broker::event::ChannelKey;
-use crate::broker::held::ConfirmTo;
+use crate::broker::held::Publisher;
 use crate::broker::message::{Body, Facts, Message};
 use crate::broker::publish::Publish;
 use crate::broker::refusal::Refusal;
@@ -42,7 +42,7 @@ impl Client {
             self.published.all += 1;
             self.published.confirmable += 1;
             self.published.routed += targets.count();
-            self.push_publish(targets, message, Some(ConfirmTo { channel, sequence }));
+            self.push_publish(targets, message, Some(Publisher { channel, sequence: Some(sequence) }));
         }
         Ok(lanes)
     }

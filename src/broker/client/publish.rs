@@ -6,7 +6,7 @@ use super::Client;
 use crate::auth::Right;
 use crate::broker::event::{Answer, Outcome, Reply, Settlement, Source};
 use crate::broker::exchange::Routable;
-use crate::broker::held::{ConfirmTo, Countdown};
+use crate::broker::held::{Countdown, Publisher};
 use crate::broker::inbox::Op;
 use crate::broker::message::{Message, Parts};
 use crate::broker::publish::{Publish, Read};
@@ -18,12 +18,12 @@ use crate::broker::route::{CachedRoute, Detour, Found, Targets, Versions};
 impl Client {
     /// basic.publish.
     pub fn publish(&mut self, publish: Publish<'_>) -> Result<Routed, Refusal> {
-        let confirm = publish.confirm.map(|sequence| ConfirmTo { channel: publish.channel, sequence });
+        let (channel, sequence) = (publish.channel, publish.confirm);
         let mandatory = publish.mandatory;
         let Prepared { targets, message } = self.prepare(publish)?;
         let is_routed = targets.is_routed();
         self.published.all += 1;
-        self.published.confirmable += u32::from(confirm.is_some());
+        self.published.confirmable += u32::from(sequence.is_some());
         self.published.routed += targets.count();
         if !is_routed {
             self.published.returned += u32::from(mandatory);
@@ -31,14 +31,14 @@ impl Client {
         }
         let returned = (mandatory && !is_routed).then(|| message.clone());
         // XT-10: what is held counts as routed nowhere. The session confirms what it returns, so no lane need.
-        let confirm = confirm.filter(|_| returned.is_none());
+        let sequence = sequence.filter(|_| returned.is_none());
         let lanes = if returned.is_some() { 0 } else { targets.lanes() };
         let routed = Routed { lanes, is_routed, returned };
-        self.push_publish(targets, message, confirm);
+        self.push_publish(targets, message, Some(Publisher { channel, sequence }));
         Ok(routed)
     }
 
-    pub(super) fn push_publish(&mut self, targets: Targets, message: Message, confirm: Option<ConfirmTo>) {
+    pub(super) fn push_publish(&mut self, targets: Targets, message: Message, by: Option<Publisher>) {
         let bytes = message.memory_bytes();
         match targets {
             Targets::Nowhere | Targets::Reply(None) => {}
@@ -46,21 +46,21 @@ impl Client {
             Targets::One(key) => {
                 let batch = &mut self.batches[usize::from(key.lane)];
                 batch.bytes += bytes;
-                batch.operations.push(Op::Publish { queue: key.id, message, confirm });
+                batch.operations.push(Op::Publish { queue: key.id, message, by });
             }
             Targets::Many(lanes) => {
                 for targets in lanes.iter() {
                     let batch = &mut self.batches[usize::from(targets.lane)];
                     batch.bytes += bytes;
                     let queues = targets.queues.clone();
-                    batch.operations.push(Op::PublishMany { queues, message: message.clone(), confirm });
+                    batch.operations.push(Op::PublishMany { queues, message: message.clone(), by });
                 }
             }
-            Targets::Detour(detour) => self.push_detour(&detour, message, confirm),
+            Targets::Detour(detour) => self.push_detour(&detour, message, by),
         }
     }
 
-    fn push_detour(&mut self, detour: &Detour, message: Message, confirm: Option<ConfirmTo>) {
+    fn push_detour(&mut self, detour: &Detour, message: Message, by: Option<Publisher>) {
         for exchange in &detour.remembering {
             exchange.remember(&message);
         }
@@ -68,9 +68,10 @@ impl Client {
             let lane = self.broker.lane_of_exchange(&hold.exchange);
             let batch = &mut self.batches[usize::from(lane)];
             batch.bytes += message.memory_bytes();
+            let confirm = by.and_then(Publisher::confirm);
             batch.operations.push(Op::Hold { hold: Box::new(hold.clone()), message: message.clone(), confirm });
         }
-        self.push_publish(detour.queues.clone(), message, confirm);
+        self.push_publish(detour.queues.clone(), message, by);
         let lanes = detour.queues.lanes_of_queues();
         for admission in &detour.admitted {
             for lane in &lanes {
@@ -181,11 +182,12 @@ impl Client {
     pub fn commit(&mut self, reply: Reply, publishes: Vec<Prepared>, settlements: Vec<(Source, Settlement)>) -> Answer {
         // What was sent before goes before.
         self.flush();
+        let by = Publisher { channel: reply.channel, sequence: None };
         // A transaction is far from 2^32 publishes.
         self.published.all += publishes.len() as u32;
         for Prepared { targets, message } in publishes {
             self.published.routed += targets.count();
-            self.push_publish(targets, message, None);
+            self.push_publish(targets, message, Some(by));
         }
         for (source, how) in settlements {
             let Source { queue, owner, number } = source;

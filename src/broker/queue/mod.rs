@@ -12,6 +12,7 @@ mod letters;
 mod level;
 mod options;
 mod paging;
+mod publishers;
 mod ready;
 mod report;
 mod retry;
@@ -30,6 +31,7 @@ use self::aside::Aside;
 use self::entry::NEVER;
 use self::expiry::EXPIRED_AT_ONCE;
 use self::paging::{FormerLife, level_number};
+use self::publishers::Publishers;
 use self::ready::{Order, Ready};
 use self::timeout::Marks;
 use self::turns::Turns;
@@ -51,6 +53,7 @@ pub use self::letters::Death;
 pub(in crate::broker) use self::options::{AT_LEAST_ONCE, TTL_MS_MAX, check_same_argument, check_same_flag};
 pub use self::options::{QueueOptions, QueueType};
 pub(in crate::broker) use self::paging::{Load, Loaded};
+pub(in crate::broker) use self::publishers::PublisherKey;
 pub(in crate::broker) use self::ready::Meter;
 pub use self::retry::{DelayedRetry, Retried};
 pub use self::settings::{DeadLetterTarget, Overflow, QueueSettings};
@@ -98,6 +101,8 @@ impl Kept {
 #[derive(Debug)]
 pub(in crate::broker) struct Subscription {
     pub(in crate::broker) channel: ChannelKey,
+    /// Of a consumer that listings name with its queue: one that is exclusive, or may be the single active one.
+    pub(in crate::broker) tag: Option<Arc<str>>,
     /// The session's slot.
     pub(in crate::broker) consumer: u32,
     pub(in crate::broker) no_ack: bool,
@@ -163,6 +168,8 @@ pub(in crate::broker) struct Queue {
     /// When to look for deliveries that are out for too long; [`NEVER`] while none is out.
     check_ms: u64,
     counters: Counters,
+    /// Of a quorum queue.
+    publishers: Option<Box<Publishers>>,
     /// If somebody wants to know.
     arrivals: Option<Box<Arrivals>>,
 }
@@ -183,6 +190,7 @@ impl Queue {
             ),
             duplicates: Duplicates::new(handle.options.deduplicates),
             settings: handle.settings(),
+            publishers: Publishers::of_type(handle.options.queue_type),
             kept: Kept::of(&handle.options),
             stored: Stored::default(),
             former_life: None,

@@ -1,5 +1,7 @@
 //! A queue told of, for listings.
 
+use std::sync::Arc;
+
 use super::{Kept, Queue, QueueType, Role, has_credit};
 use crate::broker::effects::ConnKey;
 use crate::broker::event::OwnerKey;
@@ -52,6 +54,19 @@ impl Queue {
             counters: self.counters,
             idle_ms: now_ms.saturating_sub(self.used_ms),
             consumers: self.consumers.iter().filter_map(place).collect(),
+            single_active_tag: self.active.and_then(|key| self.tag_of(key)),
+            exclusive_tag: self
+                .consumers
+                .iter()
+                .find(|key| self.is_exclusive_consumer(**key))
+                .and_then(|key| self.tag_of(*key)),
+        }
+    }
+
+    fn tag_of(&self, key: OwnerKey) -> Option<Arc<str>> {
+        match &self.owners.get(key.0 as usize)?.role {
+            Role::Consumer { subscription, .. } => subscription.tag.clone(),
+            Role::Holder => None,
         }
     }
 
@@ -73,6 +88,7 @@ impl Queue {
         let by_priority = self.ready.priorities().map(|(priority, length)| (priority as u8, length)).collect();
         let aside = self.aside.as_deref();
         QuorumReport {
+            publishers: self.publishers.as_ref().map_or(0, |publishers| publishers.len()),
             by_priority,
             returned: self.ready.returns_len() as u64,
             delayed: aside.map_or(0, |aside| aside.delayed.len() as u64),

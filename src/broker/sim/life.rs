@@ -528,6 +528,7 @@ fn consume_spec(queue: usize, no_ack: bool) -> ConsumeSpec<'static> {
     ConsumeSpec {
         queue: QUEUES[queue].0,
         channel: CHANNEL,
+        tag: "",
         consumer: queue as u32,
         no_ack,
         exclusive: false,

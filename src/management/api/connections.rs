@@ -9,7 +9,7 @@ use super::pairs::Pairs;
 use super::queues::{idle_since, put_garbage_collection};
 use crate::broker::{
     ChannelReport, ConnectionId, ConnectionReport, ConnectionSummary, ConsumerPlace, ConsumerReport, QueueHandle,
-    QueueReport,
+    QueueReport, QueueType,
 };
 use crate::hashing::Hashing;
 use crate::management::Management;
@@ -378,25 +378,14 @@ async fn consumers<'a>(management: &Management, queues: Vec<(&'a QueueHandle, &Q
 }
 
 impl Consumer<'_> {
-    pub(in crate::management) fn tag(&self) -> &str {
-        &self.report.tag
-    }
-
-    pub(in crate::management) fn is_exclusive(&self) -> bool {
-        self.report.exclusive
-    }
-
-    pub(in crate::management) fn is_active(&self) -> bool {
-        self.place.is_active
-    }
-
     pub(in crate::management) fn put(&self, record: &mut Record<'_>, management: &Management) {
         let Self { queue, place, connection, report } = self;
-        let status = match (place.is_active, place.has_credit) {
-            (false, _) => "waiting",
-            (true, true) if queue.options.single_active_consumer => "single_active",
-            (true, true) => "up",
-            (true, false) => "blocked",
+        // RabbitMQ's quorum queues do not say which consumers have as much as they may.
+        let status = match queue.options.queue_type {
+            _ if !place.is_active => "waiting",
+            _ if queue.options.single_active_consumer => "single_active",
+            QueueType::Classic if !place.has_credit => "blocked",
+            _ => "up",
         };
         record.put("consumer_tag", &report.tag);
         record.object("queue", |own| {

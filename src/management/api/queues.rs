@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use super::connections::Consumer;
 use super::pairs::Pairs;
 use super::{bindings, connections};
 use crate::broker::{QueueDeclare, QueueHandle, QueueReport, QueueType, table_of_json};
@@ -32,10 +32,12 @@ pub(in crate::management) async fn serve(call: &Call, management: &Management, p
     match (call.method.as_str(), path) {
         (_, ["queues"] | ["queues", _]) => {
             // A vhost cannot be told from this word, in RabbitMQ neither.
-            let vhost = path.get(1).copied().filter(|name| *name != "detailed");
-            list_queues(call, management, vhost, None).await
+            let is_detailed = path.get(1) == Some(&"detailed");
+            let vhost = path.get(1).copied().filter(|_| !is_detailed);
+            let absent = if is_detailed { Absent::Null } else { Absent::LeftOut };
+            list_queues(call, management, (vhost, None), absent).await
         }
-        (_, ["users", user, "queues"]) => list_queues(call, management, None, Some(user)).await,
+        (_, ["users", user, "queues"]) => list_queues(call, management, (None, Some(user)), Absent::LeftOut).await,
         ("GET", ["queues", vhost, name]) => {
             let queue = find(call, management, vhost, name)?;
             detailed(call, management, &queue).await
@@ -78,7 +80,12 @@ fn find(call: &Call, management: &Management, vhost: &str, name: &str) -> Result
 }
 
 /// Those of one vhost, if any is named, and that one user has declared.
-async fn list_queues(call: &Call, management: &Management, vhost: Option<&str>, user: Option<&str>) -> Outcome {
+async fn list_queues(
+    call: &Call,
+    management: &Management,
+    (vhost, user): (Option<&str>, Option<&str>),
+    absent: Absent,
+) -> Outcome {
     let mut queues = Vec::new();
     for vhost in call.vhosts(management, vhost)? {
         let mut own = vhost.queues();
@@ -87,18 +94,18 @@ async fn list_queues(call: &Call, management: &Management, vhost: Option<&str>, 
         queues.append(&mut own);
     }
     let query = &call.query;
-    let telling = Telling { management, ranges: call.ranges()?, now_ms: now_ms(), policies: Policies::Some };
+    let telling = Telling { management, ranges: call.ranges()?, now_ms: now_ms(), absent };
     let totals_only = query.is_true("enable_queue_totals");
     if query.is_true("disable_stats") && !totals_only {
         let write = |queue: &Arc<QueueHandle>, out: &mut Vec<u8>, columns: Columns<'_>| {
-            Record::write(out, columns, |record| put_declared(record, management, queue, Policies::All));
+            Record::write(out, columns, |record| put_declared(record, management, queue, Absent::Null));
         };
         return list::shape_items(queues, query, |queue| Cow::Borrowed(&queue.name), write).await;
     }
     let write = |queue: &QueueHandle, report: &QueueReport, out: &mut Vec<u8>, columns: Columns<'_>| {
         Record::write(out, columns, |record| {
             if totals_only {
-                put_declared(record, management, queue, Policies::All);
+                put_declared(record, management, queue, Absent::Null);
                 telling.put_lengths(record, queue, report);
             } else {
                 telling.put_counted(record, queue, report);
@@ -111,7 +118,7 @@ async fn list_queues(call: &Call, management: &Management, vhost: Option<&str>, 
         Some(_) => None,
     };
     let Some(by) = by else {
-        let mut inspections = management.broker().inspections(&queues);
+        let mut inspections = management.broker().close_inspections(&queues);
         let mut counted = Vec::with_capacity(queues.len());
         while let Some(some) = inspections.next().await {
             counted.extend(some);
@@ -129,7 +136,7 @@ async fn list_queues(call: &Call, management: &Management, vhost: Option<&str>, 
     let (queues, around) = chosen.page(query)?;
     // What a lane says of some queues is written while it is in the processor's cache.
     let mut list = List::new(queues.len(), around, query);
-    let mut inspections = management.broker().inspections(&queues);
+    let mut inspections = management.broker().close_inspections(&queues);
     while let Some(some) = inspections.next().await {
         for (queue, report) in &some {
             list.add(|out, columns| write(queue, report, out, columns));
@@ -163,15 +170,26 @@ async fn declare(call: &Call, management: &Management, vhost: &str, name: &str) 
     Ok(Reply::put(existed))
 }
 
-/// Whether a policy that there is not is told of as null: of a queue that is asked for, a list leaves it out.
+/// What is told of a policy, a tag or a moment that there is not.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Policies {
-    All,
-    Some,
+enum Absent {
+    /// Null: of a queue that is asked for, and in `/queues/detailed`.
+    Null,
+    /// Nothing: in other lists.
+    LeftOut,
+}
+
+impl Absent {
+    fn put(self, record: &mut Record<'_>, name: &'static str, value: Option<impl Serialize>) {
+        match self {
+            Self::Null => record.put(name, value),
+            Self::LeftOut => record.put_some(name, value),
+        }
+    }
 }
 
 /// What is known without asking the lane.
-fn put_declared(record: &mut Record<'_>, management: &Management, queue: &QueueHandle, policies: Policies) {
+fn put_declared(record: &mut Record<'_>, management: &Management, queue: &QueueHandle, absent: Absent) {
     let options = &queue.options;
     let queue_type = options.queue_type.as_str();
     record.put("name", &*queue.name);
@@ -196,9 +214,7 @@ fn put_declared(record: &mut Record<'_>, management: &Management, queue: &QueueH
     let in_force = queue.in_force();
     record.json("effective_policy_definition", || in_force.definition().into());
     for (name, policy) in [("policy", &in_force.policy), ("operator_policy", &in_force.operator)] {
-        if policy.is_some() || policies == Policies::All {
-            record.put(name, policy.as_ref().map(|policy| &**policy.name()));
-        }
+        absent.put(record, name, policy.as_ref().map(|policy| &**policy.name()));
     }
     if options.queue_type == QueueType::Quorum {
         let node = management.node();
@@ -219,7 +235,7 @@ struct Telling<'a> {
     management: &'a Management,
     ranges: Ranges,
     now_ms: u64,
-    policies: Policies,
+    absent: Absent,
 }
 
 impl Telling<'_> {
@@ -231,8 +247,8 @@ impl Telling<'_> {
 
     /// What a list shows of a queue.
     fn put_counted(&self, record: &mut Record<'_>, queue: &QueueHandle, report: &QueueReport) {
-        let Self { management, ranges, now_ms, policies } = *self;
-        put_declared(record, management, queue, policies);
+        let Self { management, ranges, now_ms, absent } = *self;
+        put_declared(record, management, queue, absent);
         let now = queue_sample(report);
         let changed_ms = management.rates().of_queue(queue.key.id, |past| {
             put(record, &LENGTHS, &now, past, ranges.lengths);
@@ -260,9 +276,15 @@ impl Telling<'_> {
         // What clients did with the queue itself its lane knows; when messages went through it last the samples say.
         let idle_ms = changed_ms.map_or(u64::MAX, |changed_ms| now_ms.saturating_sub(changed_ms)).min(report.idle_ms);
         record.put_some("idle_since", idle_since(idle_ms, now_ms));
+        absent.put(record, "single_active_consumer_tag", report.single_active_tag.as_deref());
         match &report.quorum {
-            None => record.put("storage_version", 2),
+            None => {
+                record.put("storage_version", 2);
+                absent.put(record, "exclusive_consumer_tag", report.exclusive_tag.as_deref());
+                absent.put(record, "head_message_timestamp", report.head_timestamp_s);
+            }
             Some(own) => {
+                record.put("publishers", own.publishers);
                 record.json("open_files", || json!({management.node(): 0}));
                 let retry = queue.settings().delayed_retry;
                 record.put("delayed_retry", retry.map_or("disabled", |retry| retry.what.as_str()));
@@ -276,25 +298,20 @@ impl Telling<'_> {
                 record.put("message_bytes_dlx", own.dead_letters_bytes);
             }
         }
+        if absent == Absent::Null {
+            record.object("garbage_collection", put_garbage_collection);
+        }
     }
 }
 
 /// One queue, with its consumers.
 async fn detailed(call: &Call, management: &Management, queue: &Arc<QueueHandle>) -> Outcome {
-    let telling = Telling { management, ranges: call.ranges()?, now_ms: now_ms(), policies: Policies::All };
+    let telling = Telling { management, ranges: call.ranges()?, now_ms: now_ms(), absent: Absent::Null };
     let report = management.broker().inspect_queue(queue).await.ok_or_else(Refused::no_object)?;
     let consumers = connections::consumers_of(management, queue, &report).await;
     let options = &queue.options;
-    let active = consumers.iter().find(|consumer| consumer.is_active() && options.single_active_consumer);
-    let exclusive = consumers.iter().find(|consumer| consumer.is_exclusive());
     Ok(Reply::Written(Record::written(&call.query, |record| {
         telling.put_counted(record, queue, &report);
-        record.put("single_active_consumer_tag", active.map(Consumer::tag));
-        if options.queue_type == QueueType::Classic {
-            record.put("exclusive_consumer_tag", exclusive.map(Consumer::tag));
-            record.put("head_message_timestamp", report.head_timestamp_s);
-        }
-        record.object("garbage_collection", put_garbage_collection);
         record.list("consumer_details", &consumers, |consumer, record| consumer.put(record, management));
         if let Some(vhost) = management.broker().vhost(&queue.vhost) {
             Pairs::new(management, &vhost, telling.ranges).put_of_queue(record, queue.key.id);

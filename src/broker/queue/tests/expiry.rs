@@ -40,6 +40,7 @@ fn many_that_expire_at_once_go_bit_by_bit() {
     let late_ms = 3000;
     let subscription = Subscription {
         channel: ChannelKey { number: 1, epoch: 0 },
+        tag: None,
         consumer: 0,
         no_ack: true,
         exclusive: false,

@@ -336,9 +336,10 @@ impl World {
 
     pub(super) fn consume(&mut self, number: u32, prefetch: u16, priority: i64, no_ack: bool) {
         let limiter = Arc::new(Limiter::new());
-        let (channel, exclusive) = (channel(number), false);
+        let (channel, exclusive, timeout_ms) = (channel(number), false, None);
+        let (tag, consumer) = (None, 0);
         let subscription =
-            Subscription { channel, consumer: 0, no_ack, exclusive, prefetch, priority, limiter, timeout_ms: None };
+            Subscription { channel, tag, consumer, no_ack, exclusive, prefetch, priority, limiter, timeout_ms };
         let key = self.queue.consume(self.conn, subscription, self.now_ms, &mut self.fx).unwrap();
         self.queue.dispatch(self.now_ms, &mut self.fx);
         self.arrivals += 1;

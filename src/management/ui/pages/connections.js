@@ -208,10 +208,13 @@ export function connection(place) {
         ['To client', bytes(record.send_oct)],
         ['TLS', tls(record)],
         ['TLS version', record.ssl_protocol],
+        ['Key exchange', record.ssl_key_exchange],
         ['Cipher', record.ssl_cipher],
+        ['Hash', record.ssl_hash],
         ['Client certificate', record.peer_cert_subject],
         ['Issuer', record.peer_cert_issuer],
         ['Valid', record.peer_cert_validity],
+        ['Serial number', record.peer_cert_serial_number],
       ),
     );
     const columns = CHANNEL_COLUMNS.filter(({ id, off }) => !off && id !== 'vhost' && id !== 'user');

@@ -3,7 +3,7 @@
 import { api } from '../core/api.js';
 import { MESSAGE_RATES, QUEUED, charts } from '../core/chart.js';
 import { h } from '../core/dom.js';
-import { bytes, count, duration } from '../core/format.js';
+import { bytes, count, duration, yesNo } from '../core/format.js';
 import { figure, link, live, section } from '../core/parts.js';
 import { session } from '../core/session.js';
 import { table } from '../core/listing.js';
@@ -42,6 +42,7 @@ const LISTENER_COLUMNS = [
   { id: 'protocol', label: 'Protocol', cell: (listener) => listener.protocol },
   { id: 'address', label: 'Bound to', cell: (listener) => listener.ip_address },
   { id: 'port', label: 'Port', kind: 'number', cell: (listener) => listener.port },
+  { id: 'tls', label: 'TLS', cell: (listener) => yesNo(listener.tls) },
   { id: 'node', label: 'Node', cell: (listener) => listener.node },
 ];
 
@@ -49,6 +50,7 @@ const CONTEXT_COLUMNS = [
   { id: 'context', label: 'Context', cell: (context) => context.description },
   { id: 'address', label: 'Bound to', cell: (context) => context.ip },
   { id: 'port', label: 'Port', kind: 'number', cell: (context) => context.port },
+  { id: 'tls', label: 'TLS', cell: (context) => yesNo(context.tls) },
   { id: 'path', label: 'Path', cell: (context) => context.path },
 ];
 
@@ -111,12 +113,16 @@ export function overview(place) {
     messages.update(own ? { queue_totals: own, message_stats: own.message_stats } : whole, own ? vhost : '');
     churn.update(whole);
     if (!session.isMonitor) return;
+    // Only listeners say whether they speak TLS.
+    const isTls = ({ ip, port }) =>
+      whole.listeners.some((one) => one.tls && one.ip_address === ip && String(one.port) === port);
+    const contexts = whole.contexts.map((context) => ({ ...context, tls: isTls(context) }));
     nodes.draw(table('Nodes', NODE_COLUMNS, all, { rowKey: (one) => one.name }));
     listeners.draw(
       h('h3', null, 'Listening ports'),
       table('Listening ports', LISTENER_COLUMNS, whole.listeners),
       h('h3', null, 'Web contexts'),
-      table('Web contexts', CONTEXT_COLUMNS, whole.contexts),
+      table('Web contexts', CONTEXT_COLUMNS, contexts),
     );
   };
   return { title: 'Overview', node, load };

@@ -66,6 +66,7 @@ function details(queue) {
     ['Delivery limit', queue.delivery_limit],
     ['Exclusive owner', owner && connectionLink(owner)],
     ['Consumers', count(queue.consumers)],
+    ['Publishers', typeof queue.publishers === 'number' ? count(queue.publishers) : ''],
     [
       'Consumer capacity',
       queue.consumers > 0 && typeof queue.consumer_capacity === 'number'
