@@ -355,6 +355,8 @@ impl Args {
             settings.extend(config::conf::read(path, &variable)?);
             options.config_files.extend(path.exists().then(|| path.display().to_string()));
         }
+        settings.splice(0..0, config::plugins::ports(&settings, &variable));
+        warnings.extend(config::plugins::warnings(&variable));
         let mut applied = config::keys::apply(&mut options, &settings)?;
         warnings.append(&mut applied.warnings);
         applied.warnings = warnings;

@@ -9,6 +9,7 @@
 //! | `RABBITMQ_MNESIA_BASE` | the directory in which the data directory `lepus-data` is made |
 //! | `RABBITMQ_MNESIA_DIR` | the data directory itself |
 //! | `RABBITMQ_CONFIG_FILE`, `RABBITMQ_CONFIG_FILES` | a file, and a directory of files, in place of the usual ones |
+//! | `RABBITMQ_ENABLED_PLUGINS` | whose ports are listened on where no file says others: [`super::plugins`] |
 //! | `RABBITMQ_LOGS`, `RABBITMQ_LOG_BASE` | the file that the log goes to instead of standard error, which is `-` |
 //! | `RABBITMQ_LOG` | levels: `debug`, `connection.error`, with commas between them |
 //!
@@ -44,12 +45,11 @@ const REFUSED: [(&str, &str); 15] = [
 ];
 
 /// Variables of RabbitMQ that do nothing here.
-const IGNORED: [&str; 19] = [
+const IGNORED: [&str; 18] = [
     "RABBITMQ_ADVANCED_CONFIG_FILE",
     "RABBITMQ_CONF_ENV_FILE",
     "RABBITMQ_CTL_ERL_ARGS",
     "RABBITMQ_DIST_PORT",
-    "RABBITMQ_ENABLED_PLUGINS",
     "RABBITMQ_ENABLED_PLUGINS_FILE",
     "RABBITMQ_ERLANG_COOKIE",
     "RABBITMQ_FEATURE_FLAGS",
