@@ -1,8 +1,11 @@
 //! The command: what it prints, how it ends.
 
+use std::os::unix::process::CommandExt as _;
+
 use rustix::process::Signal;
 
 use crate::common::child::{Lepus, command};
+use crate::common::place::Place;
 use crate::common::raw::{Raw, id};
 use crate::common::within;
 
@@ -61,6 +64,36 @@ async fn signals_drain() {
         assert_eq!(status.code(), Some(0), "{log}");
         assert!(log.contains("nothing survives a restart"), "{log}");
     }
+}
+
+/// What starts RabbitMQ's server starts it: scripts, and commands of containers.
+#[tokio::test]
+async fn it_is_the_server_under_rabbitmqs_name() {
+    let mut server = command(&["--amqp-listen", "127.0.0.1:0", "--in-memory"]);
+    server.arg0("/usr/sbin/rabbitmq-server");
+    let lepus = Lepus::spawn(server);
+    Raw::open_channel(lepus.address).await;
+    let mut not_ctl = command(&["ctl", "help"]);
+    assert_eq!(not_ctl.arg0("rabbitmq-server").output().expect("the binary starts").status.code(), Some(2));
+}
+
+/// What scripts of containers do: they wait for the file of RABBITMQ_PID_FILE, and for the broker behind it.
+#[tokio::test]
+async fn scripts_wait_for_the_broker() {
+    let place = Place::new();
+    let (pid_file, socket) = (place.0.join("mnesia/rabbitmq.pid"), place.0.join("lepus.sock"));
+    let with_files = |arguments: &[&str]| {
+        let mut command = command(arguments);
+        command.env("RABBITMQ_PID_FILE", &pid_file).env("LEPUS_SOCKET", &socket);
+        command
+    };
+    let lepus = Lepus::spawn(with_files(&["--amqp-listen", "127.0.0.1:0", "--in-memory"]));
+    let waited = with_files(&["ctl", "wait"]).arg(&pid_file).output().expect("the binary starts");
+    assert_eq!(waited.status.code(), Some(0), "{waited:?}");
+    let stopped = with_files(&["ctl", "stop"]).output().expect("the binary starts");
+    assert_eq!(stopped.status.code(), Some(0), "{stopped:?}");
+    assert_eq!(lepus.wait().0.code(), Some(0));
+    assert!(!pid_file.exists() && !socket.exists());
 }
 
 /// A second signal does not wait for clients.

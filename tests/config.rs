@@ -123,6 +123,24 @@ fn variables_of_the_container_image() {
     assert!(log.contains("RABBITMQ_ERLANG_COOKIE has no effect here") && !log.contains("sesame"), "{log}");
 }
 
+/// FEATURES 4.7: what RabbitMQ's plugins listen on, unless a file says otherwise.
+#[test]
+fn plugins_of_the_environment_listen() {
+    let check = |text: &str| {
+        let conf = Conf::new(text);
+        let mut check = command(&["config", "check", "--config"]);
+        check.arg(&conf.0).env("RABBITMQ_ENABLED_PLUGINS", "rabbitmq_management,rabbitmq_prometheus,rabbitmq_mqtt");
+        let output = check.output().expect("the binary starts");
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (stdout, stderr) = check("heartbeat = 20\n");
+    assert!(stdout.contains("management.tcp.1 = 15672\n") && stdout.contains("prometheus.tcp.1 = 15692\n"), "{stdout}");
+    assert_eq!(stderr, "warning: RABBITMQ_ENABLED_PLUGINS: rabbitmq_mqtt is not built in\n");
+    let (stdout, _) = check("management.tcp.port = 8080\nmanagement.tcp.ip = 127.0.0.1\nprometheus.tcp.ip = ::1\n");
+    assert!(stdout.contains("management.tcp.1 = 127.0.0.1:8080\n"), "{stdout}");
+    assert!(stdout.contains("prometheus.tcp.1 = [::1]:15692\n") && !stdout.contains("management.tcp.2"), "{stdout}");
+}
+
 /// FEATURES 4.6: `management.path_prefix`, `.hsts.policy`, `.csp.policy`, `.cors.max_age`.
 #[tokio::test]
 async fn the_management_api_below_a_prefix() {

@@ -9,9 +9,12 @@ mod limits;
 mod log;
 mod log_file;
 mod notify;
+mod pid_file;
 mod serve;
 mod store;
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -55,10 +58,16 @@ enum Command {
     Store(store::Command),
 }
 
+/// The binary is `lepus serve` under this name, so that what starts RabbitMQ's starts it.
+const SERVER: &str = "rabbitmq-server";
+
 /// Runs what the command line asks for. The exit code is 0 for success, 1 for failure and 2 for a command line that
 /// cannot be understood.
 pub fn run() -> ExitCode {
-    let words: Vec<String> = std::env::args().collect();
+    let mut words: Vec<String> = std::env::args().collect();
+    if words.first().is_some_and(|program| Path::new(program).file_name() == Some(OsStr::new(SERVER))) {
+        words.insert(1, "serve".to_owned());
+    }
     if let Some(code) = ctl::run_as_tool(&words) {
         return code;
     }

@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::notify::Service;
+use super::pid_file::PidFile;
 use super::{limits, log};
 use crate::config::keys::Applied;
 use crate::config::logging::{Format, LogFile, Logging};
@@ -91,7 +92,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS")]
     https_listen: Vec<String>,
 
-    /// Socket on which `lepus ctl` needs no login [default: lepus.sock in the data directory; in memory none]
+    /// Socket on which `lepus ctl` needs no login [default: $LEPUS_SOCKET, else lepus.sock in the data directory; in
+    /// memory none]
     #[arg(long, value_name = "PATH")]
     local_socket: Option<PathBuf>,
 
@@ -206,6 +208,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         warn!("{warning}");
     }
     limits::raise_open_files();
+    let _pid_file = PidFile::from_environment();
     let log = Arc::new(log);
     let levels = log.clone();
     let options = Options {
@@ -355,6 +358,8 @@ impl Args {
             settings.extend(config::conf::read(path, &variable)?);
             options.config_files.extend(path.exists().then(|| path.display().to_string()));
         }
+        settings.splice(0..0, config::plugins::ports(&settings, &variable));
+        warnings.extend(config::plugins::warnings(&variable));
         let mut applied = config::keys::apply(&mut options, &settings)?;
         warnings.append(&mut applied.warnings);
         applied.warnings = warnings;
@@ -372,7 +377,7 @@ impl Args {
         if self.in_memory {
             options.storage = Some(Storage::Memory);
         }
-        options.local_socket = self.local_socket.or_else(|| match &options.storage {
+        options.local_socket = self.local_socket.or(options.local_socket.take()).or_else(|| match &options.storage {
             Some(Storage::Directory(path)) => Some(path.join(LOCAL_SOCKET)),
             _ => None,
         });

@@ -8,7 +8,10 @@
 //! | `RABBITMQ_NODENAME` | the name that stands for the node |
 //! | `RABBITMQ_MNESIA_BASE` | the directory in which the data directory `lepus-data` is made |
 //! | `RABBITMQ_MNESIA_DIR` | the data directory itself |
+//! | `LEPUS_SOCKET` | the local socket, where `lepus ctl` looks for it, too |
 //! | `RABBITMQ_CONFIG_FILE`, `RABBITMQ_CONFIG_FILES` | a file, and a directory of files, in place of the usual ones |
+//! | `RABBITMQ_PID_FILE` | the file that says which process the broker is: `cli/pid_file.rs` |
+//! | `RABBITMQ_ENABLED_PLUGINS` | whose ports are listened on where no file says others: [`super::plugins`] |
 //! | `RABBITMQ_LOGS`, `RABBITMQ_LOG_BASE` | the file that the log goes to instead of standard error, which is `-` |
 //! | `RABBITMQ_LOG` | levels: `debug`, `connection.error`, with commas between them |
 //!
@@ -44,17 +47,15 @@ const REFUSED: [(&str, &str); 15] = [
 ];
 
 /// Variables of RabbitMQ that do nothing here.
-const IGNORED: [&str; 19] = [
+const IGNORED: [&str; 17] = [
     "RABBITMQ_ADVANCED_CONFIG_FILE",
     "RABBITMQ_CONF_ENV_FILE",
     "RABBITMQ_CTL_ERL_ARGS",
     "RABBITMQ_DIST_PORT",
-    "RABBITMQ_ENABLED_PLUGINS",
     "RABBITMQ_ENABLED_PLUGINS_FILE",
     "RABBITMQ_ERLANG_COOKIE",
     "RABBITMQ_FEATURE_FLAGS",
     "RABBITMQ_MOTD_FILE",
-    "RABBITMQ_PID_FILE",
     "RABBITMQ_PLUGINS_DIR",
     "RABBITMQ_PRODUCT_NAME",
     "RABBITMQ_PRODUCT_VERSION",
@@ -93,6 +94,8 @@ pub fn apply(options: &mut Options, variable: impl Fn(&str) -> Option<String>) -
     if let Some(path) = value("RABBITMQ_MNESIA_DIR").map(PathBuf::from).or(base) {
         options.storage = Some(Storage::Directory(path));
     }
+
+    options.local_socket = value("LEPUS_SOCKET").map(PathBuf::from).or(options.local_socket.take());
 
     let (port, ip) = (value("RABBITMQ_NODE_PORT"), value("RABBITMQ_NODE_IP_ADDRESS"));
     if port.is_some() || ip.is_some() {

@@ -10,6 +10,7 @@ mod error;
 pub mod keys;
 pub mod known;
 pub mod logging;
+pub mod plugins;
 pub mod quantity;
 pub mod show;
 

@@ -7,23 +7,9 @@ use super::output::{Item, Outcome, Rows};
 use super::table::{Command, Run, Tool};
 use crate::auth::Pattern;
 use crate::broker::RABBITMQ_VERSION;
+use crate::config::plugins::BUILT_IN;
 
 const PLUGINS: &[Tool] = &[Tool::Plugins];
-
-/// The plugins of RabbitMQ whose work is done here.
-const BUILT_IN: [&str; 11] = [
-    "rabbitmq_auth_mechanism_ssl",
-    "rabbitmq_consistent_hash_exchange",
-    "rabbitmq_delayed_message_exchange",
-    "rabbitmq_event_exchange",
-    "rabbitmq_management",
-    "rabbitmq_management_agent",
-    "rabbitmq_message_deduplication",
-    "rabbitmq_prometheus",
-    "rabbitmq_random_exchange",
-    "rabbitmq_recent_history_exchange",
-    "rabbitmq_sharding",
-];
 
 /// The names given of which none is built in.
 fn unknown(line: &Line) -> Vec<&str> {
