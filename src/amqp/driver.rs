@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::mem;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::heartbeat::Traffic;
-use super::outbound::{Outbound, PIECES_MAX};
+use super::outbound::{HUGE_BODY_A_WRITE, Outbound, PIECES_MAX};
 use super::session::{Ended, Session};
 use super::{Options, Peer};
 use crate::broker::{Broker, Event};
@@ -156,8 +156,9 @@ impl<S: Transport> Driver<S> {
                 Poll::Pending => {}
             }
             self.poll_timer(cx, now);
-            if self.poll_write(cx).is_err() {
-                return Poll::Ready(self.disconnected());
+            match self.poll_write(cx) {
+                Ok(stopped) => moved |= stopped,
+                Err(_) => return Poll::Ready(self.disconnected()),
             }
             moved |= was_full && !self.out.is_full();
             match self.poll_ended(now) {
@@ -167,6 +168,9 @@ impl<S: Transport> Driver<S> {
             }
             if !moved {
                 return Poll::Pending;
+            }
+            if self.session.takes_huge_body() || self.out.has_huge_body() {
+                return let_others_run(cx);
             }
         }
         cx.waker().wake_by_ref();
@@ -339,8 +343,11 @@ impl<S: Transport> Driver<S> {
 
     // --- bytes out ---
 
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    /// Writes what the socket takes, but of a huge body only a part: then it is true.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut written_of_huge = 0;
         while !self.out.is_empty() {
+            let is_huge = self.out.has_huge_body();
             let mut slices = [IoSlice::new(&[]); PIECES_MAX];
             let filled = self.out.slices(&mut slices);
             match Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..filled]) {
@@ -350,17 +357,30 @@ impl<S: Transport> Driver<S> {
                     self.session.sent(&self.out);
                     self.traffic.sent = true;
                     self.flush_needed = true;
+                    written_of_huge += if is_huge { written } else { 0 };
+                    if written_of_huge >= HUGE_BODY_A_WRITE {
+                        return Ok(true);
+                    }
                 }
                 Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => return Ok(()),
+                Poll::Pending => return Ok(false),
             }
         }
         if self.flush_needed
             && let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(cx)
         {
             self.flush_needed = false;
-            return flushed;
+            flushed?;
         }
-        Ok(())
+        Ok(false)
     }
+}
+
+/// Has the task polled again when others had their turn and the sockets were looked at, which a wake-up would come
+/// before.
+fn let_others_run(cx: &mut Context<'_>) -> Poll<Ended> {
+    if pin!(tokio::task::yield_now()).poll(cx).is_ready() {
+        cx.waker().wake_by_ref();
+    }
+    Poll::Pending
 }

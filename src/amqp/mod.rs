@@ -36,6 +36,10 @@ pub use self::session::{Ended, Session};
 /// Longest wait for close-ok; and for the lanes to be done with a connection.
 const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
+/// A body of this many bytes takes so long to be copied that nobody should wait for it: who moves one lets others run
+/// after each read and each write.
+const HUGE_BODY_MIN: u64 = 2 << 20;
+
 /// How sessions behave.
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -6,6 +6,7 @@ use std::mem;
 
 use bytes::{Buf, Bytes};
 
+use super::HUGE_BODY_MIN;
 use super::report::Counted;
 use crate::broker::Message;
 use crate::wire::{FRAME_END, body_payload_max, write_body_frame_head, write_content, write_content_header};
@@ -14,6 +15,8 @@ use crate::wire::{FRAME_END, body_payload_max, write_body_frame_head, write_cont
 const SHARED_BODY_MIN: usize = 32 * 1024;
 /// Above this many bytes nothing is added that can wait.
 const FULL_BYTES: usize = 256 * 1024;
+/// So much of a huge body is written at a time.
+pub(super) const HUGE_BODY_A_WRITE: usize = 256 * 1024;
 /// How many pieces one vectored write takes.
 pub(super) const PIECES_MAX: usize = 64;
 
@@ -91,6 +94,11 @@ impl Outbound {
         self.len() >= FULL_BYTES
     }
 
+    /// A huge body waits to be written, or so many that they are as much.
+    pub fn has_huge_body(&self) -> bool {
+        self.shared_len as u64 >= HUGE_BODY_MIN
+    }
+
     /// The next bytes, for a vectored write. Gives how many slices are filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; PIECES_MAX]) -> usize {
         let mut filled = 0;
@@ -103,10 +111,16 @@ impl Outbound {
             }
         };
         let mut from = self.own_written;
+        let mut room = if self.has_huge_body() { HUGE_BODY_A_WRITE } else { usize::MAX };
         // A piece and what stands before it.
         for shared in self.shared.iter().take(PIECES_MAX) {
             fill(&self.own[from..shared.at]);
-            fill(&shared.bytes);
+            let piece = &shared.bytes[..shared.bytes.len().min(room)];
+            fill(piece);
+            room -= piece.len();
+            if room == 0 {
+                return filled;
+            }
             from = shared.at;
         }
         if self.shared.len() <= PIECES_MAX {
@@ -213,6 +227,24 @@ mod tests {
                 assert!(pieces.iter().rev().skip(1).all(|piece| piece.len() == 4088));
                 assert_eq!(pieces.concat(), body);
             }
+        }
+    }
+
+    /// Even if all of it is in one frame.
+    #[test]
+    fn a_write_takes_a_part_of_a_huge_body() {
+        let body: Vec<u8> = (0..HUGE_BODY_MIN + 1000).map(|n| (n % 251) as u8).collect();
+        let shared = Body::Large(Bytes::from(body.clone()));
+        let message = Message::new(b"\0\0", b"\0\0", shared, Facts::default(), &mut Vec::new());
+        for frame_max in [0, 100_000] {
+            let (mut out, mut plain) = (Outbound::default(), Vec::new());
+            out.content(1, &message, frame_max);
+            write_content(&mut plain, 1, b"\0\0", &body, frame_max);
+            let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+            let filled = out.slices(&mut slices);
+            let first: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
+            assert!((HUGE_BODY_A_WRITE..HUGE_BODY_A_WRITE + 100).contains(&first));
+            assert!(drain(&mut out, usize::MAX) == plain);
         }
     }
 

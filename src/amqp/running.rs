@@ -38,6 +38,8 @@ pub(super) struct Running {
     is_blocked: bool,
     /// Channels whose backlog is as long as it may be.
     backlogged: usize,
+    /// The last frame of a channel belongs to a huge body that is not all there.
+    takes_huge_body: bool,
     /// Numbers of channels that have confirms to tell; some more than once.
     confirming: Vec<u16>,
     /// The channel number that the client closed last.
@@ -85,6 +87,7 @@ impl Running {
             next_ticket: 0,
             is_blocked: false,
             backlogged: 0,
+            takes_huge_body: false,
             confirming: Vec::new(),
             closed_last: None,
             received: Counted::default(),
@@ -124,6 +127,11 @@ impl Running {
 
     pub(super) fn wants_input(&self) -> bool {
         !self.is_blocked && self.backlogged == 0 && !self.credential.is_renewing()
+    }
+
+    /// The last frame of a channel belongs to a huge body that is not all there.
+    pub(super) fn takes_huge_body(&self) -> bool {
+        self.takes_huge_body
     }
 
     pub(super) fn state(&self) -> ConnectionState {
@@ -229,6 +237,7 @@ impl Running {
             Some((complete, more)) => (channel.publish(complete, &mut around), more),
             None => (channel.frame(frame, &mut around), 0),
         };
+        self.takes_huge_body = channel.takes_huge_body();
         self.backlogged += usize::from(channel.is_stuck());
         let has_news = !had_confirms && channel.has_confirms();
         self.after(number, handled, has_news, out)?;

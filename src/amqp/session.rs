@@ -156,6 +156,11 @@ impl Session {
         }
     }
 
+    /// Part of a huge body has come, and more must come.
+    pub fn takes_huge_body(&self) -> bool {
+        matches!(&self.phase, Phase::Running(running) if running.takes_huge_body())
+    }
+
     /// The door to the broker, for taking events; `None` before it is open and when it is closed.
     pub fn client(&mut self) -> Option<&mut Client> {
         match &mut self.phase {

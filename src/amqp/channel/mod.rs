@@ -159,6 +159,11 @@ impl Channel {
         self.content.is_idle()
     }
 
+    /// A huge body is under way.
+    pub(super) fn takes_huge_body(&self) -> bool {
+        self.content.is_huge()
+    }
+
     /// Handles one frame.
     pub(super) fn frame(&mut self, frame: Frame<'_>, around: &mut Surroundings<'_>) -> Result<Handled, Fault> {
         match self.content.frame(frame, around.message_size_max)? {

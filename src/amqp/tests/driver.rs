@@ -1,9 +1,12 @@
 //! Sessions on a stream in memory, with the lanes as tasks.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::amqp::HUGE_BODY_MIN;
 use crate::amqp::driver::{Transport, serve};
 
 impl Transport for DuplexStream {}
@@ -150,6 +153,50 @@ async fn large_bodies_through_small_pipes() {
         }
         wire.close().await;
     }
+}
+
+/// Whoever moves a huge body lets others run all the while, on its way in and on its way out.
+#[tokio::test]
+async fn huge_bodies_let_others_run() {
+    const PIECE: usize = 256 * 1024;
+    let huge = usize::try_from(HUGE_BODY_MIN).unwrap();
+    let body: Vec<u8> = (0..4 * huge).map(|n| (n % 251) as u8).collect();
+    // All of it fits the pipe at once.
+    let mut wire = Wire::open(8 * huge, 0).await;
+    wire.send(1, &declare("q")).await;
+    wire.send(1, &confirm_select()).await;
+    wire.read_until(|method| matches!(method, Method::ConfirmSelectOk {})).await;
+    let turns = Arc::new(AtomicUsize::new(0));
+    let counting = turns.clone();
+    let _others = JoinSet::from_iter([async move {
+        loop {
+            counting.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    }]);
+    let mut counted = 0;
+    let mut turns_since = || {
+        let before = std::mem::replace(&mut counted, turns.load(Ordering::Relaxed));
+        counted - before
+    };
+
+    turns_since();
+    wire.write(&publish(1, "", "q", &body, false)).await;
+    wire.read_until(|method| matches!(method, Method::BasicAck { .. })).await;
+    let while_it_came = turns_since();
+    wire.send(1, &consume("q", "c", true)).await;
+    wire.read_until(|method| matches!(method, Method::BasicDeliver { .. })).await;
+    assert_eq!(wire.read().await.unwrap().kind, FrameKind::Header);
+    let mut delivered = Vec::new();
+    while delivered.len() < body.len() {
+        delivered.extend(wire.read().await.unwrap().payload);
+    }
+    let while_it_left = turns_since();
+    assert!(delivered == body);
+    // The last of it is not huge any more.
+    let least = (body.len() - huge) / PIECE;
+    assert!(while_it_came >= least && while_it_left >= least, "{while_it_came} and {while_it_left} of {least}");
+    wire.close().await;
 }
 
 /// A client that lets deliveries pile up gets them all when it reads on, with no heartbeat to wake anybody.
