@@ -1,7 +1,8 @@
 //! A data directory: one process has it at a time, and it knows whose it is.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -129,6 +130,17 @@ pub(super) fn read_node(path: &Path) -> Result<(u32, [u8; 16]), DataDirError> {
     node.map(|node| (version, node)).ok_or_else(|| no_node(&path))
 }
 
+/// A new directory is for nobody else to read: messages are in it. One that is there stays as its owner wants it.
+fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    DirBuilder::new().mode(0o700).create(path)
+}
+
 impl DataDir {
     /// Takes the directory, making it if need be.
     ///
@@ -139,7 +151,7 @@ impl DataDir {
             let path = path.join(name);
             move |error: io::Error| DataDirError::of(path, error)
         };
-        fs::create_dir_all(path).map_err(at(""))?;
+        make_directory(path).map_err(at(""))?;
         let lock =
             OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK)).map_err(at(LOCK))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -190,12 +202,22 @@ fn write_node(directory: &Directory, node: [u8; 16]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
     fn one_process_at_a_time_and_always_the_same_node() {
         let path = std::env::temp_dir().join(format!("lepus-data-{:x}", rand::random::<u64>()));
+        let first = DataDir::open(&path.join("of/a/broker")).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path.join("of/a/broker")), 0o700);
+        drop(first);
+        let theirs = Permissions::from_mode(0o750);
+        fs::set_permissions(&path, theirs).unwrap();
         let first = DataDir::open(&path).unwrap();
+        assert_eq!(mode(&path), 0o750);
         assert!(matches!(DataDir::open(&path), Err(DataDirError::InUse { .. })));
         let node = first.node;
         drop(first);
