@@ -160,6 +160,35 @@ async fn the_head_of_a_paged_backlog_survives_a_crash_and_a_clean_stop() {
     server.shutdown().await;
 }
 
+/// M-14: what is purged does not come back, even if the first of it had gone in the life before.
+#[tokio::test]
+async fn a_purge_of_a_paged_backlog_is_for_good() {
+    let place = Place::new();
+    let (server, client) = start(&place).await;
+    declare(&client, "q", true, FieldTable::default()).await;
+    publish(&client, "q", 0..2000, persistent).await;
+    drop(client);
+    server.shutdown().await;
+
+    let (server, client) = start(&place).await;
+    assert_eq!(consume(&client, "q", 10).await, Vec::from_iter(0..10));
+    publish(&client, "q", 2000..2001, persistent).await;
+    drop(client);
+    drop(server);
+
+    let (server, client) = start(&place).await;
+    let purged = within(client.queue_purge("q".into(), QueuePurgeOptions::default())).await.expect("purged");
+    assert_eq!(purged, 1991);
+    publish(&client, "q", 0..1, persistent).await;
+    drop(client);
+    drop(server);
+
+    let (server, client) = start(&place).await;
+    assert_eq!(consume(&client, "q", 1).await, [0]);
+    assert_eq!(client.count("q").await.0, 0);
+    server.shutdown().await;
+}
+
 /// FEATURES PQ-1, TL-2, TL-4, M-14: priorities, expiry, limits and purges see no difference.
 #[tokio::test]
 async fn paged_messages_have_priorities_limits_and_ends() {

@@ -28,8 +28,7 @@ impl Stored {
 
     /// The kept messages of a page, of which the first and the last are known.
     pub(super) fn members_of(&self, level: u8, place: ChunkPlace, first: u64, last: u64) -> Vec<u64> {
-        let mut begun = self.chunks.range(level, first, last);
-        let chunk = begun.find(|chunk| chunk.place == place);
+        let chunk = self.chunks.at(level, place, first, last);
         chunk.into_iter().flat_map(|chunk| chunk.members.iter()).flat_map(|(first, last)| first..=last).collect()
     }
 

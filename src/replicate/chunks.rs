@@ -84,14 +84,16 @@ impl Chunks {
         chunk.members.contains(seq).then_some(chunk)
     }
 
-    /// The chunks of a priority that begin with one of these numbers.
-    pub fn range(&self, level: u8, first: u64, last: u64) -> impl Iterator<Item = &Chunk> {
-        self.by_first.range((level, first)..=(level, last.max(first))).map(|(_, chunk)| chunk)
+    /// The chunk at a place, all of whose messages have numbers from `first` to `last`.
+    pub fn at(&self, level: u8, place: ChunkPlace, first: u64, last: u64) -> Option<&Chunk> {
+        // It may be known by a message before `first`, which is gone.
+        let before = self.by_first.range((level, 0)..=(level, last)).rev().map(|(_, chunk)| chunk);
+        before.take_while(|chunk| chunk.members.last() >= Some(first)).find(|chunk| chunk.place == place)
     }
 
     /// Whether some chunk of this priority begins behind the first and not behind the second number.
     pub fn begins_between(&self, level: u8, first: u64, second: u64) -> bool {
-        first < second && self.range(level, first + 1, second).next().is_some()
+        first < second && self.by_first.range((level, first + 1)..=(level, second)).next().is_some()
     }
 
     /// Takes a message out. Gives the chunk's place if it was the last one in it.
@@ -170,6 +172,11 @@ mod tests {
         chunks.remove_run(8, 23);
         assert!(chunks.contains(7) && !chunks.contains(8) && !chunks.contains(23) && chunks.contains(24));
         assert_eq!(chunks.remove(4, 24), None);
+        let place = |at| ChunkPlace { position: Position::new(1, at), length: 1 };
+        let at = |at, first, last| chunks.at(0, place(at), first, last).map(|chunk| chunk.members.clone());
+        assert_eq!(at(1, 0, 7), Some(Runs::from_iter(0..8)));
+        assert_eq!(at(2, 24, 29), Some(Runs::from_iter(24..30)), "it was put in with 20 as its first");
+        assert_eq!((at(1, 24, 29), at(2, 0, 7), at(3, 24, 29)), (None, None, None));
         assert_eq!((0..8).filter_map(|number| chunks.remove(0, number)).count(), 1);
         chunks.remove_run(0, 100);
         assert!(chunks.is_empty());

@@ -98,6 +98,12 @@ impl Ledger {
         }
     }
 
+    /// What must be there.
+    pub(super) fn kept(&self, queue: usize) -> Vec<u64> {
+        let kept = self.queues[queue].iter().filter(|(_, state)| **state == State::Kept);
+        kept.map(|(number, _)| *number).collect()
+    }
+
     /// Purged or deleted.
     pub(super) fn loosen(&mut self, queue: usize) {
         for state in self.queues[queue].values_mut().filter(|state| **state != State::Gone) {

@@ -402,10 +402,19 @@ impl Life {
 
     pub(super) fn purge(&mut self, queue: usize, ledger: &mut Ledger) {
         let reply = self.reply();
+        // What was sent before is there before.
+        self.round(ledger);
+        let kept = ledger.kept(queue);
         ledger.loosen(queue);
         let answer = self.publisher.queue_purge(reply, QUEUES[queue].0);
         self.take(answer, reply);
-        self.answer(reply, ledger);
+        if self.answer(reply, ledger).is_none() || queue == LETTERS {
+            return;
+        }
+        self.look(ledger);
+        // What was delivered by then stays.
+        let is_held = |number: &u64| self.held.iter().any(|held| (held.queue, held.number) == (queue, *number));
+        kept.into_iter().filter(|number| !is_held(number)).for_each(|number| ledger.ack(queue, number));
     }
 
     /// Deletes a queue and declares it again.
