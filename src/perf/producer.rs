@@ -13,6 +13,9 @@ use crate::wire::{Frame, FrameKind, Method, write_content, write_publish};
 
 /// Unpaced messages are written in pieces of about this many bytes.
 const WRITE_BYTES: usize = 64 * 1024;
+/// A paced producer rests so long at least: one that sent each message when it is due would take the core whose messages
+/// it measures.
+const PAUSE_MIN: Duration = Duration::from_micros(200);
 /// Where the stamp stands in a body: `| ns u64 | producer u32 | number u32 |`.
 const STAMP_LEN: usize = 16;
 
@@ -146,7 +149,7 @@ impl<'a> Producer<'a> {
         while !self.is_done() {
             let due = self.due(started);
             if due == 0 {
-                std::thread::sleep(self.pause(started));
+                std::thread::sleep(self.pause(started).max(PAUSE_MIN));
                 continue;
             }
             out.clear();
