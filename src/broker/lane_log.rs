@@ -16,11 +16,7 @@ impl Lane {
     #[inline]
     pub(super) fn publish(&mut self, id: QueueId, message: Message, by: Option<PublisherKey>, now_ms: u64) -> bool {
         let Some(queue) = self.queues.get_mut(&id) else { return true };
-        if let Some(by) = by
-            && queue.note_publisher(by)
-        {
-            self.publishing.add(by, id);
-        }
+        self.publishing.note(queue, by);
         if !(self.fx.changes.are_kept && queue.keeps(&message)) {
             return queue.publish(message, now_ms, &mut self.fx) != Published::Refused;
         }
@@ -41,11 +37,7 @@ impl Lane {
         let mut accepted = true;
         for id in queues {
             let Some(queue) = self.queues.get_mut(id) else { continue };
-            if let Some(by) = by
-                && queue.note_publisher(by)
-            {
-                self.publishing.add(by, *id);
-            }
+            self.publishing.note(queue, by);
             let is_kept = self.fx.changes.are_kept && queue.keeps(message);
             let published = queue.publish(message.clone(), now_ms, &mut self.fx);
             if is_kept {

@@ -5,15 +5,25 @@ use std::collections::BTreeSet;
 
 use super::event::{ChannelKey, QueueId};
 use super::mailbox::ConnectionId;
-use super::queue::PublisherKey;
+use super::queue::{PublisherKey, Queue};
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Publishing(BTreeSet<(PublisherKey, QueueId)>);
 
 impl Publishing {
+    /// A client's message comes to a queue.
+    #[inline]
+    pub(super) fn note(&mut self, queue: &mut Queue, by: Option<PublisherKey>) {
+        if let Some(by) = by
+            && queue.note_publisher(by)
+        {
+            self.add(by, queue.handle().key.id);
+        }
+    }
+
     #[cold]
-    pub(super) fn add(&mut self, publisher: PublisherKey, queue: QueueId) {
+    fn add(&mut self, publisher: PublisherKey, queue: QueueId) {
         self.0.insert((publisher, queue));
     }
 

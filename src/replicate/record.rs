@@ -360,6 +360,9 @@ impl<'a> Record<'a> {
     }
 }
 
+/// What a message begins with: the lengths of its parts but the body's.
+const LENGTHS_BYTES: usize = 2 + 4 + 4;
+
 impl<'a> MessageBytes<'a> {
     /// `address length u16 | properties length u32 | hidden length u32 | address | properties | hidden | body`.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -374,7 +377,7 @@ impl<'a> MessageBytes<'a> {
 
     /// Bytes when encoded.
     pub(super) fn len(&self) -> usize {
-        10 + self.address.len() + self.properties.len() + self.hidden.len() + self.body.len()
+        LENGTHS_BYTES + self.address.len() + self.properties.len() + self.hidden.len() + self.body.len()
     }
 
     pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {

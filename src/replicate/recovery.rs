@@ -312,7 +312,7 @@ impl<M: Clone + Default> Recovered<M> {
     }
 
     /// Gives up the messages that chunks borrow from a segment file that is gone, as far as the chunks can be read.
-    fn give_up_block<D: Disk>(&mut self, file: u32, reader: &Reader<D>) {
+    fn give_up_lent<D: Disk>(&mut self, file: u32, reader: &Reader<D>) {
         let is_gone = |block: &BlockPlace| block.place.position.file() == file;
         let Self { queues, lending, lost, .. } = self;
         for (number, queue) in queues {
@@ -405,7 +405,7 @@ pub(super) fn recover<D: Disk, M: Clone + Default>(
     for file in &wanted {
         if !store::is_there(&**disk, &store::file_name(SEGMENT, *file), options.node)? {
             recovered.give_up(*file);
-            recovered.give_up_block(*file, &reader);
+            recovered.give_up_lent(*file, &reader);
         }
     }
     let segment = remove_unwanted(&**disk, options.node, &wanted)?;
