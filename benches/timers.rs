@@ -29,7 +29,7 @@ use lepus::wire::{Properties, RawTable, Table, Value};
 
 /// As the program has it: what memory costs is part of what is measured.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: lepus::Allocator = lepus::Allocator;
 
 const CHANNEL: ChannelKey = ChannelKey { number: 1, epoch: 1 };
 const REPLY: Reply = Reply { channel: CHANNEL, ticket: 1 };

@@ -1,5 +1,6 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
+mod allocator;
 pub mod amqp;
 pub mod auth;
 pub mod auth_backends;
@@ -16,4 +17,5 @@ pub mod store;
 mod tls_client;
 pub mod wire;
 
+pub use allocator::Allocator;
 pub use server::{Error, Options, Server, ServerBuilder, SyncMode, Watermark};
