@@ -425,7 +425,7 @@ impl Running {
                 }
             }
             Event::Done { channel: key, ticket, result } => {
-                let result = std::mem::replace(result, Ok(Outcome::Done));
+                let result = std::mem::replace(result, Ok(Outcome::Done)).map_err(|refusal| *refusal);
                 return self.complete(*key, *ticket, result, out);
             }
             Event::ConsumerCancelled { channel: key, consumer } => {

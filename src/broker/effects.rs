@@ -187,7 +187,10 @@ impl Effects {
     }
 
     pub(super) fn done(&mut self, conn: ConnKey, reply: Reply, result: Result<Outcome, Refusal>) {
-        self.event(conn, Event::Done { channel: reply.channel, ticket: reply.ticket, result });
+        self.event(
+            conn,
+            Event::Done { channel: reply.channel, ticket: reply.ticket, result: result.map_err(Box::new) },
+        );
     }
 
     pub(super) fn cancelled(&mut self, conn: ConnKey, channel: ChannelKey, consumer: u32) {

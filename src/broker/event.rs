@@ -225,7 +225,7 @@ pub enum Event {
         /// As given in [`Reply`].
         ticket: u64,
         /// What came of it.
-        result: Result<Outcome, Refusal>,
+        result: Result<Outcome, Box<Refusal>>,
     },
     /// The broker cancelled a consumer: nothing more comes for its slot.
     ConsumerCancelled {
@@ -249,5 +249,16 @@ pub enum Event {
     /// Somebody wants to know how the connection is.
     Inquiry(Inquiry),
     /// Close the connection, with this code and text.
-    Close(Refusal),
+    Close(Box<Refusal>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every delivery takes as much as the largest event: what is rare and large is in a box.
+    #[test]
+    fn an_event_is_no_larger_than_a_line_of_cache() {
+        assert!(size_of::<Event>() <= 64);
+    }
 }

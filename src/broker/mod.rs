@@ -336,7 +336,7 @@ impl Broker {
     fn close_where(&self, chosen: impl Fn(&Connected) -> bool, refusal: &Refusal) -> usize {
         let mut closed = 0;
         for connected in self.0.connections.iter().filter(|connected| chosen(connected)) {
-            connected.mailbox.put_one(Event::Close(refusal.clone()));
+            connected.mailbox.put_one(Event::Close(Box::new(refusal.clone())));
             closed += 1;
         }
         closed

@@ -99,7 +99,9 @@ impl Visit {
             poll_fn(|cx| self.client.poll_events(cx, &mut events)).await;
             for event in events.drain(..) {
                 match event {
-                    Event::Done { ticket: done, result, .. } if done == ticket => return result,
+                    Event::Done { ticket: done, result, .. } if done == ticket => {
+                        return result.map_err(|refusal| *refusal);
+                    }
                     _ => {}
                 }
             }

@@ -669,7 +669,11 @@ impl Client {
         let Some(pending) = self.declares.remove(ticket) else {
             return true;
         };
-        if !matches!(result, Err(Refusal::QueueGone) | Ok(Outcome::Decided)) {
+        let starts_anew = match result {
+            Ok(outcome) => matches!(outcome, Outcome::Decided),
+            Err(refusal) => matches!(**refusal, Refusal::QueueGone),
+        };
+        if !starts_anew {
             return true;
         }
         let PendingDeclare { reply, queue, passive, durable, exclusive, auto_delete, arguments } = &*pending;
@@ -688,7 +692,7 @@ impl Client {
                 true
             }
             Err(refusal) => {
-                *result = Err(refusal);
+                *result = Err(Box::new(refusal));
                 true
             }
         }
