@@ -1,18 +1,26 @@
 //! Headers that tell how often a quorum queue gave a message away and how often that failed (QQ-2).
 
 use super::entry::Entry;
-use super::options::QueueType;
+use super::options::{QueueOptions, QueueType};
 use crate::broker::message::Message;
 use crate::wire::{Properties, RawTable, Value};
 
 /// The message as a consumer is to see it. Only a redelivery of a quorum queue says more than what was published, so
 /// nothing else pays for this.
 #[inline]
-pub(super) fn told(queue_type: QueueType, entry: &Entry) -> Message {
-    if entry.deliveries == 0 || queue_type == QueueType::Classic {
-        return entry.message.clone();
-    }
-    counted(entry)
+pub(super) fn told(options: &QueueOptions, entry: &Entry) -> Message {
+    if is_as_published(options, entry) { entry.message.clone() } else { counted(entry) }
+}
+
+/// The same of a message that the queue keeps no longer.
+#[inline]
+pub(super) fn told_last(options: &QueueOptions, entry: Entry) -> Message {
+    if is_as_published(options, &entry) { entry.message } else { counted(&entry) }
+}
+
+#[inline]
+fn is_as_published(options: &QueueOptions, entry: &Entry) -> bool {
+    entry.deliveries == 0 || options.queue_type == QueueType::Classic
 }
 
 #[inline(never)]

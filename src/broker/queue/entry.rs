@@ -18,3 +18,11 @@ pub(in crate::broker) struct Entry {
     /// How often it came back in a way that counts towards the delivery limit.
     pub(in crate::broker) failures: u32,
 }
+
+impl Entry {
+    /// Of a message that was never delivered.
+    #[inline]
+    pub(super) fn fresh(message: Message, expires_ms: u64, seq: u64) -> Self {
+        Self { message, expires_ms, seq, deliveries: 0, failures: 0 }
+    }
+}

@@ -21,6 +21,7 @@ impl Queue {
 
     /// A message of TTL 0 may still go to a consumer that is ready right now (TL-1), one whose time ran out before
     /// this moment may not.
+    #[inline]
     pub(super) fn drop_expired_behind_delivery(&mut self, now_ms: u64, room: &mut usize, fx: &mut Effects) {
         if let Some(before) = now_ms.checked_sub(1) {
             self.drop_expired(before, room, fx);
@@ -31,6 +32,12 @@ impl Queue {
     /// be an expired one.
     #[inline]
     pub(super) fn drop_expired(&mut self, now_ms: u64, room: &mut usize, fx: &mut Effects) {
+        if self.ready.expiring {
+            self.drop_heads_expired(now_ms, room, fx);
+        }
+    }
+
+    fn drop_heads_expired(&mut self, now_ms: u64, room: &mut usize, fx: &mut Effects) {
         while *room > 0
             && let Some(entry) = self.ready.pop_expired(now_ms)
         {

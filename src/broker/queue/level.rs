@@ -60,7 +60,7 @@ impl Level {
             return Some(entry);
         }
         let Fresh { message, expires_ms, seq } = self.head.pop_front()?;
-        Some(Entry { message, expires_ms, seq, deliveries: 0, failures: 0 })
+        Some(Entry::fresh(message, expires_ms, seq))
     }
 
     /// There is no message.

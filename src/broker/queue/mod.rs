@@ -138,6 +138,13 @@ enum Role {
     Holder,
 }
 
+/// A consumer that is to have the next message.
+struct Taker {
+    key: OwnerKey,
+    /// In the channel's limiter.
+    counted: bool,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(in crate::broker) struct Queue {
@@ -256,10 +263,19 @@ impl Queue {
             self.count_arrival(&message);
         }
         let expires_ms = self.expires_at(&message, now_ms);
-        let seq = self.ready.push(message, expires_ms);
-        self.dispatch(now_ms, fx);
-        // TL-4: the head makes room after the new message is in.
-        self.enforce_length(fx);
+        let seq = self.ready.next_seq;
+        if self.ready.is_empty()
+            && let Some(taker) = self.next_taker(fx)
+        {
+            self.ready.next_seq += 1;
+            self.give(taker, Entry::fresh(message, expires_ms, seq), now_ms, fx);
+            self.set_timer(fx);
+        } else {
+            self.ready.push(message, expires_ms);
+            self.dispatch(now_ms, fx);
+            // TL-4: the head makes room after the new message is in.
+            self.enforce_length(fx);
+        }
         Published::Taken { seq, expires_ms }
     }
 
@@ -312,13 +328,12 @@ impl Queue {
         let mut room = EXPIRED_AT_ONCE;
         loop {
             self.drop_expired_behind_delivery(now_ms, &mut room, fx);
-            if room == 0 || self.ready.is_empty() || self.ready.is_behind_page() {
+            if room == 0 || self.turns.is_empty() || self.ready.is_empty() || self.ready.is_behind_page() {
                 break;
             }
-            let Some(owner) = self.turns.next() else {
-                break;
-            };
-            self.deliver_to(owner, now_ms, fx);
+            let Some(taker) = self.next_taker(fx) else { break };
+            let Some(entry) = self.ready.pop() else { break };
+            self.give(taker, entry, now_ms, fx);
         }
         self.drop_expired(now_ms, &mut room, fx);
         self.load_ahead(!self.consumers.is_empty(), fx);
@@ -330,62 +345,59 @@ impl Queue {
         EXPIRED_AT_ONCE - room
     }
 
-    /// Delivers the next message to the consumer whose turn it is, or finds that it cannot take one now.
-    fn deliver_to(&mut self, key: OwnerKey, now_ms: u64, fx: &mut Effects) {
-        let Some(owner) = self.owners.get_mut(key.0 as usize) else {
-            return;
-        };
-        let Role::Consumer { subscription, in_turn } = &mut owner.role else {
-            return;
-        };
-        *in_turn = false;
-        if !has_credit(subscription, &owner.unacked) || fx.is_stalled(owner.conn) {
-            return;
-        }
-        let counted = if subscription.no_ack {
-            false
-        } else {
-            match subscription.limiter.try_take() {
-                Permit::Uncounted => false,
-                Permit::Counted => true,
-                Permit::Refused => return,
+    /// Who is to have the next message: the first in line that can take one. Whoever cannot leaves the line.
+    fn next_taker(&mut self, fx: &Effects) -> Option<Taker> {
+        while let Some(key) = self.turns.next() {
+            let Some(owner) = self.owners.get_mut(key.0 as usize) else { continue };
+            let Role::Consumer { subscription, in_turn } = &mut owner.role else { continue };
+            let can_take = has_credit(subscription, &owner.unacked) && !fx.is_stalled(owner.conn);
+            let permit = match can_take {
+                true if subscription.no_ack => Permit::Uncounted,
+                true => subscription.limiter.try_take(),
+                false => Permit::Refused,
+            };
+            *in_turn = permit != Permit::Refused;
+            if *in_turn {
+                // As in RabbitMQ a consumer keeps its turn when its credit is used up, and loses it only if it has none
+                // when its turn comes.
+                self.turns.join(key, subscription.priority);
+                return Some(Taker { key, counted: permit == Permit::Counted });
             }
-        };
-        let Some(mut entry) = self.ready.pop() else {
-            return;
-        };
+        }
+        None
+    }
+
+    /// Delivers a message that is in the queue no more.
+    fn give(&mut self, taker: Taker, mut entry: Entry, now_ms: u64, fx: &mut Effects) {
+        let Some(owner) = self.owners.get_mut(taker.key.0 as usize) else { return };
+        let Role::Consumer { subscription, .. } = &owner.role else { return };
+        let (id, seq, redelivered) = (self.handle.key.id, entry.seq, entry.deliveries > 0);
+        let is_kept = self.kept.has(&entry.message);
         owner.delivered += 1;
-        self.counters.redeliver += u64::from(entry.deliveries > 0);
-        let delivery = Delivery {
-            channel: owner.channel,
-            consumer: subscription.consumer,
-            source: Source { queue: self.handle.key, owner: key, number: owner.delivered },
-            redelivered: entry.deliveries > 0,
-            counted,
-            message: counted::told(self.handle.options.queue_type, &entry),
-        };
-        if subscription.no_ack {
+        self.counters.redeliver += u64::from(redelivered);
+        let (conn, channel, consumer) = (owner.conn, owner.channel, subscription.consumer);
+        let source = Source { queue: self.handle.key, owner: taker.key, number: owner.delivered };
+        let message = if subscription.no_ack {
             self.counters.deliver_no_ack += 1;
             self.duplicates.remove(&entry.message);
-            if self.kept.has(&entry.message) {
-                fx.changes.removed(self.handle.key.id, entry.seq);
-                fx.given_up.extend(self.stored.remove(level_number(self.ready.level_of(&entry.message)), entry.seq));
+            if is_kept {
+                fx.changes.removed(id, seq);
+                fx.given_up.extend(self.stored.remove(level_number(self.ready.level_of(&entry.message)), seq));
             }
+            counted::told_last(&self.handle.options, entry)
         } else {
             self.counters.deliver += 1;
-            if self.kept.has(&entry.message) {
-                note_delivery(self.handle.key.id, &entry, self.ready.is_in_order(), &mut self.delivered_before, fx);
+            if is_kept {
+                note_delivery(id, &entry, self.ready.is_in_order(), &mut self.delivered_before, fx);
             }
+            let message = counted::told(&self.handle.options, &entry);
             entry.deliveries += 1;
             owner.unacked.push(owner.delivered, entry);
             let own_ms = subscription.timeout_ms.or(self.settings.consumer_timeout_ms);
             self.check_ms = self.check_ms.min(timeout::next_look(now_ms, own_ms.unwrap_or(self.default_timeout_ms)));
-        }
-        // As in RabbitMQ a consumer keeps its turn when its credit is used up, and loses it only if it has none when
-        // its turn comes.
-        *in_turn = true;
-        self.turns.join(key, subscription.priority);
-        fx.deliver(owner.conn, delivery);
+            message
+        };
+        fx.deliver(conn, Delivery { channel, consumer, source, redelivered, counted: taker.counted, message });
     }
 
     /// basic.get.
@@ -403,7 +415,7 @@ impl Queue {
             self.counters.get_empty += 1;
             return None;
         };
-        let message = counted::told(self.options().queue_type, &entry);
+        let message = counted::told(self.options(), &entry);
         let redelivered = entry.deliveries > 0;
         self.counters.redeliver += u64::from(redelivered);
         let source = if no_ack {

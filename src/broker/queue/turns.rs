@@ -22,11 +22,17 @@ pub(super) struct Turns {
 impl Turns {
     /// Adds a consumer at the end of its priority.
     pub(super) fn join(&mut self, owner: OwnerKey, priority: i64) {
-        let at = self.groups.partition_point(|group| group.priority > priority);
+        let at = self.groups.iter().position(|group| group.priority <= priority).unwrap_or(self.groups.len());
         if self.groups.get(at).is_none_or(|group| group.priority != priority) {
             self.groups.insert(at, Group { priority, waiting: VecDeque::new() });
         }
         self.groups[at].waiting.push_back(owner);
+    }
+
+    /// Nobody is in line.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.iter().all(|group| group.waiting.is_empty())
     }
 
     /// Takes the one whose turn it is out; if it can take another message it joins again.
