@@ -39,7 +39,7 @@ use self::unacked::Unacked;
 use super::changes::Back;
 use super::dedup::Duplicates;
 use super::effects::{ConnKey, Effects};
-use super::event::{ChannelKey, Delivery, Got, OwnerKey, QueueId, Settlement, Source};
+use super::event::{ChannelKey, Delivery, Got, OwnerKey, QueueId, QueueKey, Settlement, Source};
 use super::limiter::{Limiter, Permit};
 use super::message::Message;
 use super::pairs::Arrivals;
@@ -148,6 +148,8 @@ struct Taker {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(in crate::broker) struct Queue {
+    /// The handle's, at hand.
+    key: QueueKey,
     handle: Arc<QueueHandle>,
     kept: Kept,
     stored: Stored,
@@ -202,6 +204,7 @@ impl Queue {
             stored: Stored::default(),
             former_life: None,
             delivered_before: 0,
+            key: handle.key,
             handle,
             owners: Slab::new(),
             turns: Turns::default(),
@@ -225,7 +228,7 @@ impl Queue {
     }
 
     fn id(&self) -> QueueId {
-        self.handle.key.id
+        self.key.id
     }
 
     /// Ready messages.
@@ -269,7 +272,7 @@ impl Queue {
         {
             self.ready.next_seq += 1;
             self.give(taker, Entry::fresh(message, expires_ms, seq), now_ms, fx);
-            self.set_timer(fx);
+            self.ask_for(self.check_ms, fx);
         } else {
             self.ready.push(message, expires_ms);
             self.dispatch(now_ms, fx);
@@ -371,24 +374,24 @@ impl Queue {
     fn give(&mut self, taker: Taker, mut entry: Entry, now_ms: u64, fx: &mut Effects) {
         let Some(owner) = self.owners.get_mut(taker.key.0 as usize) else { return };
         let Role::Consumer { subscription, .. } = &owner.role else { return };
-        let (id, seq, redelivered) = (self.handle.key.id, entry.seq, entry.deliveries > 0);
+        let (queue, seq, redelivered) = (self.key, entry.seq, entry.deliveries > 0);
         let is_kept = self.kept.has(&entry.message);
         owner.delivered += 1;
         self.counters.redeliver += u64::from(redelivered);
         let (conn, channel, consumer) = (owner.conn, owner.channel, subscription.consumer);
-        let source = Source { queue: self.handle.key, owner: taker.key, number: owner.delivered };
+        let source = Source { queue, owner: taker.key, number: owner.delivered };
         let message = if subscription.no_ack {
             self.counters.deliver_no_ack += 1;
             self.duplicates.remove(&entry.message);
             if is_kept {
-                fx.changes.removed(id, seq);
+                fx.changes.removed(queue.id, seq);
                 fx.given_up.extend(self.stored.remove(level_number(self.ready.level_of(&entry.message)), seq));
             }
             counted::told_last(&self.handle.options, entry)
         } else {
             self.counters.deliver += 1;
             if is_kept {
-                note_delivery(id, &entry, self.ready.is_in_order(), &mut self.delivered_before, fx);
+                note_delivery(queue.id, &entry, self.ready.is_in_order(), &mut self.delivered_before, fx);
             }
             let message = counted::told(&self.handle.options, &entry);
             entry.deliveries += 1;
@@ -421,7 +424,7 @@ impl Queue {
         let source = if no_ack {
             self.counters.get_no_ack += 1;
             self.forget(&entry, fx);
-            Source { queue: self.handle.key, owner: OwnerKey(u32::MAX), number: 0 }
+            Source { queue: self.key, owner: OwnerKey(u32::MAX), number: 0 }
         } else {
             self.counters.get += 1;
             if self.keeps(&entry.message) {
@@ -434,7 +437,7 @@ impl Queue {
             owner.unacked.push(owner.delivered, entry);
             let number = owner.delivered;
             self.check_ms = self.check_ms.min(timeout::next_look(now_ms, self.timeout_ms()));
-            Source { queue: self.handle.key, owner: key, number }
+            Source { queue: self.key, owner: key, number }
         };
         let delivery = Delivery { channel, consumer: 0, source, redelivered, counted: false, message };
         // What the message hid goes as soon as it is the head, before the count is told.
@@ -474,7 +477,7 @@ impl Queue {
             return;
         };
         let (mut returned, mut rejected) = (Vec::new(), Vec::new());
-        let (id, kept) = (self.handle.key.id, self.kept);
+        let (id, kept) = (self.key.id, self.kept);
         for number in numbers {
             let Some(entry) = owner.unacked.remove(number) else {
                 continue;
