@@ -268,7 +268,7 @@ async fn runs_are_checked() {
 #[tokio::test]
 async fn churn() {
     let (server, client) = start_client().await;
-    for kind in ["connections", "channels", "queues", "binds"] {
+    for kind in ["connections", "channels", "queues", "binds", "binds-and-unbinds"] {
         let report = perf(&server, &format!("--churn {kind} -x 2 -C 10")).await;
         assert_eq!((count(&report, "rounds"), &report["churn"]), (20, &Value::from(kind)));
     }

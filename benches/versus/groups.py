@@ -178,7 +178,8 @@ def backlog(bench):
 def churn(bench):
     """Things opened and closed a second, by 8 clients."""
     bench.lepus.start()
-    loads = [(kind, f"--churn {kind} -x 8", bench.brokers()) for kind in ("connections", "channels", "queues", "binds")]
+    kinds = ("connections", "channels", "queues", "binds", "binds-and-unbinds")
+    loads = [(kind, f"--churn {kind} -x 8", bench.brokers()) for kind in kinds]
     rows = bench.turns(loads, max(bench.rounds // 2, 1))
     bench.lepus.stop()
     return rows

@@ -12,8 +12,10 @@ pub enum Churn {
     Channels,
     /// Declare and delete queues.
     Queues,
-    /// Bind and unbind one queue.
+    /// Bind one queue by one key after another; the bindings stay until the end.
     Binds,
+    /// Bind and unbind one queue: two requests a round.
+    BindsAndUnbinds,
 }
 
 /// Loads of another kind.

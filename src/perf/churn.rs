@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum as _;
+
 use super::args::{Args, Churn};
 use super::connection::{Connection, PerfError, Uri};
 use super::process::Process;
@@ -44,8 +46,9 @@ pub(super) fn run(args: &Args, kind: Churn) -> Result<bool, PerfError> {
     let cpu_us = before.zip(after).map(|(before, after)| (after.cpu_s - before.cpu_s) * 1e6 / rounds.max(1) as f64);
     let rate = rounds as f64 / elapsed;
     if args.json {
+        let kind = kind.to_possible_value();
         let summary = serde_json::json!({
-            "churn": format!("{kind:?}").to_lowercase(), "rounds": rounds, "seconds": elapsed, "per_s": rate,
+            "churn": kind.as_ref().map(|kind| kind.get_name()), "rounds": rounds, "seconds": elapsed, "per_s": rate,
             "broker_cpu_us_per_round": cpu_us,
         });
         println!("{summary}");
@@ -84,13 +87,15 @@ impl Loop<'_> {
                 let delete = Method::QueueDelete { queue: &queue, if_unused: false, if_empty: false, nowait: false };
                 connection.call(1, &delete, |method| matches!(method, Method::QueueDeleteOk { .. }))
             }),
-            Churn::Binds => {
+            Churn::Binds | Churn::BindsAndUnbinds => {
                 let queue = format!("perf-churn-{index}");
                 self.connected(index, |connection, round| {
                     if round == 0 {
                         declare(connection, &queue)?;
                     }
-                    bind(connection, &queue, &format!("key-{round}"))
+                    let key = format!("key-{round}");
+                    bind(connection, &queue, &key)?;
+                    if kind == Churn::BindsAndUnbinds { unbind(connection, &queue, &key) } else { Ok(()) }
                 })
             }
         }
@@ -136,9 +141,13 @@ fn declare(connection: &mut Connection, queue: &str) -> Result<(), PerfError> {
 }
 
 fn bind(connection: &mut Connection, queue: &str, key: &str) -> Result<(), PerfError> {
-    let (exchange, arguments) = ("amq.direct", RawTable::default());
-    let bind = Method::QueueBind { queue, exchange, routing_key: key, nowait: false, arguments };
-    connection.call(1, &bind, |method| matches!(method, Method::QueueBindOk {}))?;
-    let unbind = Method::QueueUnbind { queue, exchange, routing_key: key, arguments };
+    let arguments = RawTable::default();
+    let bind = Method::QueueBind { queue, exchange: "amq.direct", routing_key: key, nowait: false, arguments };
+    connection.call(1, &bind, |method| matches!(method, Method::QueueBindOk {}))
+}
+
+fn unbind(connection: &mut Connection, queue: &str, key: &str) -> Result<(), PerfError> {
+    let unbind =
+        Method::QueueUnbind { queue, exchange: "amq.direct", routing_key: key, arguments: RawTable::default() };
     connection.call(1, &unbind, |method| matches!(method, Method::QueueUnbindOk {}))
 }
