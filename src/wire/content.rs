@@ -3,10 +3,13 @@
 //! In basic.publish, deliver, return and get-ok the exchange and the routing key stand side by side as short strings;
 //! together they are the *address*, which is taken from a publish and copied into a delivery as it is.
 
-use super::frame::{FRAME_END, FRAME_OVERHEAD, FrameKind, write_frame};
+use super::frame::{
+    CONTENT_HEADER_LEN, FRAME_END, FRAME_OVERHEAD, FrameKind, HEADER_LEN, METHOD_IDS_LEN, frame_head, write_frame,
+};
 use super::method::{BASIC_CLASS, MethodError, write_shortstr};
 
 const PUBLISH: u16 = 40;
+const DELIVER: u16 = 60;
 
 /// basic.publish, read in place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,15 +33,18 @@ impl<'a> Publish<'a> {
     /// Reads the arguments, which follow the ids.
     #[inline]
     pub fn decode(arguments: &'a [u8]) -> Result<Self, MethodError> {
-        let malformed = || MethodError::malformed(BASIC_CLASS, PUBLISH, arguments);
+        Self::read(arguments).ok_or_else(|| MethodError::malformed(BASIC_CLASS, PUBLISH, arguments))
+    }
+
+    /// As [`Self::decode`], without a word on what is wrong.
+    #[inline]
+    pub fn read(arguments: &'a [u8]) -> Option<Self> {
         // Behind the reserved ticket.
-        let names = arguments.get(2..).ok_or_else(malformed)?;
-        let (exchange, rest) = shortstr(names).ok_or_else(malformed)?;
-        let (routing_key, rest) = shortstr(rest).ok_or_else(malformed)?;
-        let [bits] = rest else {
-            return Err(malformed());
-        };
-        Ok(Self {
+        let names = arguments.get(2..)?;
+        let (exchange, rest) = shortstr(names)?;
+        let (routing_key, rest) = shortstr(rest)?;
+        let [bits] = rest else { return None };
+        Some(Self {
             address: &names[..names.len() - rest.len()],
             exchange,
             routing_key,
@@ -48,6 +54,7 @@ impl<'a> Publish<'a> {
     }
 }
 
+#[inline]
 fn shortstr(input: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = input.split_first()?;
     rest.split_at_checked(usize::from(*length))
@@ -98,6 +105,7 @@ fn method(out: &mut Vec<u8>, channel: u16, id: u16, write: impl FnOnce(&mut Vec<
 }
 
 /// basic.deliver. `consumer_tag` is a short string with its length octet.
+#[inline]
 pub fn write_deliver(
     out: &mut Vec<u8>,
     channel: u16,
@@ -106,12 +114,26 @@ pub fn write_deliver(
     redelivered: bool,
     address: &[u8],
 ) {
-    method(out, channel, 60, |out| {
-        out.extend_from_slice(consumer_tag);
-        out.extend_from_slice(&delivery_tag.to_be_bytes());
-        out.push(redelivered.into());
-        out.extend_from_slice(address);
-    });
+    let mut tag_and_bit = [0; 9];
+    tag_and_bit[..8].copy_from_slice(&delivery_tag.to_be_bytes());
+    tag_and_bit[8] = redelivered.into();
+    let arguments_len = consumer_tag.len() + tag_and_bit.len() + address.len();
+    out.extend_from_slice(&method_head(channel, DELIVER, arguments_len));
+    out.extend_from_slice(consumer_tag);
+    out.extend_from_slice(&tag_and_bit);
+    out.extend_from_slice(address);
+    out.push(FRAME_END);
+}
+
+/// What stands before the arguments of a method.
+#[inline]
+fn method_head(channel: u16, id: u16, arguments_len: usize) -> [u8; HEADER_LEN + METHOD_IDS_LEN] {
+    let mut head = [0; HEADER_LEN + METHOD_IDS_LEN];
+    let (frame, ids) = head.split_at_mut(HEADER_LEN);
+    frame.copy_from_slice(&frame_head(FrameKind::Method, channel, METHOD_IDS_LEN + arguments_len));
+    ids[..2].copy_from_slice(&BASIC_CLASS.to_be_bytes());
+    ids[2..].copy_from_slice(&id.to_be_bytes());
+    head
 }
 
 /// basic.return.
@@ -151,15 +173,21 @@ pub fn write_publish(out: &mut Vec<u8>, channel: u16, exchange: &str, routing_ke
 }
 
 /// A content header frame.
+#[inline]
 pub fn write_content_header(out: &mut Vec<u8>, channel: u16, properties: &[u8], body_size: u64) {
-    write_frame(out, FrameKind::Header, channel, |out| {
-        out.extend_from_slice(&[0, 60, 0, 0]);
-        out.extend_from_slice(&body_size.to_be_bytes());
-        out.extend_from_slice(properties);
-    });
+    let mut head = [0; HEADER_LEN + CONTENT_HEADER_LEN];
+    let (frame, fixed) = head.split_at_mut(HEADER_LEN);
+    frame.copy_from_slice(&frame_head(FrameKind::Header, channel, CONTENT_HEADER_LEN + properties.len()));
+    // The weight between them stays 0.
+    fixed[..2].copy_from_slice(&BASIC_CLASS.to_be_bytes());
+    fixed[4..].copy_from_slice(&body_size.to_be_bytes());
+    out.extend_from_slice(&head);
+    out.extend_from_slice(properties);
+    out.push(FRAME_END);
 }
 
 /// Header frame and body frames, each as full as `frame_max` allows (FR-5); no body frame for an empty body (FR-4).
+#[inline]
 pub fn write_content(out: &mut Vec<u8>, channel: u16, properties: &[u8], body: &[u8], frame_max: u32) {
     write_content_header(out, channel, properties, body.len() as u64);
     for piece in body.chunks(body_payload_max(frame_max)) {
@@ -178,10 +206,9 @@ pub fn body_payload_max(frame_max: u32) -> usize {
 }
 
 /// What stands before a piece of body; [`FRAME_END`] goes behind it.
+#[inline]
 pub fn write_body_frame_head(out: &mut Vec<u8>, channel: u16, length: usize) {
-    out.push(FrameKind::Body as u8);
-    out.extend_from_slice(&channel.to_be_bytes());
-    out.extend_from_slice(&(length as u32).to_be_bytes());
+    out.extend_from_slice(&frame_head(FrameKind::Body, channel, length));
 }
 
 /// basic.ack.

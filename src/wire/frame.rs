@@ -15,11 +15,12 @@ use super::reply_code::ReplyCode;
 pub const FRAME_OVERHEAD: usize = 8;
 /// The last octet of every frame.
 pub const FRAME_END: u8 = 0xCE;
-const HEADER_LEN: usize = 7;
+/// Type, channel and size.
+pub(super) const HEADER_LEN: usize = 7;
 /// Class and method id.
-const METHOD_IDS_LEN: usize = 4;
+pub(super) const METHOD_IDS_LEN: usize = 4;
 /// Class, weight and body size.
-const CONTENT_HEADER_LEN: usize = 12;
+pub(super) const CONTENT_HEADER_LEN: usize = 12;
 /// The longest payload that error texts show whole.
 const OCTETS_SHOWN: usize = 16;
 
@@ -164,6 +165,30 @@ pub fn cut(input: &[u8], payload_max: u32) -> Result<Option<(Frame<'_>, usize)>,
         _ => return Err(FrameError::UnknownKind { kind: type_octet, octets: Octets::of(payload) }),
     };
     Ok(Some((Frame { kind, channel, payload }, HEADER_LEN + payload.len() + 1)))
+}
+
+/// Cuts a frame off the front of `input` that is expected to be of this kind and channel: gives its payload, and what is
+/// behind it. `None`: it is not, or not all there, or cannot be accepted; [`cut`] finds out which.
+#[inline]
+pub fn cut_expected(input: &[u8], kind: FrameKind, channel: u16, payload_max: u32) -> Option<(&[u8], &[u8])> {
+    let (header, rest) = input.split_first_chunk::<HEADER_LEN>()?;
+    let [type_octet, channel_high, channel_low, size @ ..] = *header;
+    let size = u32::from_be_bytes(size);
+    if type_octet != kind as u8 || u16::from_be_bytes([channel_high, channel_low]) != channel || size > payload_max {
+        return None;
+    }
+    match rest.split_at_checked(size as usize)? {
+        (payload, [FRAME_END, behind @ ..]) => Some((payload, behind)),
+        _ => None,
+    }
+}
+
+/// What stands before the payload.
+#[inline]
+pub(super) fn frame_head(kind: FrameKind, channel: u16, payload_len: usize) -> [u8; HEADER_LEN] {
+    let [channel_high, channel_low] = channel.to_be_bytes();
+    let [size_0, size_1, size_2, size_3] = (payload_len as u32).to_be_bytes();
+    [kind as u8, channel_high, channel_low, size_0, size_1, size_2, size_3]
 }
 
 /// Writes a frame whose payload `write` appends.

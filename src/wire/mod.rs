@@ -18,7 +18,9 @@ pub use self::content::{
     write_content_header, write_deliver, write_get_ok, write_heartbeat, write_nack, write_publish, write_return,
 };
 pub use self::erlang::erlang_binary;
-pub use self::frame::{FRAME_END, FRAME_OVERHEAD, Frame, FrameError, FrameKind, Octets, cut, write_frame};
+pub use self::frame::{
+    FRAME_END, FRAME_OVERHEAD, Frame, FrameError, FrameKind, Octets, cut, cut_expected, write_frame,
+};
 pub use self::method::{BASIC_CLASS, Method, MethodError};
 pub use self::properties::{Properties, PropertiesError};
 pub use self::raw_table::{RawTable, RawValue, TABLE_DEPTH_MAX, TableError};

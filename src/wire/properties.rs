@@ -65,6 +65,12 @@ impl<'a> Properties<'a> {
     /// A second word of flags is refused: class basic has no property beyond the first. So are bytes behind the last
     /// value. The one flag that belongs to nothing (bit 1) is passed over, as RabbitMQ does.
     pub fn decode(raw: &'a [u8]) -> Result<Self, PropertiesError> {
+        Self::decode_inlined(raw)
+    }
+
+    /// As [`Self::decode`], as a part of the caller: a property that it does not look at is checked and passed over.
+    #[inline(always)]
+    pub fn decode_inlined(raw: &'a [u8]) -> Result<Self, PropertiesError> {
         let (flags, rest) = raw.split_first_chunk().ok_or(PropertiesError)?;
         let flags = u16::from_be_bytes(*flags);
         if flags & MORE_FLAGS != 0 {
@@ -89,6 +95,17 @@ impl<'a> Properties<'a> {
             cluster_id: values.next(CLUSTER_ID, Values::shortstr)?,
         };
         if values.rest.is_empty() { Ok(properties) } else { Err(PropertiesError) }
+    }
+
+    /// The delivery mode, of properties that say nothing else, as those of many messages do; or those that say nothing.
+    #[inline]
+    pub fn delivery_mode_alone(raw: &[u8]) -> Option<Option<u8>> {
+        const FLAGS: [u8; 2] = DELIVERY_MODE.to_be_bytes();
+        match *raw {
+            [0, 0] => Some(None),
+            [high, low, mode] if [high, low] == FLAGS => Some(Some(mode)),
+            _ => None,
+        }
     }
 
     /// Writes flags and values.
@@ -122,6 +139,7 @@ struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
+    #[inline(always)]
     fn next<T>(
         &mut self,
         flag: u16,
@@ -130,27 +148,32 @@ impl<'a> Values<'a> {
         if self.flags & flag == 0 { Ok(None) } else { read(self).map(Some) }
     }
 
+    #[inline(always)]
     fn bytes(&mut self, n: usize) -> Result<&'a [u8], PropertiesError> {
         let (bytes, rest) = self.rest.split_at_checked(n).ok_or(PropertiesError)?;
         self.rest = rest;
         Ok(bytes)
     }
 
+    #[inline(always)]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], PropertiesError> {
         let (array, rest) = self.rest.split_first_chunk().ok_or(PropertiesError)?;
         self.rest = rest;
         Ok(*array)
     }
 
+    #[inline(always)]
     fn octet(&mut self) -> Result<u8, PropertiesError> {
         self.array().map(|[octet]| octet)
     }
 
+    #[inline(always)]
     fn shortstr(&mut self) -> Result<&'a [u8], PropertiesError> {
         let length = self.octet()?;
         self.bytes(length.into())
     }
 
+    #[inline(always)]
     fn table(&mut self) -> Result<RawTable<'a>, PropertiesError> {
         let length = u32::from_be_bytes(self.array()?);
         self.bytes(length as usize).map(RawTable)

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::bytes;
-use crate::wire::{Frame, FrameError, FrameKind, ReplyCode, cut, write_frame};
+use crate::wire::{Frame, FrameError, FrameKind, ReplyCode, cut, cut_expected, write_frame};
 
 const FRAME_MAX: u32 = 131_072;
 
@@ -54,6 +54,25 @@ proptest! {
             prop_assert_eq!(at, stream.len());
             prop_assert_eq!(&seen, &frames);
         }
+    }
+
+    /// What is expected is cut as anything is; nothing else is, nor half of it.
+    #[test]
+    fn an_expected_frame_is_cut_alike((kind, channel, payload) in any_frame(), behind in bytes(20)) {
+        let frame = written(kind, channel, &payload);
+        let stream = [&frame[..], &behind].concat();
+        prop_assert_eq!(cut_expected(&stream, kind, channel, FRAME_MAX), Some((&payload[..], &behind[..])));
+        for end in 0..frame.len() {
+            prop_assert_eq!(cut_expected(&stream[..end], kind, channel, FRAME_MAX), None);
+        }
+        let other = if kind == FrameKind::Body { FrameKind::Header } else { FrameKind::Body };
+        prop_assert_eq!(cut_expected(&stream, other, channel, FRAME_MAX), None);
+        prop_assert_eq!(cut_expected(&stream, kind, channel ^ 1, FRAME_MAX), None);
+        if let Some(less) = payload.len().checked_sub(1) {
+            prop_assert_eq!(cut_expected(&stream, kind, channel, less as u32), None);
+        }
+        let bad_end = raw(kind as u8, channel, &payload, 0xCD);
+        prop_assert_eq!(cut_expected(&bad_end, kind, channel, FRAME_MAX), None);
     }
 
     /// FR-2: the seven octets of the header are enough to refuse a frame.

@@ -131,7 +131,11 @@ pub fn fuzz_table(raw: &[u8]) {
 
 /// Flags and values: what is read is written again, byte for byte.
 pub fn fuzz_properties(raw: &[u8]) {
-    let Ok(properties) = Properties::decode(raw) else { return };
+    let decoded = Properties::decode(raw);
+    if let Some(delivery_mode) = Properties::delivery_mode_alone(raw) {
+        assert_eq!(decoded, Ok(Properties { delivery_mode, ..Properties::default() }));
+    }
+    let Ok(properties) = decoded else { return };
     let mut expected = raw.to_vec();
     // The flag that belongs to nothing.
     expected[1] &= !2;

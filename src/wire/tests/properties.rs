@@ -140,6 +140,26 @@ fn flags() {
     }
 }
 
+/// Flags of any other property are not passed over.
+#[test]
+fn a_delivery_mode_alone() {
+    for (raw, alone) in [
+        (&[0, 0][..], Some(None)),
+        (&[0x10, 0, 2], Some(Some(2))),
+        (&[0x10, 0], None),
+        (&[0x10, 0, 2, 0], None),
+        (&[0x10, 2, 2], None),
+        (&[0x08, 0, 2], None),
+        (&[0x18, 0, 2], None),
+        (&[0x18, 0, 2, 5], None),
+        (&[0], None),
+    ] {
+        assert_eq!(Properties::delivery_mode_alone(raw), alone, "{raw:?}");
+        let read = alone.map(|delivery_mode| Properties { delivery_mode, ..Properties::default() });
+        assert!(read.is_none_or(|read| Properties::decode(raw) == Ok(read)));
+    }
+}
+
 /// An empty value is not an absent one.
 #[test]
 fn empty_is_not_absent() {
