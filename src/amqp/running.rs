@@ -399,22 +399,36 @@ impl Running {
     /// fault.
     pub(super) fn events(&mut self, events: &mut [Event], out: &mut Outbound) -> (usize, Option<Fault>) {
         // Events are large and mostly deliveries: they are looked at where they are.
-        for (index, event) in events.iter_mut().enumerate() {
+        let mut done = 0;
+        while let Some(event) = events.get_mut(done) {
+            if let Event::Deliver(first) = event {
+                done += self.deliveries(first.channel, &events[done..], out);
+                continue;
+            }
+            done += 1;
             if let Err(fault) = self.event(event, out) {
-                return (index + 1, Some(fault));
+                return (done, Some(fault));
             }
         }
-        (events.len(), None)
+        (done, None)
+    }
+
+    /// The deliveries at the front of `events` that are for this channel; gives how many.
+    fn deliveries(&mut self, key: ChannelKey, events: &[Event], out: &mut Outbound) -> usize {
+        let run = events.iter().map_while(|event| match event {
+            Event::Deliver(delivery) if delivery.channel == key => Some(delivery),
+            _ => None,
+        });
+        match open_channel(&mut self.channels, key) {
+            Some(channel) => channel.deliver(run, out, self.tuned.frame_max),
+            None => run.count(),
+        }
     }
 
     fn event(&mut self, event: &mut Event, out: &mut Outbound) -> Result<(), Fault> {
         match event {
-            Event::Deliver(delivery) => {
-                let frame_max = self.tuned.frame_max;
-                if let Some(channel) = self.channel(delivery.channel) {
-                    channel.deliver(delivery, out, frame_max);
-                }
-            }
+            // Handled in runs.
+            Event::Deliver(_) => {}
             Event::Confirm { channel: key, first, last, accepted } => {
                 if let Some(channel) = self.channel(*key) {
                     let had_confirms = channel.has_confirms();

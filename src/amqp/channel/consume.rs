@@ -265,28 +265,47 @@ impl State {
         }
     }
 
-    pub(super) fn deliver(&mut self, delivery: &Delivery, out: &mut Outbound, frame_max: u32) {
-        let Some(consumer) = self.consumers.slots.get(&delivery.consumer) else {
-            return;
-        };
-        self.counters.redeliver += u64::from(delivery.redelivered);
-        if let Some(partners) = &mut self.partners {
-            let counts = partners.queue(delivery.source.queue.id);
-            counts.redeliver += u64::from(delivery.redelivered);
-            *(if consumer.no_ack { &mut counts.deliver_no_ack } else { &mut counts.deliver }) += 1;
+    /// Writes messages for consumers; gives how many they were. Those for consumers that are gone are dropped.
+    pub(super) fn deliver<'a>(
+        &mut self,
+        deliveries: impl Iterator<Item = &'a Delivery>,
+        out: &mut Outbound,
+        frame_max: u32,
+    ) -> usize {
+        let mut count = 0;
+        // Most are for the same consumer as the one before.
+        let mut last = None;
+        for delivery in deliveries {
+            count += 1;
+            let slot = delivery.consumer;
+            let consumer = match last {
+                Some((of, consumer)) if of == slot => consumer,
+                _ => match self.consumers.slots.get(&slot) {
+                    Some(consumer) => consumer,
+                    None => continue,
+                },
+            };
+            last = Some((slot, consumer));
+            self.counters.redeliver += u64::from(delivery.redelivered);
+            if let Some(partners) = &mut self.partners {
+                let counts = partners.queue(delivery.source.queue.id);
+                counts.redeliver += u64::from(delivery.redelivered);
+                *(if consumer.no_ack { &mut counts.deliver_no_ack } else { &mut counts.deliver }) += 1;
+            }
+            let tag = if consumer.no_ack {
+                self.counters.deliver_no_ack += 1;
+                self.unacked.next_tag()
+            } else {
+                self.counters.deliver += 1;
+                self.unacked.push(Held { source: delivery.source, to_consumer: true, counted: delivery.counted })
+            };
+            let (number, message) = (self.key.number, &delivery.message);
+            out.frames(|out| {
+                wire::write_deliver(out, number, consumer.tag.shortstr(), tag, delivery.redelivered, message.address());
+            });
+            out.content(number, message, frame_max);
         }
-        let tag = if consumer.no_ack {
-            self.counters.deliver_no_ack += 1;
-            self.unacked.next_tag()
-        } else {
-            self.counters.deliver += 1;
-            self.unacked.push(Held { source: delivery.source, to_consumer: true, counted: delivery.counted })
-        };
-        let (number, message) = (self.key.number, &delivery.message);
-        out.frames(|out| {
-            wire::write_deliver(out, number, consumer.tag.shortstr(), tag, delivery.redelivered, message.address());
-        });
-        out.content(number, message, frame_max);
+        count
     }
 
     /// M-22.

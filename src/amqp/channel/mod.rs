@@ -238,9 +238,14 @@ impl Channel {
 
     // --- what the broker says unasked ---
 
-    /// A message for a consumer.
-    pub(super) fn deliver(&mut self, delivery: &Delivery, out: &mut Outbound, frame_max: u32) {
-        self.state.deliver(delivery, out, frame_max);
+    /// Messages for its consumers; gives how many.
+    pub(super) fn deliver<'a>(
+        &mut self,
+        deliveries: impl Iterator<Item = &'a Delivery>,
+        out: &mut Outbound,
+        frame_max: u32,
+    ) -> usize {
+        self.state.deliver(deliveries, out, frame_max)
     }
 
     /// The channel goes: tells that its consumers do.
