@@ -120,8 +120,6 @@ impl World {
         let publish = Publish {
             channel: CHANNEL,
             address: &address,
-            exchange,
-            routing_key: key,
             properties: &raw,
             body: Body::Small(body),
             mandatory: false,

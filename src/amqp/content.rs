@@ -1,6 +1,5 @@
 //! A publish arrives as method, header, body frames; this is the only place that knows the order.
 
-use std::borrow::Cow;
 use std::mem;
 
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use bytes::Bytes;
 use super::HUGE_BODY_MIN;
 use super::reply::{Fault, Ids};
 use crate::broker::{Body, LARGE_BODY_MIN};
-use crate::wire::{BASIC_CLASS, ContentHeader, Frame, FrameKind, Method, Publish, ReplyCode, address_parts, cut};
+use crate::wire::{BASIC_CLASS, ContentHeader, Frame, FrameKind, Method, Publish, ReplyCode, cut_expected};
 
 /// FR-7: no body is larger, whatever the configured limit.
 const BODY_BYTES_MAX: u64 = 512 << 20;
@@ -83,9 +82,6 @@ pub(super) enum Part<'a> {
 pub(super) struct Complete<'a> {
     /// `exchange shortstr | routing-key shortstr`.
     pub(super) address: &'a [u8],
-    /// As text; what is no UTF-8 is routed by its replacement characters and handed on as it came.
-    pub(super) exchange: Cow<'a, str>,
-    pub(super) routing_key: Cow<'a, str>,
     pub(super) mandatory: bool,
     pub(super) immediate: bool,
     pub(super) properties: &'a [u8],
@@ -96,40 +92,27 @@ pub(super) struct Complete<'a> {
 }
 
 impl<'a> Complete<'a> {
-    /// Reads a publish whose frames stand side by side, as most do: `method` is the first, `behind` what follows it.
-    /// Gives the bytes it took of `behind`, too. `None`: it is no publish, not all there, too large or not right; read
-    /// frame by frame it turns out which.
-    pub(super) fn read(method: Frame<'a>, behind: &'a [u8], payload_max: u32, size_max: u64) -> Option<(Self, usize)> {
-        let publish = Publish::decode(method.payload.strip_prefix(&Publish::IDS)?).ok()?;
-        let (frame, mut taken) = cut(behind, payload_max).ok()??;
-        if frame.kind != FrameKind::Header || frame.channel != method.channel {
-            return None;
-        }
-        let header = ContentHeader::decode(frame.payload).ok()?;
-        let size = header.body_size;
-        if header.class_id != BASIC_CLASS || header.weight != 0 || size > size_max {
+    /// Reads a publish whose frames stand side by side at the front of `input`, as most do. Gives what is behind it, too.
+    /// `None`: it is no publish, not all there, too large or not right; read frame by frame it turns out which.
+    #[inline]
+    pub(super) fn read(input: &'a [u8], channel: u16, payload_max: u32, size_max: u64) -> Option<(Self, &'a [u8])> {
+        let (method, behind) = cut_expected(input, FrameKind::Method, channel, payload_max)?;
+        let Publish { address, mandatory, immediate, .. } = Publish::read(method.strip_prefix(&Publish::IDS)?)?;
+        let (header, mut behind) = cut_expected(behind, FrameKind::Header, channel, payload_max)?;
+        let ContentHeader { class_id, weight, body_size: size, properties } = ContentHeader::decode(header).ok()?;
+        if class_id != BASIC_CLASS || weight != 0 || size > size_max {
             return None;
         }
         let mut body = Body::Small(&[]);
         if size > 0 {
-            let (frame, more) = cut(behind.get(taken..)?, payload_max).ok()??;
-            if frame.kind != FrameKind::Body || frame.channel != method.channel || frame.payload.len() as u64 != size {
+            let payload;
+            (payload, behind) = cut_expected(behind, FrameKind::Body, channel, payload_max)?;
+            if payload.len() as u64 != size {
                 return None;
             }
-            body = whole_body(frame.payload);
-            taken += more;
+            body = whole_body(payload);
         }
-        let complete = Self {
-            address: publish.address,
-            exchange: text(publish.exchange),
-            routing_key: text(publish.routing_key),
-            mandatory: publish.mandatory,
-            immediate: publish.immediate,
-            properties: header.properties,
-            size,
-            body,
-        };
-        Some((complete, taken))
+        Some((Self { address, mandatory, immediate, properties, size, body }, behind))
     }
 }
 
@@ -264,17 +247,8 @@ impl Content {
     }
 
     fn publish<'a>(&'a self, size: u64, properties: &'a [u8], body: Body<'a>) -> Complete<'a> {
-        let (exchange, routing_key) = address_parts(&self.address);
-        Complete {
-            address: &self.address,
-            exchange: text(exchange),
-            routing_key: text(routing_key),
-            mandatory: self.mandatory,
-            immediate: self.immediate,
-            properties,
-            size,
-            body,
-        }
+        let (mandatory, immediate) = (self.mandatory, self.immediate);
+        Complete { address: &self.address, mandatory, immediate, properties, size, body }
     }
 
     /// Gives back what an idle channel should not hold.
@@ -288,11 +262,6 @@ impl Content {
 /// A body that came in one frame.
 fn whole_body(payload: &[u8]) -> Body<'_> {
     if payload.len() < LARGE_BODY_MIN { Body::Small(payload) } else { Body::Large(Bytes::copy_from_slice(payload)) }
-}
-
-/// A name as text, whatever it is.
-fn text(name: &[u8]) -> Cow<'_, str> {
-    str::from_utf8(name).map_or_else(|_| String::from_utf8_lossy(name), Cow::Borrowed)
 }
 
 /// EC-6.
@@ -315,7 +284,6 @@ mod tests {
             rest = &rest[taken..];
             match content.frame(frame, size_max).unwrap() {
                 Part::Publish(publish) => {
-                    assert_eq!((&*publish.exchange, &*publish.routing_key), ("ex", "key"));
                     assert_eq!(publish.address, b"\x02ex\x03key");
                     assert!(publish.properties == PROPERTIES || publish.size > size_max);
                     let body = match &publish.body {

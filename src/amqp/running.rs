@@ -8,7 +8,7 @@ use tracing::{Level, enabled, info};
 
 use super::Options;
 use super::channel::{Backlog, Channel, Handled, Surroundings};
-use super::content::{Complete, Content, PUBLISH_IDS, Part};
+use super::content::{Content, PUBLISH_IDS, Part};
 use super::credential::Credential;
 use super::handshake::{ClientProperties, Opened, Tuned};
 use super::heartbeat::{Heartbeats, Traffic};
@@ -17,7 +17,7 @@ use super::reply::{Fault, Ids, NO_METHOD, Sin, octets, second_open};
 use super::report::Counted;
 use crate::broker::{Alarms, ChannelKey, Client, ConnectionState, Event, Outcome, Refusal};
 use crate::hashing::Hashing;
-use crate::wire::{Frame, FrameError, FrameKind, Method, ReplyCode, cut};
+use crate::wire::{FRAME_OVERHEAD, Frame, FrameError, FrameKind, Method, Publish, ReplyCode, cut};
 
 /// See the module's documentation.
 pub(super) struct Running {
@@ -167,15 +167,16 @@ impl Running {
                 Ok(None) => break,
                 Err(error) => return (done, Some(Leave::FrameError(error))),
             };
-            done += taken;
-            let behind = &rest[taken..];
-            let handled = match frame.channel {
-                0 => self.connection_frame(frame, out).map(|()| 0),
-                _ => self.channel_frame(frame, behind, out).map_err(Leave::Fault),
+            let (taken, handled) = match frame.channel {
+                0 => (taken, self.connection_frame(frame, out)),
+                _ => {
+                    let (taken, handled) = self.channel_frames(frame, rest, out);
+                    (taken, handled.map_err(Leave::Fault))
+                }
             };
-            match handled {
-                Ok(more) => done += more,
-                Err(leave) => return (done, Some(leave)),
+            done += taken;
+            if let Err(leave) = handled {
+                return (done, Some(leave));
             }
         }
         (done, None)
@@ -207,44 +208,43 @@ impl Running {
         }
     }
 
-    /// A frame of a channel, open or not. If it begins a publish that is all there in the bytes behind it, those are
-    /// handled with it; gives how many.
-    fn channel_frame(&mut self, frame: Frame<'_>, behind: &[u8], out: &mut Outbound) -> Result<usize, Fault> {
+    /// A frame of a channel, open or not, at the front of `input`. If it begins publishes that are all there, those are
+    /// handled with it. Gives the bytes that are done with.
+    fn channel_frames(&mut self, frame: Frame<'_>, input: &[u8], out: &mut Outbound) -> (usize, Result<(), Fault>) {
         let number = frame.channel;
-        let (payload_max, size_max) = (self.tuned.payload_max(), self.message_size_max);
+        let one_frame = FRAME_OVERHEAD + frame.payload.len();
         let channel = match self.channels.get_mut(&number) {
             Some(Slot::Open(channel)) => channel,
-            _ => return self.unusual_channel_frame(frame, out).map(|()| 0),
+            _ => return (one_frame, self.unusual_channel_frame(frame, out)),
         };
         if channel.is_waiting() {
             self.backlogged += usize::from(channel.defer(frame));
-            return Ok(0);
+            return (one_frame, Ok(()));
         }
         let had_confirms = channel.has_confirms();
         let mut around = Surroundings {
             client: &mut self.client,
             out,
             frame_max: self.tuned.frame_max,
-            message_size_max: size_max,
+            message_size_max: self.message_size_max,
             consumer_max: self.consumer_max,
             next_ticket: &mut self.next_ticket,
         };
-        // FL-1: under an alarm a message is held up at its header.
-        let may_be_whole =
-            frame.kind == FrameKind::Method && channel.is_between_methods() && around.client.alarms().is_empty();
-        let whole = if may_be_whole { Complete::read(frame, behind, payload_max, size_max) } else { None };
-        let (handled, more) = match whole {
-            Some((complete, more)) => (channel.publish(complete, &mut around), more),
-            None => (channel.frame(frame, &mut around), 0),
+        let begins_publish = frame.kind == FrameKind::Method && frame.payload.starts_with(&Publish::IDS);
+        let whole = if begins_publish && channel.is_between_methods() {
+            channel.publishes(input, self.tuned.payload_max(), &mut around)
+        } else {
+            None
         };
+        let (done, handled) = whole.unwrap_or_else(|| (one_frame, channel.frame(frame, &mut around)));
         self.takes_huge_body = channel.takes_huge_body();
         self.backlogged += usize::from(channel.is_stuck());
         let has_news = !had_confirms && channel.has_confirms();
-        self.after(number, handled, has_news, out)?;
-        if frame.kind == FrameKind::Header {
+        let handled = self.after(number, handled, has_news, out);
+        if handled.is_ok() && frame.kind == FrameKind::Header {
             self.block_if_alarmed(out);
         }
-        Ok(more)
+        (done, handled)
     }
 
     fn unusual_channel_frame(&mut self, frame: Frame<'_>, out: &mut Outbound) -> Result<(), Fault> {
@@ -520,7 +520,7 @@ impl Running {
     fn replay(&mut self, number: u16, backlog: Backlog, out: &mut Outbound) -> Result<(), Fault> {
         let (frames, mut done) = backlog.into_parts();
         while let Some(rest) = frames.get(done..)
-            && let Some((frame, taken)) = cut(rest, u32::MAX)?
+            && let Some((frame, _)) = cut(rest, u32::MAX)?
         {
             if let Some(Slot::Open(channel)) = self.channels.get_mut(&number)
                 && channel.is_waiting()
@@ -528,7 +528,9 @@ impl Running {
                 self.backlogged += usize::from(channel.restore_backlog(Backlog::from_parts(frames, done)));
                 return Ok(());
             }
-            done += taken + self.channel_frame(frame, &rest[taken..], out)?;
+            let (taken, handled) = self.channel_frames(frame, rest, out);
+            done += taken;
+            handled?;
         }
         Ok(())
     }

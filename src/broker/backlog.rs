@@ -399,7 +399,7 @@ fn with_negated_delay(message: &Message, scratch: &mut Scratch) -> Option<Messag
     let facts = Facts { is_numbered: false, ..message.facts() };
     let (address, properties, body, bcc) =
         (message.address(), &scratch.properties, message.body_again(), message.bcc());
-    let parts = Parts { address, properties, body, facts, bcc: &bcc, sharing: None };
+    let parts = Parts { address, properties, body, facts, bcc: &bcc, more: None };
     Some(Message::of(parts, &mut scratch.message))
 }
 

@@ -232,8 +232,6 @@ mod tests {
             let publish = Publish {
                 channel: CHANNEL,
                 address: &address,
-                exchange: &exchange,
-                routing_key: "",
                 properties: &properties,
                 body: Body::Small(&delay_ms.to_be_bytes()),
                 mandatory: false,

@@ -172,8 +172,6 @@ mod tests {
         let publish = Publish {
             channel: CHANNEL,
             address: b"\x00\x01q",
-            exchange: "",
-            routing_key: "q",
             properties,
             body: Body::Small(b"m"),
             mandatory: false,

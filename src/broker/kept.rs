@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::message::{Body, Facts, LARGE_BODY_MIN, Message, Parts, Sharing, keys_in};
+use super::message::{Body, Facts, LARGE_BODY_MIN, Message, More, Parts, Sharing, keys_in};
 use super::publish::Read;
 use crate::replicate::{ChunkBuilder, LentMessage, MessageBytes, Place};
 
@@ -34,7 +34,7 @@ pub(super) fn put(chunk: &mut ChunkBuilder, place: Place, message: &Message, roo
 
 /// A message from the log or a segment; `lent`: several queues have it. `None`: none was ever written so.
 pub(super) fn read(kept: &MessageBytes<'_>, lent: Option<LentMessage>, scratch: &mut Vec<u8>) -> Option<Message> {
-    let sharing = lent.map(|lent| Sharing { lent, ..Sharing::default() });
+    let more = lent.map(|lent| More::of_shared(Sharing { lent, ..Sharing::default() }));
     let (flags, keys) = kept.hidden.split_first()?;
     let mut facts = Read::new(kept.properties).ok()?.facts;
     facts.is_numbered &= flags & NUMBERED != 0;
@@ -44,7 +44,7 @@ pub(super) fn read(kept: &MessageBytes<'_>, lent: Option<LentMessage>, scratch: 
         body => Body::Large(Bytes::copy_from_slice(body)),
     };
     let (address, properties, bcc) = (kept.address, kept.properties, &keys_in(keys));
-    Some(Message::of(Parts { address, properties, body, facts, bcc, sharing }, scratch))
+    Some(Message::of(Parts { address, properties, body, facts, bcc, more }, scratch))
 }
 
 #[cfg(test)]
@@ -58,7 +58,7 @@ mod tests {
         for (bcc, body) in [(vec![], vec![1; 10]), (vec!["a".to_owned(), "b".to_owned()], vec![2; LARGE_BODY_MIN])] {
             let bytes = Bytes::from(body.clone());
             let body = if bytes.len() < LARGE_BODY_MIN { Body::Small(&bytes) } else { Body::Large(bytes.clone()) };
-            let parts = Parts { address: b"\0\x01q", properties: b"\x10\0\x02", body, facts, bcc: &bcc, sharing: None };
+            let parts = Parts { address: b"\0\x01q", properties: b"\x10\0\x02", body, facts, bcc: &bcc, more: None };
             let message = Message::of(parts, &mut scratch);
             let (address, properties, body) = (message.address(), message.properties(), message.body());
             let kept = MessageBytes { address, properties, hidden: hidden(&message, &mut room), body };

@@ -77,14 +77,21 @@ struct Meta {
     address_len: u16,
     properties_len: u32,
     has_bcc: bool,
-    /// What few messages have.
     more: Option<Box<More>>,
 }
 
+/// What few messages have: a large body, several queues.
 #[derive(Default)]
-struct More {
+pub(super) struct More {
     large_body: Option<Bytes>,
     sharing: Option<Sharing>,
+}
+
+impl More {
+    /// Of a message that several queues have.
+    pub(super) fn of_shared(sharing: Sharing) -> Box<Self> {
+        Box::new(Self { large_body: None, sharing: Some(sharing) })
+    }
 }
 
 /// What a message that several queues have knows of that.
@@ -125,8 +132,8 @@ pub(super) struct Parts<'a> {
     pub(super) facts: Facts,
     /// Keys that no client is told.
     pub(super) bcc: &'a [String],
-    /// Several queues get it.
-    pub(super) sharing: Option<Sharing>,
+    /// If several queues get it; a large body is added.
+    pub(super) more: Option<Box<More>>,
 }
 
 /// A published message. Cloning counts a reference.
@@ -145,26 +152,23 @@ impl Message {
     /// Builds a message. `address` is `exchange shortstr | routing-key shortstr`, `properties` the raw flags and
     /// values of the content header; `scratch` is a buffer to assemble in, kept by the caller to save allocations.
     pub fn new(address: &[u8], properties: &[u8], body: Body<'_>, facts: Facts, scratch: &mut Vec<u8>) -> Self {
-        Self::of(Parts { address, properties, body, facts, bcc: &[], sharing: None }, scratch)
+        Self::of(Parts { address, properties, body, facts, bcc: &[], more: None }, scratch)
     }
 
     /// Builds a message; `scratch` as for [`Self::new`].
+    #[inline]
     pub(super) fn of(parts: Parts<'_>, scratch: &mut Vec<u8>) -> Self {
-        let Parts { address, properties, body, facts, bcc, sharing } = parts;
+        let Parts { address, properties, body, facts, bcc, mut more } = parts;
         scratch.clear();
         scratch.extend_from_slice(address);
         scratch.extend_from_slice(properties);
         if !bcc.is_empty() {
             put_keys(bcc, scratch);
         }
-        let large_body = match body {
-            Body::Small(bytes) => {
-                scratch.extend_from_slice(bytes);
-                None
-            }
-            Body::Large(bytes) => Some(bytes),
-        };
-        let is_plain = large_body.is_none() && sharing.is_none();
+        match body {
+            Body::Small(bytes) => scratch.extend_from_slice(bytes),
+            Body::Large(bytes) => more.get_or_insert_default().large_body = Some(bytes),
+        }
         let meta = Meta {
             facts,
             // Two shortstrs: at most 512 bytes.
@@ -172,7 +176,7 @@ impl Message {
             // A content header fits a frame, whose size is 32 bits.
             properties_len: properties.len() as u32,
             has_bcc: !bcc.is_empty(),
-            more: if is_plain { None } else { Some(Box::new(More { large_body, sharing })) },
+            more,
         };
         Self(ThinArc::from_header_and_slice(meta, scratch))
     }
@@ -234,13 +238,13 @@ impl Message {
     /// The same message with other properties.
     pub fn with_properties(&self, address: &[u8], properties: &[u8], facts: Facts, bcc: &[String]) -> Self {
         let body = self.body_again();
-        Self::of(Parts { address, properties, body, facts, bcc, sharing: None }, &mut Vec::new())
+        Self::of(Parts { address, properties, body, facts, bcc, more: None }, &mut Vec::new())
     }
 
     /// The same message, to be routed once more: what it knew of its sharing was of another route.
-    pub(super) fn shared_anew(&self, sharing: Option<Sharing>) -> Self {
+    pub(super) fn shared_anew(&self, more: Option<Box<More>>) -> Self {
         let (address, properties, facts) = (self.address(), self.properties(), self.facts());
-        let parts = Parts { address, properties, body: self.body_again(), facts, bcc: &self.bcc(), sharing };
+        let parts = Parts { address, properties, body: self.body_again(), facts, bcc: &self.bcc(), more };
         Self::of(parts, &mut Vec::new())
     }
 
@@ -335,7 +339,7 @@ mod tests {
         let bcc = ["a".to_owned(), String::new(), "b.c".to_owned(), "x".repeat(256)];
         let facts = Facts::default();
         let body = Body::Small(b"hello");
-        let parts = Parts { address: b"\x00\x01q", properties: b"\x00\x00", body, facts, bcc: &bcc, sharing: None };
+        let parts = Parts { address: b"\x00\x01q", properties: b"\x00\x00", body, facts, bcc: &bcc, more: None };
         let message = Message::of(parts, &mut scratch);
         assert_eq!((message.body(), message.bcc()), (&b"hello"[..], bcc[..3].to_vec()));
         let other = message.with_properties(message.address(), b"\x10\x00\x02", facts, &message.bcc());

@@ -1,25 +1,27 @@
 //! Reading what the broker must know of a message's properties: RabbitMQ's checks of one publish, in its order.
 
+use std::borrow::Cow;
+
 use super::dedup::{self, ID_HEADER, PRODUCER_HEADER, SEQUENCE_HEADER};
 use super::event::ChannelKey;
-use super::message::{Body, Facts};
+use super::message::{Body, Facts, Message, More, Parts};
 use super::queue::TTL_MS_MAX;
 use super::refusal::Refusal;
 use super::reply_to::REPLY_TO;
 use crate::auth::User;
-use crate::wire::{Properties, RawTable, RawValue, Table};
+use crate::wire::{Properties, PropertiesError, RawTable, RawValue, Table, address_parts};
+
+/// BP-2: any other delivery mode is transient.
+const PERSISTENT: u8 = 2;
 
 /// A complete publish, as a session assembled it.
 #[derive(Clone, Debug)]
 pub struct Publish<'a> {
     /// Where confirms go.
     pub channel: ChannelKey,
-    /// `exchange shortstr | routing-key shortstr`.
+    /// `exchange shortstr | routing-key shortstr`. What is no UTF-8 is routed by its replacement characters and handed on
+    /// as it came.
     pub address: &'a [u8],
-    /// The exchange's name.
-    pub exchange: &'a str,
-    /// The routing key.
-    pub routing_key: &'a str,
     /// Raw property flags and values.
     pub properties: &'a [u8],
     /// The body.
@@ -30,15 +32,30 @@ pub struct Publish<'a> {
     pub confirm: Option<u64>,
 }
 
-/// What the properties say that matters here.
+impl<'a> Publish<'a> {
+    /// The exchange, empty for the default one, and the routing key.
+    pub(super) fn names(&self) -> (Cow<'a, str>, Cow<'a, str>) {
+        let (exchange, routing_key) = address_parts(self.address);
+        (String::from_utf8_lossy(exchange), String::from_utf8_lossy(routing_key))
+    }
+
+    /// The message, its properties as they came.
+    #[inline]
+    pub(super) fn into_message(self, facts: Facts, more: Option<Box<More>>, scratch: &mut Vec<u8>) -> Message {
+        let Self { address, properties, body, .. } = self;
+        Message::of(Parts { address, properties, body, facts, bcc: &[], more }, scratch)
+    }
+}
+
+/// What the properties say that matters for every message.
 #[derive(Debug)]
 pub(super) struct Read<'a> {
     pub(super) facts: Facts,
-    pub(super) headers: Option<RawTable<'a>>,
-    pub(super) user_id: Option<&'a [u8]>,
-    /// CC and BCC are present.
-    pub(super) more_keys: Option<MoreKeys>,
-    pub(super) properties: Properties<'a>,
+    user_id: Option<&'a [u8]>,
+    /// A direct reply is wanted (DR-2).
+    pub(super) wants_reply: bool,
+    /// CC or BCC are present.
+    pub(super) more_keys: Option<Box<MoreKeys>>,
 }
 
 /// Routing keys from the headers (RO-4).
@@ -53,23 +70,28 @@ pub(super) struct MoreKeys {
 
 impl<'a> Read<'a> {
     /// Decodes the properties and checks expiration, CC and BCC.
+    #[inline]
     pub(super) fn new(raw: &'a [u8]) -> Result<Self, Refusal> {
-        let properties = Properties::decode(raw).map_err(|_| Refusal::MalformedProperties)?;
+        match Properties::delivery_mode_alone(raw) {
+            Some(delivery_mode) => {
+                let facts = Facts { persistent: delivery_mode == Some(PERSISTENT), ..Facts::default() };
+                Ok(Self { facts, user_id: None, wants_reply: false, more_keys: None })
+            }
+            None => Self::decode(raw),
+        }
+    }
+
+    #[inline(never)]
+    fn decode(raw: &'a [u8]) -> Result<Self, Refusal> {
+        let properties = Properties::decode_inlined(raw)?;
         let expiration_ms = match properties.expiration {
             Some(expiration) => Some(parse_expiration(expiration)?),
             None => None,
         };
-        let facts = Facts {
-            // BP-2: anything but 2 is transient.
-            persistent: properties.delivery_mode == Some(2),
-            priority: properties.priority,
-            expiration_ms,
-            has_id: false,
-            is_numbered: false,
-            has_died: false,
-        };
-        let mut read =
-            Self { facts, headers: properties.headers, user_id: properties.user_id, more_keys: None, properties };
+        let persistent = properties.delivery_mode == Some(PERSISTENT);
+        let facts = Facts { persistent, priority: properties.priority, expiration_ms, ..Facts::default() };
+        let wants_reply = properties.reply_to == Some(REPLY_TO.as_bytes());
+        let mut read = Self { facts, user_id: properties.user_id, wants_reply, more_keys: None };
         if let Some(headers) = properties.headers
             && !headers.is_empty()
         {
@@ -80,46 +102,43 @@ impl<'a> Read<'a> {
 
     /// Apart, so that messages without headers pay nothing for it.
     #[inline(never)]
-    fn read_headers(&mut self, headers: RawTable<'a>) -> Result<(), Refusal> {
+    fn read_headers(&mut self, headers: RawTable<'_>) -> Result<(), Refusal> {
         // Else it would be the consumers that cannot read it.
         headers.check().map_err(|_| Refusal::MalformedProperties)?;
         let known = Known::of(headers);
-        self.more_keys = known.more_keys()?;
+        self.more_keys = known.more_keys()?.map(Box::new);
         self.facts.has_id = known.id.is_some();
         self.facts.is_numbered = known.is_numbered()?;
         Ok(())
     }
 
     /// BP-4.
+    #[inline]
     pub(super) fn check_user_id(&self, user: &User) -> Result<(), Refusal> {
         match self.user_id {
-            Some(claimed) if claimed != user.name.as_bytes() && !user.has_tag("impersonator") => Err(Refusal::UserId {
-                claimed: String::from_utf8_lossy(claimed).into_owned(),
-                user: user.name.to_string(),
-            }),
-            _ => Ok(()),
+            Some(claimed) => check_claimed(claimed, user),
+            None => Ok(()),
         }
-    }
-
-    /// A direct reply is wanted (DR-2).
-    pub(super) fn wants_reply(&self) -> bool {
-        self.properties.reply_to == Some(REPLY_TO.as_bytes())
     }
 
     /// A route found by the key alone is the route, and the properties are handed on as they are.
     pub(super) fn is_plain(&self) -> bool {
-        self.more_keys.is_none() && !self.wants_reply()
+        self.more_keys.is_none() && !self.wants_reply
     }
 
     /// The properties as they are handed on, if that is not as they came: without BCC, and with the name replies are
     /// to go to.
-    pub(super) fn rewritten(&self, reply_to: Option<&str>) -> Result<Option<Vec<u8>>, Refusal> {
+    pub(super) fn rewritten(
+        &self,
+        properties: Properties<'_>,
+        reply_to: Option<&str>,
+    ) -> Result<Option<Vec<u8>>, Refusal> {
         let has_bcc = self.more_keys.as_ref().is_some_and(|more| more.has_bcc);
-        let raw = if has_bcc { Some(self.without_bcc()?) } else { None };
+        let raw = if has_bcc { Some(without_bcc(properties)?) } else { None };
         let Some(name) = reply_to else { return Ok(raw) };
         let properties = match &raw {
-            Some(raw) => Properties::decode(raw).map_err(|_| Refusal::MalformedProperties)?,
-            None => self.properties,
+            Some(raw) => Properties::decode(raw)?,
+            None => properties,
         };
         let mut rewritten = Vec::new();
         Properties { reply_to: Some(name.as_bytes()), ..properties }.encode(&mut rewritten);
@@ -130,19 +149,33 @@ impl<'a> Read<'a> {
     pub(super) fn bcc(&self) -> &[String] {
         self.more_keys.as_ref().map_or(&[], |more| &more.keys[more.cc_count..])
     }
+}
 
-    fn without_bcc(&self) -> Result<Vec<u8>, Refusal> {
-        let headers = self.headers.unwrap_or_default().parse().map_err(|_| Refusal::MalformedProperties)?;
-        let mut kept = Table::default();
-        for (key, value) in headers.iter().filter(|(key, _)| *key != b"BCC") {
-            kept.push(key, value.clone());
-        }
-        let mut encoded = Vec::new();
-        kept.encode_bare(&mut encoded);
-        let mut raw = Vec::new();
-        Properties { headers: Some(RawTable(&encoded)), ..self.properties }.encode(&mut raw);
-        Ok(raw)
+impl From<PropertiesError> for Refusal {
+    fn from(_: PropertiesError) -> Self {
+        Self::MalformedProperties
     }
+}
+
+fn check_claimed(claimed: &[u8], user: &User) -> Result<(), Refusal> {
+    if claimed == user.name.as_bytes() || user.has_tag("impersonator") {
+        return Ok(());
+    }
+    let claimed = String::from_utf8_lossy(claimed).into_owned();
+    Err(Refusal::UserId { claimed, user: user.name.to_string() })
+}
+
+fn without_bcc(properties: Properties<'_>) -> Result<Vec<u8>, Refusal> {
+    let headers = properties.headers.unwrap_or_default().parse().map_err(|_| Refusal::MalformedProperties)?;
+    let mut kept = Table::default();
+    for (key, value) in headers.iter().filter(|(key, _)| *key != b"BCC") {
+        kept.push(key, value.clone());
+    }
+    let mut encoded = Vec::new();
+    kept.encode_bare(&mut encoded);
+    let mut raw = Vec::new();
+    Properties { headers: Some(RawTable(&encoded)), ..properties }.encode(&mut raw);
+    Ok(raw)
 }
 
 /// The headers that the broker looks at, found in one go. Of equal names the first counts (BP-6).

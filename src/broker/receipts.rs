@@ -213,9 +213,7 @@ mod tests {
         fn publish(&mut self, queue: &str) {
             let publish = Publish {
                 channel: CHANNEL,
-                address: &[b"\x00\x01", queue.as_bytes()].concat(),
-                exchange: "",
-                routing_key: queue,
+                address: &[&[0, queue.len() as u8], queue.as_bytes()].concat(),
                 properties: b"\x10\x00\x02",
                 body: Body::Small(b"m"),
                 mandatory: false,

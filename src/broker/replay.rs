@@ -59,7 +59,7 @@ impl Broker {
 
     /// Sends a message that has been sent before, in the broker's own name.
     fn send(&self, targets: &Targets, message: &Message) {
-        self.send_once(targets, &message.shared_anew(targets.sharing()));
+        self.send_once(targets, &message.shared_anew(targets.more()));
     }
 
     fn send_once(&self, targets: &Targets, message: &Message) {

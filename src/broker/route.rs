@@ -10,7 +10,7 @@ use super::backlog::{Hold, delay_ms};
 use super::dedup::{self, Admission, Id};
 use super::event::{QueueId, QueueKey};
 use super::exchange::Routable;
-use super::message::{Message, Sharing};
+use super::message::{Message, More, Sharing};
 use super::recent_history;
 use super::reply_to::Requester;
 use super::traffic::{Passed, Passing};
@@ -78,11 +78,11 @@ impl Targets {
     }
 
     /// What a message is to know that takes this route, if several queues get it.
-    pub(super) fn sharing(&self) -> Option<Sharing> {
+    pub(super) fn more(&self) -> Option<Box<More>> {
         match self {
             Self::Nowhere | Self::One(_) | Self::Reply(_) => None,
-            Self::Many(lanes) => Some(Sharing::of_writers(lanes.len() as u16)),
-            Self::Detour(detour) => detour.queues.sharing(),
+            Self::Many(lanes) => Some(More::of_shared(Sharing::of_writers(lanes.len() as u16))),
+            Self::Detour(detour) => detour.queues.more(),
         }
     }
 
@@ -170,7 +170,7 @@ impl Found {
     /// The message as it is to be sent to each of the queues, if there are several.
     pub(super) fn shared(&self, message: &Message) -> Option<Message> {
         let writers = u16::try_from(self.queues.len()).ok().filter(|queues| *queues > 1)?;
-        Some(message.shared_anew(Some(Sharing::of_writers(writers))))
+        Some(message.shared_anew(Some(More::of_shared(Sharing::of_writers(writers)))))
     }
 
     fn add(&mut self, queue: &Arc<QueueHandle>) {
@@ -354,12 +354,19 @@ struct Known {
 }
 
 impl RouteCache {
+    #[inline]
     pub(super) fn get(&mut self, address: &[u8], now: Versions) -> Option<&Targets> {
         if self.last().is_none_or(|last| *last.address != *address) {
-            self.settle_last();
-            self.last = self.place_of(address);
+            self.look_up(address);
         }
         self.last().filter(|last| last.route.is_valid(now)).map(|last| &last.route.targets)
+    }
+
+    /// Makes the route of this address the last one used.
+    #[inline(never)]
+    fn look_up(&mut self, address: &[u8]) {
+        self.settle_last();
+        self.last = self.place_of(address);
     }
 
     fn last(&self) -> Option<&Known> {

@@ -149,9 +149,28 @@ impl Channel {
         self.state.key
     }
 
-    /// Handles a publish whose frames were all there. Only when no other content is under way.
-    pub(super) fn publish(&mut self, complete: Complete<'_>, around: &mut Surroundings<'_>) -> Result<Handled, Fault> {
-        self.state.publish_or_wait(complete, around).map(|()| Handled::Done)
+    /// Handles the publishes at the front of `input` that are all there, up to one that must wait or is at fault; gives
+    /// the bytes they took. `None`: there is none. Only when no other content is under way.
+    pub(super) fn publishes(
+        &mut self,
+        input: &[u8],
+        payload_max: u32,
+        around: &mut Surroundings<'_>,
+    ) -> Option<(usize, Result<Handled, Fault>)> {
+        let number = self.state.key.number;
+        let mut rest = input;
+        // FL-1: under an alarm a message is held up at its header.
+        while !self.is_waiting()
+            && around.client.alarms().is_empty()
+            && let Some((complete, behind)) = Complete::read(rest, number, payload_max, around.message_size_max)
+        {
+            rest = behind;
+            if let Err(fault) = self.state.publish_or_wait(complete, around) {
+                return Some((input.len() - rest.len(), Err(fault)));
+            }
+        }
+        let done = input.len() - rest.len();
+        (done > 0).then_some((done, Ok(Handled::Done)))
     }
 
     /// No content is under way.

@@ -19,19 +19,22 @@ pub(super) enum Mode {
 
 impl State {
     /// A publish, or what waits until the user's backend has said whether it may be made.
+    #[inline]
     pub(super) fn publish_or_wait(
         &mut self,
         complete: Complete<'_>,
         around: &mut Surroundings<'_>,
     ) -> Result<(), Fault> {
-        let kept = around.client.may_have_to_ask().then(|| complete.clone());
-        match (self.publish(complete, around), kept) {
-            (Err(Fault::Unanswered), Some(publish)) => {
+        if !around.client.may_have_to_ask() {
+            return self.publish(complete, around);
+        }
+        match self.publish(complete.clone(), around) {
+            Err(Fault::Unanswered) => {
                 self.wait_for_verdicts(around);
-                self.backlog.push_publish(self.key.number, &publish);
+                self.backlog.push_publish(self.key.number, &complete);
                 Ok(())
             }
-            (published, _) => published,
+            published => published,
         }
     }
 
@@ -49,10 +52,8 @@ impl State {
             Mode::Confirm(confirms) => Some(confirms.upcoming()),
             Mode::Plain | Mode::Tx(_) => None,
         };
-        let Complete { address, exchange, routing_key, mandatory, properties, body, .. } = complete;
-        let (exchange, routing_key) = (&*exchange, &*routing_key);
-        let publish =
-            Publish { channel: self.key, address, exchange, routing_key, properties, body, mandatory, confirm };
+        let Complete { address, mandatory, properties, body, .. } = complete;
+        let publish = Publish { channel: self.key, address, properties, body, mandatory, confirm };
         let refused = |refusal| Fault::refused(&refusal, PUBLISH_IDS);
         if let Mode::Tx(tx) = &mut self.mode {
             tx.publish(around.client.prepare(publish).map_err(refused)?, mandatory);
@@ -68,7 +69,8 @@ impl State {
             self.unroutable.1 += u64::from(!mandatory);
         }
         if let Some(partners) = &mut self.partners {
-            partners.published(exchange, routed.is_routed, mandatory, &self.mode);
+            let (exchange, _) = wire::address_parts(address);
+            partners.published(&String::from_utf8_lossy(exchange), routed.is_routed, mandatory, &self.mode);
         }
         if let Some(message) = &routed.returned {
             self.return_unroutable(message, around);

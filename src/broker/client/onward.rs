@@ -9,6 +9,7 @@ use crate::broker::publish::Publish;
 use crate::broker::refusal::Refusal;
 use crate::broker::request::Prepared;
 use crate::broker::route::Targets;
+use crate::wire::address_parts;
 
 /// Where a message goes on to.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +34,8 @@ impl Client {
         let Prepared { targets, message } = match to {
             Onward::Queue(queue) => self.prepare_for_queue(message, queue)?,
             Onward::Exchange(exchange, key) => {
-                let own_key = message.routing_key();
-                self.prepare_for_exchange(channel, message, exchange, key.unwrap_or(&own_key))?
+                let (_, own_key) = address_parts(message.address());
+                self.prepare_for_exchange(channel, message, exchange, key.map_or(own_key, str::as_bytes))?
             }
         };
         let lanes = targets.lanes();
@@ -50,7 +51,7 @@ impl Client {
     fn prepare_for_queue(&mut self, message: &Message, queue: &str) -> Result<Prepared, Refusal> {
         self.check_exchange(Right::Write, "")?;
         let queue = self.unlocked(self.vhost.require_queue(queue)?)?;
-        let address = address("", &queue.name);
+        let address = address("", queue.name.as_bytes());
         let facts = Facts { is_numbered: false, ..message.facts() };
         let message = message.with_properties(&address, message.properties(), facts, &message.bcc());
         Ok(Prepared { targets: Targets::One(queue.key), message })
@@ -61,7 +62,7 @@ impl Client {
         channel: ChannelKey,
         message: &Message,
         exchange: &str,
-        routing_key: &str,
+        routing_key: &[u8],
     ) -> Result<Prepared, Refusal> {
         let address = address(exchange, routing_key);
         let body = match message.body_shared() {
@@ -69,16 +70,7 @@ impl Client {
             None => Body::Small(message.body()),
         };
         let properties = message.properties();
-        let publish = Publish {
-            channel,
-            address: &address,
-            exchange,
-            routing_key,
-            properties,
-            body,
-            mandatory: false,
-            confirm: None,
-        };
+        let publish = Publish { channel, address: &address, properties, body, mandatory: false, confirm: None };
         let Prepared { targets, message: prepared } = self.prepare(publish)?;
         let facts = Facts { is_numbered: false, has_died: message.facts().has_died, ..prepared.facts() };
         let message = prepared.with_properties(&address, prepared.properties(), facts, &prepared.bcc());
@@ -87,11 +79,11 @@ impl Client {
 }
 
 /// `exchange shortstr | routing-key shortstr`, of names that fit one.
-fn address(exchange: &str, routing_key: &str) -> Vec<u8> {
+fn address(exchange: &str, routing_key: &[u8]) -> Vec<u8> {
     let mut address = Vec::with_capacity(2 + exchange.len() + routing_key.len());
-    for part in [exchange, routing_key] {
+    for part in [exchange.as_bytes(), routing_key] {
         address.push(part.len() as u8);
-        address.extend_from_slice(part.as_bytes());
+        address.extend_from_slice(part);
     }
     address
 }

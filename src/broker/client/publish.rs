@@ -14,6 +14,7 @@ use crate::broker::refusal::Refusal;
 use crate::broker::reply_to::ReplyRoute;
 use crate::broker::request::{Prepared, Routed};
 use crate::broker::route::{CachedRoute, Detour, Found, Targets, Versions};
+use crate::wire::Properties;
 
 impl Client {
     /// basic.publish.
@@ -38,6 +39,7 @@ impl Client {
         Ok(routed)
     }
 
+    #[inline]
     pub(super) fn push_publish(&mut self, targets: Targets, message: Message, by: Option<Publisher>) {
         let bytes = message.memory_bytes();
         match targets {
@@ -60,6 +62,7 @@ impl Client {
         }
     }
 
+    #[inline(never)]
     fn push_detour(&mut self, detour: &Detour, message: Message, by: Option<Publisher>) {
         for exchange in &detour.remembering {
             exchange.remember(&message);
@@ -81,77 +84,88 @@ impl Client {
         }
     }
 
-    /// Checks and routes a publish without sending it (RO-1 is the order of the checks).
+    /// Checks and routes a publish without sending it (RO-1 is the order of the checks). Always inlined, as what it gives
+    /// would else be moved twice for every message; what is unusual is done out of line.
+    #[inline(always)]
     pub fn prepare(&mut self, publish: Publish<'_>) -> Result<Prepared, Refusal> {
-        if publish.exchange.is_empty()
-            && let Some(reply) = self.broker.0.requesters.find(publish.routing_key)
-        {
-            return self.prepare_reply(&publish, reply);
-        }
         let versions = self.versions();
-        if !self.vhost.is_tracing()
-            && let Some((targets, is_remembered)) = self.simple_route(&publish, versions)?
-        {
-            let read = Read::new(publish.properties)?;
-            if read.is_plain() {
-                read.check_user_id(&self.user)?;
-                let Publish { address, properties, body, .. } = publish;
-                let parts =
-                    Parts { address, properties, body, facts: read.facts, bcc: &[], sharing: targets.sharing() };
-                let message = Message::of(parts, &mut self.scratch);
-                if is_remembered {
-                    self.routes.count_last();
-                } else {
+        if self.vhost.is_tracing() {
+            return self.prepare_unknown(publish, versions);
+        }
+        // A name that replies are to go to is never among them.
+        let Some(targets) = self.routes.get(publish.address, versions) else {
+            return self.prepare_unknown(publish, versions);
+        };
+        let read = Read::new(publish.properties)?;
+        if !read.is_plain() {
+            return self.prepare_anew(publish, versions);
+        }
+        read.check_user_id(&self.user)?;
+        let targets = targets.clone();
+        let message = publish.into_message(read.facts, targets.more(), &mut self.scratch);
+        self.routes.count_last();
+        Ok(Prepared { targets, message })
+    }
+
+    /// Of a route that is not remembered.
+    #[inline(never)]
+    fn prepare_unknown(&mut self, publish: Publish<'_>, versions: Versions) -> Result<Prepared, Refusal> {
+        let (exchange, routing_key) = publish.names();
+        if !exchange.is_empty() {
+            return self.prepare_anew(publish, versions);
+        }
+        if let Some(reply) = self.broker.0.requesters.find(&routing_key) {
+            return self.prepare_reply(publish, reply);
+        }
+        // More queues are published to than are remembered.
+        if !self.vhost.is_tracing() && self.routes.is_crowded() {
+            self.check_exchange(Right::Write, &exchange)?;
+            if let Some(queue) = self.vhost.queue_key(&routing_key) {
+                let read = Read::new(publish.properties)?;
+                if read.is_plain() {
+                    read.check_user_id(&self.user)?;
+                    let targets = Targets::One(queue);
+                    let message = publish.into_message(read.facts, None, &mut self.scratch);
                     self.routes.count(&self.vhost.default_passed, &targets);
+                    return Ok(Prepared { targets, message });
                 }
-                return Ok(Prepared { targets, message });
             }
         }
         self.prepare_anew(publish, versions)
     }
 
-    /// The route of a message that asks for nothing besides: as it is remembered (then true); or to the queue of that
-    /// name, if more queues are published to than are remembered.
-    fn simple_route(&mut self, publish: &Publish<'_>, now: Versions) -> Result<Option<(Targets, bool)>, Refusal> {
-        if let Some(targets) = self.routes.get(publish.address, now) {
-            return Ok(Some((targets.clone(), true)));
-        }
-        if !publish.exchange.is_empty() || !self.routes.is_crowded() {
-            return Ok(None);
-        }
-        self.check_exchange(Right::Write, publish.exchange)?;
-        Ok(self.vhost.queue_key(publish.routing_key).map(|queue| (Targets::One(queue), false)))
-    }
-
+    #[inline(never)]
     fn prepare_anew(&mut self, publish: Publish<'_>, versions: Versions) -> Result<Prepared, Refusal> {
-        self.check_exchange(Right::Write, publish.exchange)?;
-        let exchange = self.vhost.require_exchange(publish.exchange)?;
+        let (exchange, routing_key) = publish.names();
+        self.check_exchange(Right::Write, &exchange)?;
+        let exchange = self.vhost.require_exchange(&exchange)?;
         if exchange.internal {
             return Err(Refusal::InternalExchange(self.vhost.exchange_named(&exchange.name)));
         }
         let read = Read::new(publish.properties)?;
-        let reply_name = match read.wants_reply() {
+        let reply_name = match read.wants_reply {
             true => Some(self.requesters.get(&publish.channel).ok_or(Refusal::NoReplyConsumer)?.name()),
             false => None,
         };
-        let mut keys = vec![publish.routing_key];
+        let mut keys = vec![&*routing_key];
         if let Some(more) = &read.more_keys {
             keys.extend(more.keys.iter().map(String::as_str));
         }
         self.check_topics(Right::Write, &exchange, &keys)?;
         read.check_user_id(&self.user)?;
-        let message = Routable { keys: &keys, properties: &read.properties };
+        let properties = Properties::decode(publish.properties)?;
+        let message = Routable { keys: &keys, properties: &properties };
         let found = self.vhost.route(&exchange, &message, &|| self.broker.clock_ms(Instant::now()));
         if read.more_keys.is_none()
             && let Some(route) = CachedRoute::new(&exchange, &found, versions)
         {
             self.routes.insert(publish.address, route);
         }
-        let rewritten = read.rewritten(reply_name.as_deref())?;
+        let rewritten = read.rewritten(properties, reply_name.as_deref())?;
         let properties = rewritten.as_deref().unwrap_or(publish.properties);
         let targets = Targets::new(&self.vhost, &found, &keys);
         let Publish { address, body, .. } = publish;
-        let parts = Parts { address, properties, body, facts: read.facts, bcc: read.bcc(), sharing: targets.sharing() };
+        let parts = Parts { address, properties, body, facts: read.facts, bcc: read.bcc(), more: targets.more() };
         let message = Message::of(parts, &mut self.scratch);
         if self.vhost.is_tracing() {
             self.trace_publish(publish.channel, &message, &keys, &found);
@@ -161,8 +175,9 @@ impl Client {
     }
 
     /// A direct reply: it needs write on the default exchange like any publish there (DR-10).
-    fn prepare_reply(&mut self, publish: &Publish<'_>, reply: ReplyRoute) -> Result<Prepared, Refusal> {
-        self.check_exchange(Right::Write, publish.exchange)?;
+    fn prepare_reply(&mut self, publish: Publish<'_>, reply: ReplyRoute) -> Result<Prepared, Refusal> {
+        let (exchange, routing_key) = publish.names();
+        self.check_exchange(Right::Write, &exchange)?;
         let read = Read::new(publish.properties)?;
         read.check_user_id(&self.user)?;
         let targets = match reply {
@@ -170,10 +185,10 @@ impl Client {
             ReplyRoute::Gone => Targets::Reply(None),
             ReplyRoute::To(requester) => Targets::Reply(Some(requester)),
         };
-        let body = publish.body.clone();
-        let message = Message::new(publish.address, publish.properties, body, read.facts, &mut self.scratch);
+        let channel = publish.channel;
+        let message = publish.into_message(read.facts, None, &mut self.scratch);
         if self.vhost.is_tracing() {
-            self.trace_publish(publish.channel, &message, &[publish.routing_key], &Found::default());
+            self.trace_publish(channel, &message, &[&*routing_key], &Found::default());
         }
         Ok(Prepared { targets, message })
     }

@@ -563,11 +563,7 @@ fn body_is_whole(body: &[u8]) -> bool {
 }
 
 /// Where a message goes: to one queue, or to the exchange that leads to many.
-struct Address {
-    exchange: &'static str,
-    key: &'static str,
-    bytes: Vec<u8>,
-}
+struct Address(Vec<u8>);
 
 impl Address {
     fn new(queues: &[usize]) -> Self {
@@ -580,7 +576,7 @@ impl Address {
             bytes.push(text.len() as u8);
             bytes.extend_from_slice(text.as_bytes());
         }
-        Self { exchange, key, bytes }
+        Self(bytes)
     }
 
     fn publish<'a>(&'a self, body: &'a [u8], number: u64, confirm: Option<u64>) -> Publish<'a> {
@@ -588,9 +584,7 @@ impl Address {
         const PROPERTIES: [[u8; 4]; 3] = [[0x18, 0, 2, 0], [0x18, 0, 2, 1], [0x18, 0, 2, 2]];
         Publish {
             channel: CHANNEL,
-            address: &self.bytes,
-            exchange: self.exchange,
-            routing_key: self.key,
+            address: &self.0,
             properties: &PROPERTIES[(number % 3) as usize],
             body: Body::Small(body),
             mandatory: false,

@@ -42,16 +42,8 @@ pub(in crate::management) async fn publish(
     address.extend_from_slice(key.as_bytes());
     let large = Bytes::from(body);
     let body = if large.len() < LARGE_BODY_MIN { Body::Small(&large) } else { Body::Large(large.clone()) };
-    let publish = Publish {
-        channel: CHANNEL,
-        address: &address,
-        exchange,
-        routing_key: key,
-        properties: &properties,
-        body,
-        mandatory: true,
-        confirm: None,
-    };
+    let publish =
+        Publish { channel: CHANNEL, address: &address, properties: &properties, body, mandatory: true, confirm: None };
     let mut visit = Visit::new(call, management, vhost)?;
     let routed = visit.decide(|client, _| client.publish(publish.clone())).await;
     let routed = routed.map_err(|refusal| Refused::of_messages(&refusal))?;
