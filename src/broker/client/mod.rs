@@ -47,8 +47,23 @@ pub(super) const OPERATION_BYTES: usize = 64;
 struct PendingBatch {
     operations: Vec<Op>,
     bytes: usize,
+    /// So many operations the last batch had.
+    usual: usize,
     /// The lane knows this connection.
     touched: bool,
+}
+
+impl PendingBatch {
+    /// Adds an operation that holds so many bytes.
+    #[inline]
+    fn push(&mut self, operation: Op, bytes: usize) {
+        if self.operations.capacity() == 0 {
+            // A batch is about as long as the one before: it need not grow and be copied again and again.
+            self.operations.reserve(self.usual);
+        }
+        self.bytes += bytes;
+        self.operations.push(operation);
+    }
 }
 
 /// A queue.declare that waits for its lane, in case the queue is deleted before its turn.
@@ -586,15 +601,12 @@ impl Client {
     }
 
     fn push(&mut self, lane: u16, operation: Op) {
-        let batch = &mut self.batches[usize::from(lane)];
-        batch.bytes += OPERATION_BYTES;
-        batch.operations.push(operation);
+        self.batches[usize::from(lane)].push(operation, OPERATION_BYTES);
     }
 
     fn push_to_touched(&mut self, operation: impl Fn() -> Op) {
         for batch in self.batches.iter_mut().filter(|batch| batch.touched || !batch.operations.is_empty()) {
-            batch.bytes += OPERATION_BYTES;
-            batch.operations.push(operation());
+            batch.push(operation(), OPERATION_BYTES);
         }
     }
 
@@ -629,6 +641,7 @@ impl Client {
             return;
         }
         batch.touched = true;
+        batch.usual = batch.operations.len();
         let operations = std::mem::take(&mut batch.operations);
         // A broker has at most 64 lanes.
         self.broker.lane(lane as u16).send(&self.mailbox, operations, std::mem::take(&mut batch.bytes));

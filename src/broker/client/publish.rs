@@ -46,16 +46,12 @@ impl Client {
             Targets::Nowhere | Targets::Reply(None) => {}
             Targets::Reply(Some(requester)) => requester.deliver(message),
             Targets::One(key) => {
-                let batch = &mut self.batches[usize::from(key.lane)];
-                batch.bytes += bytes;
-                batch.operations.push(Op::Publish { queue: key.id, message, by });
+                self.batches[usize::from(key.lane)].push(Op::Publish { queue: key.id, message, by }, bytes);
             }
             Targets::Many(lanes) => {
                 for targets in lanes.iter() {
-                    let batch = &mut self.batches[usize::from(targets.lane)];
-                    batch.bytes += bytes;
-                    let queues = targets.queues.clone();
-                    batch.operations.push(Op::PublishMany { queues, message: message.clone(), by });
+                    let (queues, message) = (targets.queues.clone(), message.clone());
+                    self.batches[usize::from(targets.lane)].push(Op::PublishMany { queues, message, by }, bytes);
                 }
             }
             Targets::Detour(detour) => self.push_detour(&detour, message, by),
@@ -69,17 +65,16 @@ impl Client {
         }
         for hold in &detour.held {
             let lane = self.broker.lane_of_exchange(&hold.exchange);
-            let batch = &mut self.batches[usize::from(lane)];
-            batch.bytes += message.memory_bytes();
-            let confirm = by.and_then(Publisher::confirm);
-            batch.operations.push(Op::Hold { hold: Box::new(hold.clone()), message: message.clone(), confirm });
+            let (confirm, message) = (by.and_then(Publisher::confirm), message.clone());
+            let bytes = message.memory_bytes();
+            self.batches[usize::from(lane)].push(Op::Hold { hold: Box::new(hold.clone()), message, confirm }, bytes);
         }
         self.push_publish(detour.queues.clone(), message, by);
         let lanes = detour.queues.lanes_of_queues();
         for admission in &detour.admitted {
             for lane in &lanes {
                 let (admission, parts) = (admission.clone(), lanes.len() as u16);
-                self.batches[usize::from(*lane)].operations.push(Op::Note { admission, parts });
+                self.batches[usize::from(*lane)].push(Op::Note { admission, parts }, 0);
             }
         }
     }
