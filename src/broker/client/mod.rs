@@ -1,6 +1,7 @@
 //! The door of a protocol session to the broker: one [`Client`] for each connection. Requests are checked here, in
 //! RabbitMQ's order; what queues must do is gathered in a batch for each lane and handed over by [`Client::flush`].
 
+mod batch;
 mod events;
 mod foreign;
 mod onward;
@@ -19,6 +20,7 @@ use std::time::SystemTime;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use self::batch::PendingBatch;
 use self::foreign::Foreign;
 use super::event::{Alarms, Answer, ChannelKey, Event, Outcome, OwnerKey, QueueId, QueueKey, Reply, Settlement};
 use super::exchange::ExchangeType;
@@ -42,29 +44,6 @@ pub use self::onward::Onward;
 
 /// What an operation costs in a lane's inbox beside a message, for the connection's share.
 pub(super) const OPERATION_BYTES: usize = 64;
-
-#[derive(Debug, Default)]
-struct PendingBatch {
-    operations: Vec<Op>,
-    bytes: usize,
-    /// So many operations the last batch had.
-    usual: usize,
-    /// The lane knows this connection.
-    touched: bool,
-}
-
-impl PendingBatch {
-    /// Adds an operation that holds so many bytes.
-    #[inline]
-    fn push(&mut self, operation: Op, bytes: usize) {
-        if self.operations.capacity() == 0 {
-            // A batch is about as long as the one before: it need not grow and be copied again and again.
-            self.operations.reserve(self.usual);
-        }
-        self.bytes += bytes;
-        self.operations.push(operation);
-    }
-}
 
 /// A queue.declare that waits for its lane, in case the queue is deleted before its turn.
 #[derive(Debug)]
@@ -605,7 +584,7 @@ impl Client {
     }
 
     fn push_to_touched(&mut self, operation: impl Fn() -> Op) {
-        for batch in self.batches.iter_mut().filter(|batch| batch.touched || !batch.operations.is_empty()) {
+        for batch in self.batches.iter_mut().filter(|batch| batch.touched || !batch.is_empty()) {
             batch.push(operation(), OPERATION_BYTES);
         }
     }
@@ -637,14 +616,12 @@ impl Client {
     /// Hands one lane its batch. What others get comes later, or came before: they are not to rely on it.
     pub(super) fn flush_lane(&mut self, lane: usize) {
         let batch = &mut self.batches[lane];
-        if batch.operations.is_empty() {
+        if batch.is_empty() {
             return;
         }
-        batch.touched = true;
-        batch.usual = batch.operations.len();
-        let operations = std::mem::take(&mut batch.operations);
+        let (operations, bytes) = batch.take();
         // A broker has at most 64 lanes.
-        self.broker.lane(lane as u16).send(&self.mailbox, operations, std::mem::take(&mut batch.bytes));
+        self.broker.lane(lane as u16).send(&self.mailbox, operations, bytes);
     }
 
     /// Takes events out of the mailbox, or has the task woken when there are some. To be called only while there is
@@ -668,7 +645,7 @@ impl Client {
         if self.vhost.is_tracing() {
             self.trace_deliveries(into);
         }
-        if stalled != 0 || self.batches.iter().any(|batch| !batch.operations.is_empty()) {
+        if stalled != 0 || self.batches.iter().any(|batch| !batch.is_empty()) {
             self.flush_batches();
         }
         Poll::Ready(())

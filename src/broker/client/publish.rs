@@ -203,14 +203,14 @@ impl Client {
             let Source { queue, owner, number } = source;
             self.settle(queue, owner, number, number, how);
         }
-        let lanes = self.batches.iter().filter(|batch| !batch.operations.is_empty()).count();
+        let lanes = self.batches.iter().filter(|batch| !batch.is_empty()).count();
         if lanes == 0 {
             return Answer::Now(Outcome::Committed { all_accepted: true });
         }
         let is_spread = lanes > 1 && self.broker.0.keeper.keeps();
         let underway = is_spread.then(|| self.broker.0.commits.begin());
         let countdown = Countdown::of_transaction(Some(reply), lanes, underway);
-        for batch in self.batches.iter_mut().filter(|batch| !batch.operations.is_empty()) {
+        for batch in self.batches.iter_mut().filter(|batch| !batch.is_empty()) {
             let operations = std::mem::take(&mut batch.operations);
             batch.operations.push(Op::Commit { operations, countdown: countdown.clone() });
         }
