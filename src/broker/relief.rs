@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::lane::Lane;
 use super::mailbox::Mailbox;
-use super::shortage::{Drained, Next, State};
+use super::shortage::{Drained, Next, State, WATCHES, WATCHES_OF_FAST};
 
 /// So much of what one lane pages out is paged in one turn.
 const PAGED_BYTES_A_TURN: usize = 512 << 10;
@@ -91,12 +91,17 @@ impl Lane {
 
     /// Some time has gone by: pages out unless what takes the memory is drained fast.
     fn judge(&mut self, watched: &[Drained], watched_ms: u64, now_ms: u64) -> Next {
-        let is_fast = |large: &Drained| {
+        let mut large_queues = self.large_queues();
+        for large in &mut large_queues {
             let queue = self.queues.get(&large.id).filter(|queue| queue.may_be_drained());
             let before = watched.iter().find(|before| before.id == large.id);
-            queue.zip(before).is_some_and(|(queue, before)| before.is_fast(queue.delivered_messages(), watched_ms))
-        };
-        let (fast, slow): (Vec<Drained>, Vec<Drained>) = self.large_queues().into_iter().partition(is_fast);
+            large.watches = match queue.zip(before) {
+                Some((queue, before)) if before.is_fast(queue.delivered_messages(), watched_ms) => WATCHES_OF_FAST,
+                Some((_, before)) => before.watches.saturating_sub(1),
+                None => 0,
+            };
+        }
+        let (fast, slow): (Vec<Drained>, Vec<Drained>) = large_queues.into_iter().partition(|large| large.watches > 0);
         if fast.is_empty() || self.is_much(&slow) {
             return self.begin_paging(slow, now_ms);
         }
@@ -124,6 +129,7 @@ impl Lane {
                 bytes: queue.memory_bytes(),
                 messages: queue.messages_in_memory(),
                 delivered: queue.delivered_messages(),
+                watches: WATCHES,
             })
             .collect();
         large.sort_unstable_by_key(|queue| (queue.bytes, queue.id));

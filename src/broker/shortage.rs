@@ -13,6 +13,11 @@ use super::mailbox::Mailbox;
 const FAST_BYTES_PER_MS: u64 = 100_000;
 const FAST_MESSAGES_PER_MS: u64 = 250;
 
+/// A queue that is watched is slow when it was for so many watches, and one that was fast before for so many. A client
+/// that waits for a core for some milliseconds is not slow.
+pub(super) const WATCHES: u32 = 2;
+pub(super) const WATCHES_OF_FAST: u32 = 5;
+
 /// See the module's documentation.
 #[derive(Default)]
 pub(super) struct Shortage {
@@ -39,6 +44,8 @@ pub(super) struct Drained {
     pub(super) bytes: usize,
     pub(super) messages: usize,
     pub(super) delivered: u64,
+    /// For so many watches more it may be slow and is not yet taken for it.
+    pub(super) watches: u32,
 }
 
 impl Drained {
